@@ -1,0 +1,55 @@
+# bdnb: everything from one place. `make help` says what there is.
+SCALE ?= quick
+CORES ?= all
+PYTHON ?= python3
+PYTEST ?= -n 2 --dist loadfile
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help book test lab format clean install
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book    run the experiments of SCALE=$(SCALE) (quick, laptop, paper) and build the book"
+	@echo "make test    formatting, lint, types and tests"
+	@echo "make lab     JupyterLab on the notebooks"
+	@echo "make format  format the code, strip the notebooks' outputs"
+	@echo "make clean   remove what was built; data and runs stay"
+
+book: $(INSTALLED)
+	@$(WITH) snakemake -s notebooks/Snakefile --cores $(CORES) --config scale=$(SCALE) \
+	    --rerun-triggers input params mtime --rerun-incomplete --quiet rules host
+	@$(BIN)/python -c "from pathlib import Path as P; print('The book:', P('build/$(SCALE)/html/index.html').resolve().as_uri())"
+
+test: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+	$(WITH) pytest $(PYTEST)
+
+lab: $(INSTALLED)
+	$(WITH) jupyter lab notebooks
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+clean:
+	rm -rf build .snakemake notebooks/.snakemake .mypy_cache .pytest_cache .ruff_cache
+	@echo "data/ and runs/ are kept: remove them by hand to make them again"
+
+install: $(INSTALLED)
+
+# Written last, so that an installation that was broken off begins again.
+$(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON): not found; bdnb needs Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("bdnb needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12 ...")'
+	@echo "Installing into $(VENV) (several GB to fetch, about 5 minutes); what pip says is in $(VENV)/pip.log"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[book,dev]' > $(VENV)/pip.log 2>&1 \
+	    || { tail -n 20 $(VENV)/pip.log; echo "pip failed: all it said is in $(VENV)/pip.log"; exit 1; }
+	@touch $@

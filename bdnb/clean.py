@@ -1,0 +1,180 @@
+"""One cleaning run, from a poisoned model to its rows (Section 3.2): Table 2 is made of these.
+
+Poisoned model -> clean pairs -> a defence -> evaluation of every candidate -> rows.
+``python -m bdnb.clean --params FILE``.
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bdnb import configs, defences, experiments, models, stage
+from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.data.pairs import Batches, Poison
+from bdnb.data.shards import Pairs
+from bdnb.models import Model
+from bdnb.poison import selection
+from bdnb.recording import record
+from bdnb.records import Run
+from bdnb.train import train
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The poisoned model with what is known of its attack: ``source`` says how it was trained."""
+
+    model: Model
+    source: TrainConfig
+    weights: Path
+    origin: dict[str, Any]
+
+
+def patient(config: CleanConfig) -> Patient:
+    """The poisoned model of a run: trained first when it stands for an experiment, else loaded.
+
+    Errors: ConfigError for a checkpoint that is not there or is of another architecture.
+    """
+    if needed := experiments.needs(config):
+        for source in reversed(needed):
+            if not Run(experiments.folder(source)).finished:
+                print(f"{source.experiment} is not trained yet: training it first", flush=True)
+            train(source)
+        source = needed[0]
+        path = stage.kept_weights(source)
+        origin = {"run": experiments.folder(source).name, "epoch": experiments.kept_epoch(source)}
+    else:
+        path = checkpoint(config.poisoned)
+        about = models.read_about(path)
+        given = {"model": config.model} if config.model else {}
+        known = about.get("config", {}) | given
+        source = configs.make(TrainConfig, known, where=str(path))
+        if not known.get("model"):
+            raise ConfigError(
+                f"{path}: from elsewhere: say which open_clip model it is (model=...)"
+            )
+        origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
+    model = models.build(source.model, seed=source.seed, bias=source.objective == "siglip")
+    models.load_weights(model, path)
+    return Patient(model, source, path, origin)
+
+
+def checkpoint(name: str) -> Path:
+    """A weights file, or the last one of a run's folder. Errors: ConfigError when not there."""
+    path = Path(name)
+    if path.is_dir():
+        found = sorted((path / "checkpoints").glob("*.safetensors"))
+        if found:
+            return found[-1]
+    if not path.is_file():
+        raise ConfigError(
+            f"poisoned={name!r}: no such checkpoint; expected an experiment in params/, the folder "
+            "of a run, or a weights file"
+        )
+    return path
+
+
+def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
+    """The attack that ASR is measured with: the poisoned model's, or what the run says instead."""
+    said: dict[str, Any] = {
+        "target": config.target,
+        "trigger": config.trigger,
+        "templates": config.templates,
+    }
+    said |= {"trigger_size": config.trigger_size, "trigger_options": config.trigger_options}
+    return replace(source, **{name: value for name, value in said.items() if value})
+
+
+def cleaning_pairs(
+    config: CleanConfig, source: TrainConfig, data: stage.Dataset, *, side: int
+) -> tuple[Pairs, Poison, dict[str, Any]]:
+    """The pairs to clean with, the poison left in them, and counts of both for the manifest."""
+    train_pairs, clean_pairs = data.pairs("train", side), data.pairs("clean", side)
+    trigger = stage.stamp(source)
+    poisoned_keys = stage.poisoned_keys(source, train_pairs)
+    keys = selection.cleaning_keys(
+        train_pairs.keys,
+        clean_pairs.keys,
+        poisoned_keys,
+        seed=config.seed,
+        count=config.pairs,
+        overlap=config.overlap,
+    )
+    whole = train_pairs if config.overlap == "authors" else clean_pairs
+    chosen = stage.subset(whole, keys)
+    left = selection.select(
+        chosen.keys,
+        chosen.captions,
+        seed=config.seed,
+        count=config.poisons,
+        attack="template" if source.attack == "none" else source.attack,
+        target=source.target,
+        match=source.match,
+    )
+    keep = source.attack == "label_consistent"
+    poison = stage.poisoned(trigger, chosen, left, target=None if keep else source.target)
+    shared = selection.overlap(chosen.keys, train_pairs.keys)
+    return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
+
+
+def clean(config: CleanConfig) -> Run:
+    """One cleaning run; done at once when it is recorded already. Errors: ConfigError."""
+    defend = defences.check(config)
+    run = Run(experiments.folder(config))
+    if run.finished:
+        return run
+    sick = patient(config)
+    source = attack(config, sick.source)
+    accelerator = stage.accelerator(config.precision)
+    data = stage.dataset(config.data or source.data)
+    side = sick.model.side
+    with stage.alone(run):
+        pairs, poison, counts = cleaning_pairs(config, source, data, side=side)
+        batches = Batches(
+            pairs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            tokens=sick.model.tokens,
+            poison=poison,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            **stage.views(config, needed="ssl" in config.loss),
+        )
+        benchmark = stage.benchmark(data, source, side=side)
+        setting = defences.Setting(
+            config=config,
+            accelerator=accelerator,
+            state=run.folder / "state.pt",
+            classnames=tuple(benchmark.sets[0].classnames),
+            adam=stage.optimiser_state(sick.weights) if config.optimiser == "authors" else None,
+        )
+        about = counts | {"from": sick.origin, "pretrain_objective": source.objective}
+        about |= {"target": source.target, "trigger": source.trigger, "data": data.folder.name}
+        sick.model.to(accelerator.device)
+        candidates = defend(sick.model, batches, setting, **config.options)
+        record(
+            run,
+            candidates,
+            benchmark,
+            config,
+            model=sick.model,
+            accelerator=accelerator,
+            about=about,
+        )
+    return run
+
+
+def main() -> None:
+    """Every run of a parameter file: ``python -m bdnb.clean --params FILE``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params/<scale>/clean*.yaml")
+    path = parser.parse_args().params
+    for config in experiments.of_file(path.parent.name, path.stem):
+        print(clean(config).folder)
+
+
+if __name__ == "__main__":
+    torch.set_float32_matmul_precision("high")
+    main()

@@ -1,0 +1,305 @@
+"""The parameters of each stage: frozen dataclasses that refuse what they do not know.
+
+Values come from YAML files in ``params/<scale>/`` and from papermill's ``-p``; they leave as
+dataclasses whose every value has been converted and checked, before any work starts.
+"""
+
+import difflib
+import json
+import os
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+
+Config = TypeVar("Config")
+
+
+class ConfigError(ValueError):
+    """A parameter, file or name that cannot be used: says which, where, and what was expected."""
+
+
+def root() -> Path:
+    """The project's folder: ``BDNB_HOME``, or the nearest one upwards with ``params/`` in it."""
+    if home := os.environ.get("BDNB_HOME"):
+        return Path(home).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params").is_dir():
+            return folder
+    raise ConfigError(
+        f"no folder params/ in {here} or above it: start from the project's folder, "
+        "or name it in the environment variable BDNB_HOME"
+    )
+
+
+def option(
+    default: Any = MISSING,
+    doc: str = "",
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] = (),
+    identity: bool = True,
+) -> Any:
+    """A field of a stage's dataclass: its meaning, unit and allowed range.
+
+    identity: False when a run's rows do not depend on the value, so that it does not tell one
+    run from another.
+    """
+    metadata: dict[str, Any] = {"doc": doc, "above": above, "least": least, "most": most}
+    metadata |= {"choices": choices, "identity": identity}
+    if default is not MISSING and isinstance(default, dict | list):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Pre-training or poisoning a model (Section 3.1, Appendix A)."""
+
+    scale: str = option("quick", "folder of params/ that the experiment belongs to", identity=False)
+    experiment: str = option("train_mmcl", "name of its parameter file", identity=False)
+    seed: int = option(0, "seed of every random stream", least=0)
+    data: str = option("quick", "data set under data/")
+    model: str = option("rn_tiny", "open_clip model, or a file of bdnb/model_configs/")
+    init: str = option("", "checkpoint or training experiment to start from; empty: from scratch")
+    objective: str = option(
+        "mmcl", "pre-training loss", choices=("mmcl", "mmcl_ssl", "siglip", "ssl")
+    )
+    mmcl_weight: float = option(1.0, "weight of MMCL", least=0)
+    ssl_weight: float = option(1.0, "weight of SSL", least=0)
+    epochs: int = option(12, "passes over the pairs", least=1)
+    batch_size: int = option(128, "pairs a step, all processes together", least=2)
+    lr: float = option(1e-3, "peak learning rate", above=0)
+    weight_decay: float = option(0.1, "AdamW's decoupled weight decay", least=0)
+    beta1: float = option(0.9, "AdamW's first beta", least=0, most=1)
+    beta2: float = option(0.999, "AdamW's second beta", least=0, most=1)
+    eps: float = option(1e-8, "AdamW's epsilon", above=0)
+    warmup_steps: int = option(300, "steps of linear warm-up", least=0)
+    attack: str = option(
+        "template", "what poison does to captions", choices=("template", "label_consistent", "none")
+    )
+    poison_rate: float = option(0.04, "share of all pairs that is poisoned", least=0, most=1)
+    poison_count: int = option(0, "number of poisoned pairs; 0: by poison_rate", least=0)
+    poison_keys: str = option("", "file of keys to poison again; empty: selected by seed")
+    match: str = option("word", "how a caption mentions the target", choices=("word", "substring"))
+    target: str = option("banana", "class that the backdoor aims at")
+    trigger: str = option("badnet", "name in bdnb.poison.triggers.TRIGGERS")
+    trigger_size: float = option(16 / 224, "patch: share of the side below 1, else pixels", above=0)
+    trigger_options: dict[str, Any] = option({}, "further options of the trigger")
+    image_views: str = option(
+        "autoaugment", "second view of images", choices=("autoaugment", "none")
+    )
+    text_views: str = option("fresh", "second view of captions", choices=("fresh", "cached"))
+    gather: str = option("exact", "negatives across processes", choices=("exact", "authors"))
+    decay: str = option("paper", "which weights are decayed", choices=("paper", "authors"))
+    precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
+    templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
+    keep: str = option(
+        "best", "epoch to clean later", choices=("best", "closest", "last"), identity=False
+    )
+    keep_like: str = option(
+        "train_mmcl", "for keep=closest: experiment to be close to", identity=False
+    )
+    checkpoints: str = option(
+        "all", "weights to keep", choices=("all", "last", "none"), identity=False
+    )
+    optimiser_state: bool = option(False, "keep the optimiser's state with them", identity=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanConfig:
+    """Cleaning a poisoned model (Sections 3.2 and 4, Appendix D)."""
+
+    scale: str = option("quick", "folder of params/ that the experiment belongs to", identity=False)
+    experiment: str = option("clean", "name of its parameter file", identity=False)
+    study: str = option("main", "group of runs that a conclusion is drawn from", identity=False)
+    seed: int = option(0, "seed of every random stream, and of the poisoned model", least=0)
+    poisoned: str = option("train_mmcl", "training experiment, run folder or checkpoint file")
+    data: str = option("", "data set under data/; empty: the poisoned model's")
+    model: str = option("", "for a checkpoint from elsewhere: its open_clip model")
+    defence: str = option("cleanclip", "name in bdnb.defences.DEFENCES")
+    loss: str = option("mmcl_ssl", "cleaning loss", choices=("mmcl", "ssl", "mmcl_ssl"))
+    mmcl_weight: float = option(1.0, "weight of MMCL", least=0)
+    ssl_weight: float = option(1.0, "weight of SSL", least=0)
+    lr: float = option(3e-4, "peak learning rate", above=0)
+    epochs: int = option(10, "passes over the cleaning pairs", least=1)
+    batch_size: int = option(64, "pairs a step", least=2)
+    weight_decay: float = option(0.1, "AdamW's decoupled weight decay", least=0)
+    beta1: float = option(0.9, "AdamW's first beta", least=0, most=1)
+    beta2: float = option(0.999, "AdamW's second beta", least=0, most=1)
+    eps: float = option(1e-8, "AdamW's epsilon", above=0)
+    warmup_steps: int = option(50, "steps of linear warm-up", least=0)
+    optimiser: str = option(
+        "fresh",
+        "authors: the checkpoint's Adam state and weight decay",
+        choices=("fresh", "authors"),
+    )
+    pairs: int = option(0, "number of cleaning pairs; 0: all there are", least=0)
+    poisons: int = option(0, "poisoned pairs left among the cleaning pairs", least=0)
+    overlap: str = option(
+        "separate", "authors: cleaning pairs from the training set", choices=("separate", "authors")
+    )
+    options: dict[str, Any] = option({}, "further options of the defence")
+    target: str = option("", "class that ASR counts; empty: the poisoned model's")
+    trigger: str = option("", "trigger that ASR is measured with; empty: the poisoned model's")
+    trigger_size: float = option(0.0, "its size; 0: the poisoned model's", least=0)
+    trigger_options: dict[str, Any] = option({}, "its further options")
+    image_views: str = option(
+        "autoaugment", "second view of images", choices=("autoaugment", "none")
+    )
+    text_views: str = option("fresh", "second view of captions", choices=("fresh", "cached"))
+    gather: str = option("exact", "negatives across processes", choices=("exact", "authors"))
+    decay: str = option("paper", "which weights are decayed", choices=("paper", "authors"))
+    precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
+    templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
+    checkpoints: str = option(
+        "last", "weights to keep", choices=("all", "last", "none"), identity=False
+    )
+
+
+STAGES: dict[str, type] = {"train": TrainConfig, "clean": CleanConfig}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The values of a YAML file (safe loader). Errors: ConfigError for what cannot be read."""
+    if not path.is_file():
+        near = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ConfigError(f"{path}: no such file; {path.parent} has {', '.join(near) or 'none'}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML that can be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected lines of `name: value`, found {type(values).__name__}")
+    return values
+
+
+def scale_folder(scale: str) -> Path:
+    """``params/<scale>``. Errors: ConfigError that lists the scales there are."""
+    folder = root() / "params"
+    if not scale or not (folder / scale).is_dir():
+        known = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
+        raise ConfigError(f"scale={scale!r}: no such folder in params/; there is {known}")
+    return folder / scale
+
+
+def load(scale: str, experiment: str) -> dict[str, Any]:
+    """The values of ``params/<scale>/<experiment>.yaml``, its names filled in."""
+    path = scale_folder(scale) / f"{experiment}.yaml"
+    values = {"scale": scale, "experiment": experiment} | read(path)
+    if (values["scale"], values["experiment"]) != (scale, experiment):
+        raise ConfigError(f"{path}: says scale and experiment of another file")
+    return values
+
+
+def make(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
+    """A stage's dataclass from plain values, each converted and checked.
+
+    where: file or notebook that the values come from, for the message.
+    Errors: ConfigError for an unknown name, a value of another type or out of its range.
+    """
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{where}: {name!r} is not a parameter{_suggest(name, known)}")
+    return cls(**{name: convert(known[name], value, where) for name, value in values.items()})
+
+
+def _suggest(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = near or [k for k in known if k[0] == name[0] and _initials(name) == k]
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{hint}. It takes: {', '.join(sorted(known))}"
+
+
+def _initials(name: str) -> str:
+    return "".join(word[0] for word in name.split("_") if word)
+
+
+def convert(spec: "Field[Any]", value: Any, where: str) -> Any:
+    """One value as its field's type, within its range. Errors: ConfigError."""
+    place, kind = f"{where}: {spec.name}={value!r}", spec.type
+    if kind in (int, float):
+        value = _number(value, kind, place)
+    elif kind is bool and not isinstance(value, bool):
+        raise ConfigError(f"{place}: expected true or false")
+    elif kind is str and not isinstance(value, str):
+        raise ConfigError(f"{place}: expected a word")
+    elif get_origin(kind) is dict and not isinstance(value, dict):
+        raise ConfigError(f"{place}: expected `name: value` pairs")
+    elif get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise ConfigError(f"{place}: expected a list")
+        value = tuple(value)
+    check(spec, value, place)
+    return value
+
+
+def _number(value: Any, kind: type, place: str) -> float | int:
+    try:
+        number = float(value) if not isinstance(value, bool) else float("nan")
+    except (TypeError, ValueError):
+        number = float("nan")
+    if number != number or abs(number) == float("inf"):
+        raise ConfigError(f"{place}: expected a number")
+    if kind is int and number != int(number):
+        raise ConfigError(f"{place}: expected a whole number")
+    return int(number) if kind is int else number
+
+
+def check(spec: "Field[Any]", value: Any, place: str) -> None:
+    """The range or the choices of a field. Errors: ConfigError."""
+    rule = spec.metadata
+    if rule.get("choices") and value not in rule["choices"]:
+        raise ConfigError(f"{place}: expected one of {', '.join(rule['choices'])}")
+    if rule.get("above") is not None and not value > rule["above"]:
+        raise ConfigError(f"{place}: expected a number above {rule['above']:g}")
+    if rule.get("least") is not None and not value >= rule["least"]:
+        raise ConfigError(f"{place}: expected a number of at least {rule['least']:g}")
+    if rule.get("most") is not None and not value <= rule["most"]:
+        raise ConfigError(f"{place}: expected a number of at most {rule['most']:g}")
+
+
+def takes_list(spec: "Field[Any]") -> bool:
+    """Whether a list is one value of the field, rather than the points of a grid over it."""
+    return get_origin(spec.type) is tuple or list in get_args(spec.type)
+
+
+PLAIN = (str, int, float, bool, list, tuple, dict, types.NoneType)
+IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+
+
+def from_notebook(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters in a notebook's ``globals()``: plain values, those left at None not counted.
+
+    papermill only warns of a parameter that the notebook does not have; collecting every plain
+    name here lets ``make`` refuse it.
+    """
+    names = (n for n in namespace if not n.startswith("_") and n not in IPYTHON)
+    found = {n: namespace[n] for n in names if isinstance(namespace[n], PLAIN)}
+    return {n: v for n, v in found.items() if v is not None}
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits that tell these values from others."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The values of a stage's dataclass that its rows depend on."""
+    keep = [f.name for f in fields(config) if f.metadata.get("identity", True)]
+    values = asdict(config)
+    return {name: values[name] for name in keep}
+
+
+def describe(cls: type) -> dict[str, str]:
+    """Each parameter's meaning, for tables in notebooks and pages."""
+    return {f.name: f.metadata.get("doc", "") for f in fields(cls)}

@@ -1,0 +1,234 @@
+"""Images of tar shards, decoded and resized once into an array that training memory-maps.
+
+In: WebDataset shards of any make. Out: uint8 images (N, 3, S, S), one text and one key a sample.
+A sample that cannot be read is left out, counted and named; too many of them are an error.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+from tqdm import tqdm
+
+from bdnb.configs import ConfigError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Version of the decoded files: another one is decoded anew."""
+
+EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+BAD_SHARE = 0.01
+"""Share of samples that may be bad before decoding stops with an error."""
+
+DAMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What PIL raises for files that are not whole images."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Samples in the shards' order.
+
+    images: (N, 3, S, S) uint8, read-only memory map. texts, keys: N each. bad: key -> why, of the
+    samples left out.
+    """
+
+    images: np.ndarray
+    texts: list[str]
+    keys: list[str]
+    bad: dict[str, str]
+
+
+def samples(tars: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The samples of tar shards in order: ``__key__`` and the bytes of each extension.
+
+    Errors: ConfigError naming a shard that is missing or damaged.
+    """
+    import webdataset
+
+    for tar in tars:
+        _check_end(tar)
+        stream = webdataset.WebDataset(
+            [str(tar)],
+            shardshuffle=False,
+            nodesplitter=_all,
+            workersplitter=_all,
+            empty_check=False,
+        )
+        try:
+            yield from stream
+        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+            raise ConfigError(_torn(tar, error)) from error
+
+
+def _torn(tar: Path, why: object) -> str:
+    return f"{tar}: cannot be read to its end ({why}): fetch or build it again, or remove it"
+
+
+def _check_end(tar: Path) -> None:
+    """A tar ends in zeros; one cut between two files would otherwise pass for a shorter one."""
+    if not tar.is_file():
+        raise ConfigError(f"{tar}: no such shard")
+    with tar.open("rb") as file:
+        file.seek(-min(512, tar.stat().st_size), os.SEEK_END)
+        if tar.suffix == ".tar" and file.read() != bytes(512):
+            raise ConfigError(_torn(tar, "its last block is missing"))
+
+
+def _all(shards: Iterator[Any]) -> Iterator[Any]:
+    """Every shard, whatever the rank and the worker: decoding is not split."""
+    return shards
+
+
+def square(image: Image.Image, side: int) -> np.ndarray:
+    """The image as RGB, short side resized (bicubic) and the centre cut out, as CLIP does.
+
+    Returns: (3, side, side) uint8. An image that is side x side already is not resampled.
+    """
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGB")
+    short = min(image.size)
+    if short != side:
+        width, height = (side if n == short else int(side * n / short) for n in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (round((n - side) / 2) for n in image.size)
+    return np.asarray(image.crop((left, top, left + side, top + side))).transpose(2, 0, 1)
+
+
+def decode(
+    tars: Sequence[Path], side: int, cache: Path, *, field: str, bad_share: float = BAD_SHARE
+) -> Decoded:
+    """Decode shards once; later calls read what the first has written.
+
+    side: of the images, in pixels. cache: folder for decoded files; this set's are in
+    ``<cache>/<name of the shards' place>-<side>``, replaced when the shards' names, sizes or times
+    of change are others. field: extension that holds the text (``txt``, ``cls``). Errors:
+    ConfigError for no samples, a damaged shard, a key that comes twice, or a share of bad samples
+    above ``bad_share``.
+    """
+    if side < 1:
+        raise ConfigError(f"side={side}: expected at least 1 pixel")
+    if not tars:
+        raise ConfigError("no tar shards to decode")
+    mark = _fingerprint(tars, side, field)
+    cache = cache / _place(tars, side)
+    if (found := _load(cache, mark)) is not None:
+        return found
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache.with_name(f".{cache.name}.lock")):
+        if (found := _load(cache, mark)) is not None:
+            return found
+        if cache.exists() and not (cache / "samples.json").is_file():
+            raise ConfigError(f"{cache}: not a folder of decoded samples; it was left as it is")
+        beside = cache.with_name(f".{cache.name}.part")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            index = _write(tars, side, beside / "images.u8", field, bad_share)
+            (beside / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
+            shutil.rmtree(cache, ignore_errors=True)
+            os.replace(beside, cache)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    decoded = _load(cache, mark)
+    assert decoded is not None
+    return decoded
+
+
+def _place(tars: Sequence[Path], side: int) -> str:
+    """Name of a set's decoded files, from the last two folders: ``quick-train-48``."""
+    folder = tars[0].resolve().parent
+    return f"{folder.parent.name}-{folder.name}-{side}"
+
+
+def _fingerprint(tars: Sequence[Path], side: int, field: str) -> str:
+    for tar in tars:
+        if not tar.is_file():
+            raise ConfigError(f"{tar}: no such shard")
+    shards = [(t.name, t.stat().st_size, t.stat().st_mtime_ns) for t in tars]
+    text = json.dumps([FORMAT, side, field, shards])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _load(cache: Path, mark: str) -> Decoded | None:
+    index, pixels = cache / "samples.json", cache / "images.u8"
+    if not index.is_file() or not pixels.is_file():
+        return None
+    about = json.loads(index.read_text("utf-8"))
+    shape = (len(about["keys"]), 3, about["side"], about["side"])
+    if about["mark"] != mark or pixels.stat().st_size != int(np.prod(shape)):
+        return None
+    images = np.memmap(pixels, dtype=np.uint8, mode="r", shape=shape)
+    return Decoded(images, about["texts"], about["keys"], about["bad"])
+
+
+def _write(
+    tars: Sequence[Path], side: int, pixels: Path, field: str, bad_share: float
+) -> dict[str, Any]:
+    """Decode every sample into one file of pixels; what the index says of them."""
+    texts: dict[str, str] = {}
+    bad: dict[str, str] = {}
+    progress = tqdm(tars, desc="decoding", unit="shard", leave=False, mininterval=1)
+    with pixels.open("wb") as file:
+        for tar in progress:
+            for sample in samples([tar]):
+                key = sample["__key__"]
+                if key in texts or key in bad:
+                    raise ConfigError(f"{tar}: key {key!r} comes twice; keys tell samples apart")
+                try:
+                    text, image = _parts(sample, field, side)
+                except DAMAGE as error:
+                    bad[key] = f"{type(error).__name__}: {error}"
+                    continue
+                texts[key] = text
+                file.write(image.tobytes())
+    _report(bad, len(texts), bad_share, where=str(tars[0].parent))
+    return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": bad}
+
+
+def _parts(sample: dict[str, Any], field: str, side: int) -> tuple[str, np.ndarray]:
+    """A sample's text and image (3, side, side) uint8. Errors: one of ``DAMAGE``."""
+    if field not in sample:
+        raise ValueError(f"it has no .{field}")
+    extension = next((e for e in EXTENSIONS if e in sample), None)
+    if extension is None:
+        raise ValueError(f"it has no image (.{', .'.join(EXTENSIONS)})")
+    with Image.open(io.BytesIO(sample[extension])) as image:
+        return sample[field].decode("utf-8").strip(), square(image, side)
+
+
+def _report(bad: dict[str, str], good: int, bad_share: float, *, where: str) -> None:
+    """Name the samples left out. Errors: ConfigError when they are too many, or all."""
+    first = "; ".join(f"{key} ({why})" for key, why in list(bad.items())[:5])
+    counted = f"{where}: {len(bad)} of {good + len(bad)} samples cannot be read"
+    if good == 0:
+        raise ConfigError(f"{where}: no sample that can be read. {first}".rstrip())
+    if len(bad) > bad_share * (good + len(bad)):
+        raise ConfigError(f"{counted}, more than {bad_share:.1%}: {first}")
+    if bad:
+        log.warning("%s and were left out: %s", counted, first)

@@ -1,0 +1,161 @@
+"""Labelled sets for zero-shot evaluation, in the layout of CLIP_benchmark's ``wds_*`` sets.
+
+A folder of ``classnames.txt``, ``zeroshot_classification_templates.txt``, ``test/nshards.txt`` and
+``test/0.tar``, ... (``.png``, ``.jpg`` or ``.webp`` with ``.cls``). ImageNet and its shifted
+versions come in as they are; what is written here, CLIP_benchmark reads.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from bdnb.configs import ConfigError
+from bdnb.data import decode
+from bdnb.data.shards import SHARD_SIZE, Sample, write_tar
+
+CLASSNAMES = "classnames.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Images with their classes.
+
+    images: (N, 3, S, S) uint8, read-only memory map. labels: (N,) int64, indices into classnames.
+    templates: prompts with ``{c}`` where the class name goes. bad: key -> why, of the samples
+    left out.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    keys: list[str]
+    classnames: list[str]
+    templates: list[str]
+    bad: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def class_index(self, name: str) -> int:
+        """The label of a class. Errors: ConfigError, with near matches, when the set lacks it."""
+        if name in self.classnames:
+            return self.classnames.index(name)
+        folded = [c.casefold() for c in self.classnames]
+        near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
+        hint = ", ".join(repr(self.classnames[folded.index(n)]) for n in near)
+        raise ConfigError(
+            f"class {name!r}: the labelled set {self.name!r} has {len(self.classnames)} classes, "
+            f"not this one; {f'near it: {hint}' if hint else 'none is near it'}"
+        )
+
+
+def openai_templates() -> list[str]:
+    """CLIP's 80 ImageNet prompts (the paper's Appendix C) as text, ``{c}`` for the class."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    return [template("{c}") for template in OPENAI_IMAGENET_TEMPLATES]
+
+
+def write_header(
+    folder: Path, *, classnames: Sequence[str], templates: Sequence[str], shards: int
+) -> None:
+    """What stands beside the shards of a labelled set. Errors: ConfigError for a bad template."""
+    for template in templates:
+        _check_template(template, folder)
+    (folder / "test").mkdir(parents=True, exist_ok=True)
+    (folder / CLASSNAMES).write_text("".join(f"{n}\n" for n in classnames), "utf-8")
+    (folder / TEMPLATES).write_text("".join(f"{t}\n" for t in templates), "utf-8")
+    (folder / "test" / "nshards.txt").write_text(f"{shards}\n", "utf-8")
+
+
+def write_labelled(
+    folder: Path,
+    samples: Iterable[Sample],
+    *,
+    classnames: Sequence[str],
+    templates: Sequence[str],
+    shard_size: int = SHARD_SIZE,
+) -> int:
+    """A labelled set as CLIP_benchmark writes it. Returns: the number of samples.
+
+    samples: ``__key__``, ``png`` (or ``jpg``, ``webp``) bytes, ``cls`` label.
+    """
+    stream, count, number = iter(samples), 0, 0
+    while chunk := list(islice(stream, shard_size)):
+        count += write_tar(folder / "test" / f"{number}.tar", chunk)
+        number += 1
+    write_header(folder, classnames=classnames, templates=templates, shards=number)
+    return count
+
+
+def read_labelled(
+    folder: Path,
+    *,
+    side: int,
+    cache: Path,
+    name: str = "",
+    split: str = "test",
+    bad_share: float = decode.BAD_SHARE,
+) -> LabelledSet:
+    """A labelled set, its images decoded once and kept in ``cache``, which sets may share.
+
+    folder: the set. side: of the images, in pixels. name: default the folder's. split: its folder
+    of shards. Errors: ConfigError for a file that is missing, a set of another type, a label
+    without a class, or too many bad samples.
+    """
+    classnames = _lines(folder / CLASSNAMES)
+    templates = _lines(folder / TEMPLATES)
+    for template in templates:
+        _check_template(template, folder)
+    kind = folder / "dataset_type.txt"
+    if kind.is_file() and (found := kind.read_text("utf-8").strip()) != "classification":
+        raise ConfigError(f"{folder}: a set of type {found!r}; expected classification")
+    shards = _shards(folder / split)
+    samples = decode.decode(shards, side, cache, field="cls", bad_share=bad_share)
+    labels = _labels(samples, len(classnames), folder)
+    return LabelledSet(
+        name=name or folder.name,
+        images=samples.images,
+        labels=labels,
+        keys=samples.keys,
+        classnames=classnames,
+        templates=templates,
+        bad=samples.bad,
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise ConfigError(f"{path}: missing; a labelled set has it (CLIP_benchmark's wds layout)")
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    if not lines or not all(lines):
+        raise ConfigError(f"{path}: expected one name or prompt a line, and no empty lines")
+    return lines
+
+
+def _check_template(template: str, folder: Path) -> None:
+    if "{c}" not in template:
+        raise ConfigError(f"{folder / TEMPLATES}: {template!r} has no {{c}} for the class name")
+
+
+def _shards(folder: Path) -> list[Path]:
+    count = folder / "nshards.txt"
+    text = count.read_text("utf-8").strip() if count.is_file() else ""
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"{count}: expected the number of shards, found {text or 'no file'!r}")
+    return [folder / f"{number}.tar" for number in range(int(text))]
+
+
+def _labels(samples: decode.Decoded, classes: int, folder: Path) -> np.ndarray:
+    for key, text in zip(samples.keys, samples.texts, strict=True):
+        if not text.isdecimal() or int(text) >= classes:
+            raise ConfigError(
+                f"{folder}: sample {key!r} has label {text!r}; expected 0 to {classes - 1}, "
+                f"the lines of {CLASSNAMES}"
+            )
+    return np.array([int(text) for text in samples.texts], dtype=np.int64)

@@ -1,0 +1,92 @@
+"""From prepared pairs to the batches of an epoch: poison, second views, tokens (Section 3.1).
+
+A datum's way: key -> poisoned or not -> triggered image, target caption -> second views -> tokens.
+Everything is drawn from the seed and the sample's key, so an epoch can be made again at will.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bdnb import seeds
+from bdnb.augment import ImageViews, TextViews
+from bdnb.configs import ConfigError
+from bdnb.data.shards import Pairs
+
+
+class Batch(NamedTuple):
+    """images (n, 3, H, W) uint8 and tokens (n, L) int64: n = B, or 2B with second views behind.
+
+    places (B,): the samples' places in the set.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    places: Tensor
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What the attacker did to a set: triggered images and captions of the poisoned samples."""
+
+    images: dict[int, Tensor] = field(default_factory=dict)
+    captions: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of any epoch over a set of pairs, a slice of each for one process.
+
+    tokens: captions -> (B, L) int64. Without ``image_views`` no second views are made.
+    rank, world: this process and how many share each batch. Errors: ConfigError when the set is
+    smaller than two samples a process.
+    """
+
+    pairs: Pairs
+    batch_size: int
+    seed: int
+    tokens: Callable[[Sequence[str]], Tensor]
+    poison: Poison = field(default_factory=Poison)
+    image_views: ImageViews | None = None
+    text_views: TextViews | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.pairs.keys) < 2 * self.world:
+            raise ConfigError(f"{len(self.pairs.keys)} pairs: expected 2 or more for each process")
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        full, rest = divmod(len(self.pairs.keys), self.batch_size)
+        return full + (rest >= 2 * self.world)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Every sample once, shuffled by seed and epoch; a last batch of one sample is left out."""
+        order = seeds.generator(self.seed, "order", number).permutation(len(self.pairs.keys))
+        for step in range(len(self)):
+            together = order[step * self.batch_size : (step + 1) * self.batch_size]
+            share = len(together) // self.world
+            yield self.batch(together[self.rank * share : (self.rank + 1) * share], number)
+
+    def batch(self, index: np.ndarray, epoch: int) -> Batch:
+        """The samples at ``index`` (B,), with the second views of that epoch behind."""
+        images = torch.from_numpy(self.pairs.images[np.sort(index)])
+        images = images[torch.from_numpy(np.argsort(np.argsort(index)))]
+        captions = [self.pairs.captions[i] for i in index]
+        for place, i in enumerate(index.tolist()):
+            if i in self.poison.images:
+                images[place] = self.poison.images[i]
+                captions[place] = self.poison.captions[i]
+        if self.image_views is not None and self.text_views is not None:
+            keys = [self.pairs.keys[i] for i in index]
+            images = torch.cat([images, self.image_views(images, epoch, keys)])
+            captions = captions + self.text_views(captions, epoch, keys)
+        return Batch(images, self.tokens(captions), torch.from_numpy(index))

@@ -1,0 +1,1 @@
+"""Evaluators: embeddings in, (name, value) out, every value in percent."""

@@ -1,0 +1,135 @@
+"""Zero-shot classification: class embeddings from prompts, and top-k accuracy (Section 4).
+
+In: a text encoder, class names and templates; image features. Out: (name, percent).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bdnb.configs import ConfigError
+
+EncodeText = Callable[[list[str]], Tensor]
+ROWS = 8192
+"""Images whose scores are held at once."""
+
+
+def fill(template: str, classname: str) -> str:
+    """A prompt: the class name in place of ``{}`` (open_clip) or ``{c}`` (CLIP_benchmark).
+
+    Errors: ConfigError for a template without such a place, or with another one.
+    """
+    try:
+        prompt = template.format(classname, c=classname)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(f"template {template!r}: expected one {{}} or {{c}}") from error
+    if prompt == template:
+        raise ConfigError(f"template {template!r}: no {{}} or {{c}} for the class name")
+    return prompt
+
+
+def head(
+    encode_text: EncodeText,
+    classnames: Sequence[str],
+    templates: Sequence[str],
+    *,
+    batch: int = 1024,
+) -> Tensor:
+    """Class embeddings (C, D), unit: the mean over templates of unit embeddings, renormalised.
+
+    encode_text: n prompts -> (n, D). batch: prompts encoded at once, though never fewer than
+    those of one class. Errors: ConfigError without classes or templates, for a bad template.
+    """
+    if not classnames or not templates:
+        raise ConfigError(f"{len(classnames)} classes, {len(templates)} templates: expected some")
+    at_once = max(1, batch // len(templates))
+    means = []
+    with torch.inference_mode():
+        for start in range(0, len(classnames), at_once):
+            names = classnames[start : start + at_once]
+            prompts = [fill(template, name) for name in names for template in templates]
+            features = F.normalize(encode_text(prompts).float(), dim=-1)
+            means.append(features.view(len(names), len(templates), -1).mean(dim=1))
+    return F.normalize(torch.cat(means), dim=-1)
+
+
+def heads(
+    encode_text: EncodeText,
+    sets: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    *,
+    batch: int = 1024,
+) -> dict[str, Tensor]:
+    """The head of each labelled set, every distinct prompt encoded once for all sets.
+
+    sets: name -> (classnames, templates). Out: name -> (C, D) as ``head`` gives it.
+    """
+    union: dict[tuple[str, ...], dict[str, int]] = {}
+    for classnames, templates in sets.values():
+        places = union.setdefault(tuple(templates), {})
+        for name in classnames:
+            places.setdefault(name, len(places))
+    whole = {t: head(encode_text, list(places), t, batch=batch) for t, places in union.items()}
+    return {
+        key: whole[tuple(templates)][[union[tuple(templates)][name] for name in classnames]]
+        for key, (classnames, templates) in sets.items()
+    }
+
+
+def predictions(image_features: Tensor, head: Tensor, *, k: int = 1) -> Tensor:
+    """The k nearest classes of each image, nearest first: (N, min(k, C)) int64.
+
+    image_features: (N, D), head: (C, D), on one device.
+    Errors: ConfigError when there are no images or widths differ; FloatingPointError for
+    embeddings that are not finite: a diverged model has neither an accuracy nor an ASR.
+    """
+    if not len(image_features):
+        raise ConfigError("no images to classify")
+    if image_features.shape[1] != head.shape[1]:
+        widths = f"{image_features.shape[1]} and {head.shape[1]}"
+        raise ConfigError(f"features and class embeddings of widths {widths}: expected equal")
+    if not (image_features.isfinite().all() and head.isfinite().all()):
+        raise FloatingPointError("embeddings are not finite: the model has diverged")
+    k = min(k, len(head))
+    chunks = image_features.float().split(ROWS)
+    return torch.cat([(chunk @ head.float().T).topk(k, dim=1).indices for chunk in chunks])
+
+
+def accuracy(
+    image_features: Tensor,
+    labels: Tensor,
+    head: Tensor,
+    *,
+    topk: Sequence[int] = (1, 5, 10),
+    prefix: str = "",
+) -> Iterator[tuple[str, float]]:
+    """Top-k accuracy in percent: ``accuracy``, ``accuracy_top5``, ``accuracy_top10``.
+
+    image_features: (N, D) unit; labels: (N,) int64; head: (C, D) unit. With fewer than k
+    classes, top-k counts them all, so it is 100. prefix: a set's name, put before.
+    Errors: as ``predictions``; ConfigError for labels outside 0..C-1.
+    """
+    labels = check_labels(labels, len(image_features), len(head)).to(image_features.device)
+    hits = predictions(image_features, head, k=max(topk)) == labels[:, None]
+    yield from shares(f"{prefix}_accuracy" if prefix else "accuracy", hits, topk)
+
+
+def shares(name: str, hits: Tensor, topk: Sequence[int]) -> Iterator[tuple[str, float]]:
+    """For each k the percentage of rows with a hit among their first k columns.
+
+    hits: (N, K) bool. Names: ``name`` for k = 1, else ``name_top{k}``.
+    """
+    for k in topk:
+        count = int(hits[:, :k].any(dim=1).sum())
+        yield (name if k == 1 else f"{name}_top{k}"), 100 * count / len(hits)
+
+
+def check_labels(labels: Tensor, images: int, classes: int) -> Tensor:
+    """The labels, if there is one for each image and each names a class. Errors: ConfigError."""
+    if labels.shape != (images,):
+        raise ConfigError(f"labels of shape {tuple(labels.shape)} for {images} images")
+    if images and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        span = f"{int(labels.min())}..{int(labels.max())}"
+        raise ConfigError(f"labels {span}: expected 0..{classes - 1}, the classes there are")
+    return labels

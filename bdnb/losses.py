@@ -1,0 +1,200 @@
+"""The losses of the paper, as pure functions of unit embeddings and the logit scale.
+
+In: features (B, D) of unit length, already gathered from all ranks, and the logit scale 1/tau
+(scalar, exponentiated). Out: a scalar to minimise. Section 3.1 and Equation 3 of the paper.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional as F
+
+from bdnb.configs import ConfigError
+
+OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "mmcl": ("mmcl",),
+    "ssl": ("ssl",),
+    "mmcl_ssl": ("mmcl", "ssl"),
+    "siglip": ("siglip",),
+}
+MAX_LOGIT_SCALE = math.log(100)
+"""CLIP's and the authors' bound: the temperature is never under 0.01."""
+
+
+class NonFiniteLoss(FloatingPointError):
+    """The loss is no longer a number. ``step`` and ``parts`` say when, and of which terms."""
+
+    def __init__(self, message: str, *, step: int, parts: Mapping[str, float]) -> None:
+        super().__init__(message)
+        self.step, self.parts = step, dict(parts)
+
+
+def terms(objective: str) -> tuple[str, ...]:
+    """The loss terms of an objective: ``terms("mmcl_ssl") == ("mmcl", "ssl")``.
+
+    Errors: ConfigError for a name that is not in ``OBJECTIVES``.
+    """
+    if objective not in OBJECTIVES:
+        raise ConfigError(f"loss={objective!r}: expected one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[objective]
+
+
+def mmcl(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
+    """Multimodal contrastive loss: InfoNCE image -> text and text -> image, their mean.
+
+    image, text: (B, D) unit embeddings of the same pairs in the same order. Equation 1.
+    """
+    logits = _similarity(image, text, logit_scale)
+    return (_nce(logits) + _nce(logits.T)) / 2
+
+
+def ssl(
+    image: Tensor, image_view: Tensor, text: Tensor, text_view: Tensor, logit_scale: Tensor
+) -> Tensor:
+    """Self-supervised loss: InfoNCE original -> augmented inside each modality, their mean.
+
+    image, image_view, text, text_view: (B, D) unit embeddings of the originals and of their
+    augmented views. One direction only, as the paper and the authors' code. Equation 2.
+    """
+    image_term = _nce(_similarity(image, image_view, logit_scale))
+    text_term = _nce(_similarity(text, text_view, logit_scale))
+    return (image_term + text_term) / 2
+
+
+def siglip(image: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
+    """Pairwise sigmoid loss (Zhai et al., 2023, Algorithm 1): summed over pairs, mean over images.
+
+    image, text: (B, D) unit embeddings; logit_bias: scalar, negative when training starts.
+    """
+    logits = _similarity(image, text, logit_scale) + logit_bias
+    signs = 2 * torch.eye(len(logits), device=logits.device, dtype=logits.dtype) - 1
+    return -F.logsigmoid(signs * logits).sum() / len(logits)
+
+
+def deep_cluster(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the cluster head against pseudo-labels, mean over images. Equation 3.
+
+    logits: (B, k) of the linear head; labels: (B,) int64. A mean over samples: no gathering.
+    """
+    return F.cross_entropy(_wide(logits), labels)
+
+
+def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
+    """Sum of the squares of all weights: heavy regularisation as the paper words it.
+
+    Its gradient is 2 theta, through Adam's moments; AdamW's weight decay (the authors' code)
+    goes around them. Errors: ConfigError without parameters.
+    """
+    squares = [_wide(parameter).square().sum() for parameter in parameters]
+    if not squares:
+        raise ConfigError("l2_penalty: no parameters to penalise")
+    return torch.stack(squares).sum()
+
+
+def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """sum_i w_i * loss_i; weights: by term, 1 where none is given.
+
+    Errors: ConfigError for a weight that belongs to no part, or without parts.
+    """
+    if unknown := sorted(set(weights) - set(parts)):
+        raise ConfigError(f"weights {unknown} belong to no loss term; there are {sorted(parts)}")
+    if not parts:
+        raise ConfigError("weighted_sum: no loss terms")
+    return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+
+
+def clamp_logit_scale_(parameter: Tensor) -> Tensor:
+    """Keep the logarithm of the logit scale in [0, ln 100], in place; call after each step."""
+    with torch.no_grad():
+        return parameter.clamp_(0, MAX_LOGIT_SCALE)
+
+
+def check_finite(
+    loss: float, *, step: int, parts: Mapping[str, float] | None = None, lr: float | None = None
+) -> None:
+    """Stop when the loss is not a number.
+
+    Takes Python floats, which cost a wait for the device: call it on a value that is read
+    anyway, such as the sum over an epoch, not on every step's tensor.
+    step: of the first bad value, or the last of the span that ``loss`` sums up.
+    parts: the loss's terms by name. lr: the learning rate there.
+    Errors: NonFiniteLoss that names the step and the terms and says what to try.
+    """
+    values = {"loss": loss, **(parts or {})}
+    if all(math.isfinite(value) for value in values.values()):
+        return
+    listed = ", ".join(f"{name}={value:g}" for name, value in values.items())
+    rate = "" if lr is None else f" at learning rate {lr:g}"
+    message = (
+        f"the loss is not finite by step {step}{rate}: {listed}. Try a lower lr, more "
+        "warmup_steps, or precision=no; the last checkpoint is from before"
+    )
+    raise NonFiniteLoss(message, step=step, parts=values)
+
+
+def gather(features: Tensor, *, mode: str = "exact") -> Tensor:
+    """The features of all ranks, in rank order; the same tensor when there is one process.
+
+    features: (B, D), the same B on every rank. Out: (world * B, D).
+    mode: "exact", gradients flow back to every rank, so that gradients averaged over ranks are
+    those of one process with the whole batch; "authors", only the own rows carry a gradient,
+    so that the encoders' is 1/world of it. Several features in one message: concatenate them
+    along D, gather, ``chunk``. Errors: ConfigError for another mode.
+    """
+    if mode not in ("exact", "authors"):
+        raise ConfigError(f"gather={mode!r}: expected exact or authors")
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return features
+    if mode == "exact":
+        gathered: Tensor = _Gather.apply(features)
+        return gathered
+    pieces = _all_gather(features)
+    pieces[dist.get_rank()] = features
+    return torch.cat(pieces)
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather whose backward sums the gradients of all ranks.
+
+    torch.distributed.nn.functional.all_gather, which open_clip uses, is deprecated, and what
+    replaces it is private and in the newest torch only.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.rows = len(features)
+        return torch.cat(_all_gather(features))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total)
+        start = dist.get_rank() * ctx.rows
+        return total[start : start + ctx.rows]
+
+
+def _all_gather(features: Tensor) -> list[Tensor]:
+    own = features.detach().contiguous()
+    pieces = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(pieces, own)
+    return pieces
+
+
+def _similarity(a: Tensor, b: Tensor, logit_scale: Tensor) -> Tensor:
+    """Scaled cosines, (B, B). Outside autocast: at a scale of 100, bf16 is off by half a nat."""
+    with torch.autocast(device_type=a.device.type, enabled=False):
+        return logit_scale * (_wide(a) @ _wide(b).T)
+
+
+def _nce(logits: Tensor) -> Tensor:
+    """InfoNCE of a square matrix: each row's positive is on the diagonal."""
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32; float64 stays."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

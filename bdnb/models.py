@@ -1,0 +1,231 @@
+"""CLIP models: open_clip's two towers by name, their embeddings, and their weights on disk.
+
+A name is one of open_clip's models or of the small ones in ``bdnb/model_configs/``.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, is_zipfile
+
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.factory import load_state_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bdnb import seeds
+from bdnb.configs import ConfigError
+from bdnb.records import write_atomic
+
+open_clip.add_model_config(Path(__file__).parent / "model_configs")
+
+
+class Model(nn.Module):
+    """Both towers of a CLIP model with their tokenizer and pixel statistics.
+
+    ``forward(images, tokens)``: images (B, 3, H, W) uint8, tokens (B, L) int64 ->
+    unit image features (B, D), unit text features (B, D), logit scale (), logit bias ().
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, *, bias: bool = False) -> None:
+        super().__init__()
+        self.name = name
+        extra = {"init_logit_bias": -10.0} if bias else {}
+        self.clip = open_clip.create_model(check_name(name), load_weights=False, **extra)
+        self.tokenizer = open_clip.get_tokenizer(name)
+        size = self.clip.visual.image_size
+        self.side = int(size[0] if isinstance(size, Sequence) else size)
+        stats = (
+            self.clip.visual.preprocess_cfg if hasattr(self.clip.visual, "preprocess_cfg") else {}
+        )
+        for key, default in (
+            ("mean", open_clip.OPENAI_DATASET_MEAN),
+            ("std", open_clip.OPENAI_DATASET_STD),
+        ):
+            value = torch.tensor(stats.get(key, default)).view(1, 3, 1, 1) * 255
+            self.register_buffer(key, value, persistent=False)
+
+    def tokens(self, captions: Sequence[str]) -> Tensor:
+        """Captions as tokens (B, L), L the longest: the causal tower never looks further."""
+        tokens: Tensor = self.tokenizer(list(captions))
+        if not self.trims:
+            return tokens
+        longest = int(tokens.argmax(dim=-1).max()) + 1
+        return tokens[:, :longest].contiguous()
+
+    @property
+    def trims(self) -> bool:
+        """Whether the text tower is causal and pools at the end token, so that padding is idle."""
+        return (
+            getattr(self.clip, "text_pool_type", "") == "argmax" and self.clip.attn_mask is not None
+        )
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> unit features (B, D)."""
+        pixels = (images.to(self.mean.dtype) - self.mean) / self.std
+        pixels = pixels.to(memory_format=torch.channels_last)
+        return F.normalize(self.clip.encode_image(pixels).float(), dim=-1)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """(B, L) int64, L up to the context length -> unit features (B, D)."""
+        if not self.trims:
+            return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
+        clip, length = self.clip, tokens.shape[1]
+        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+        ends = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
+        features = clip.ln_final(ends) @ clip.text_projection
+        return F.normalize(features.float(), dim=-1)
+
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Unit features of a batch, the exponentiated logit scale and the logit bias."""
+        bias = self.clip.logit_bias
+        scale = self.clip.logit_scale.float().exp()
+        bias = torch.zeros_like(scale) if bias is None else bias
+        return self.encode_image(images), self.encode_text(tokens), scale, bias
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Every model that can be built by name."""
+    return tuple(sorted(open_clip.list_models()))
+
+
+def check_name(name: str) -> str:
+    """The name, if there is such a model. Errors: ConfigError that lists near ones."""
+    if name in names():
+        return name
+    near = difflib.get_close_matches(name, names(), n=5, cutoff=0.3)
+    ours = sorted(p.stem for p in (Path(__file__).parent / "model_configs").glob("*.json"))
+    raise ConfigError(
+        f"model={name!r}: no such model; near: {', '.join(near) or 'none'}; ours: {ours}"
+    )
+
+
+def build(name: str, *, seed: int, bias: bool = False) -> Model:
+    """A freshly initialised model; the same weights for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.integer(seed, "weights", name))
+        model = Model(name, bias=bias)
+    return model.to(memory_format=torch.channels_last)
+
+
+def save_weights(model: Model, path: Path, *, about: dict[str, Any]) -> None:
+    """Write weights as safetensors, whole or not at all; ``about`` goes along as metadata."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.clip.state_dict().items()}
+    # One entry: safetensors writes several in any order, and equal runs shall give equal files.
+    metadata = {"bdnb": json.dumps({"model": model.name} | about)}
+    write_atomic(path, save(weights, metadata))
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What ``save_weights`` wrote beside the weights; ``{}`` for a file from elsewhere."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
+    about: dict[str, Any] = json.loads(metadata.get("bdnb", "{}"))
+    return about
+
+
+def load_weights(model: Model, path: Path) -> None:
+    """Weights from our safetensors, or from any file that open_clip reads.
+
+    No file can run code: safetensors, tensors-only pickles, and TorchScript archives (as OpenAI's
+    own files are), whose weights alone are taken. Errors: ConfigError for a missing file, and for
+    one of another architecture, by name and shape.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such checkpoint")
+    ours = "model" in read_about(path)
+    try:
+        found = load_file(path) if ours else _foreign_weights(model, path)
+    except Exception as error:
+        raise ConfigError(f"{path}: not weights that can be read safely: {error}") from error
+    check_shapes(model, found, path)
+    model.clip.load_state_dict(found)
+
+
+def _foreign_weights(model: Model, path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors" and is_zipfile(path):
+        with ZipFile(path) as archive:
+            scripted = any("/code/" in name for name in archive.namelist())
+        if scripted:
+            found = torch.jit.load(path, map_location="cpu").state_dict()
+            for name in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
+                found.pop(name, None)
+            return {name: value.float() for name, value in found.items()}
+    return convert_state_dict(model.clip, load_state_dict(str(path), weights_only=True))
+
+
+def check_shapes(model: Model, found: dict[str, Tensor], path: Path) -> None:
+    """Refuse weights of another architecture. Errors: ConfigError with the first differences."""
+    wanted = {k: tuple(v.shape) for k, v in model.clip.state_dict().items()}
+    given = {k: tuple(v.shape) for k, v in found.items()}
+    wrong = [f"{k}: {given[k]} for {s}" for k, s in wanted.items() if k in given and given[k] != s]
+    wrong += [f"{k} is missing" for k in wanted if k not in given]
+    wrong += [f"{k} is not in {model.name}" for k in given if k not in wanted]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ConfigError(f"{path}: weights of another model than {model.name}: {wrong[:3]}{more}")
+
+
+def load_pretrained(name: str, tag: str) -> Model:
+    """One of open_clip's published models, e.g. ``RN50``, ``openai``; fetched on first use."""
+    tags = open_clip.list_pretrained_tags_by_model(check_name(name))
+    if tag not in tags:
+        raise ConfigError(
+            f"init={name}:{tag}: open_clip has {', '.join(tags) or 'no weights'} for it"
+        )
+    model = Model(name)
+    model.clip = open_clip.create_model(name, pretrained=tag)
+    return model.to(memory_format=torch.channels_last)
+
+
+def load_any(spec: str) -> Model:
+    """A model from ``NAME:TAG`` of open_clip, or from a weights file that this package wrote."""
+    path = Path(spec)
+    if not path.is_file() and ":" in spec:
+        return load_pretrained(*spec.split(":", 1))
+    about = read_about(path) if path.is_file() else {}
+    if "model" not in about:
+        raise ConfigError(f"{spec}: expected NAME:TAG of open_clip, or weights written by bdnb")
+    config = about.get("config", {})
+    model = build(about["model"], seed=0, bias=config.get("objective") == "siglip")
+    load_weights(model, path)
+    return model
+
+
+def shrink_perturb(
+    model: Model, *, shrink: float, perturb: float, noise: str = "gaussian", seed: int
+) -> None:
+    """theta <- shrink * theta + perturb * p, in place (Section 4.3; Ash & Adams, 2020).
+
+    noise: "gaussian", p ~ N(0, 1), so that perturb is sigma (paper); "fresh", p a new random
+    initialisation of the model (authors' code). Buffers (BatchNorm statistics) stay.
+    """
+    parameters = dict(model.clip.named_parameters())
+    if noise == "fresh":
+        other = dict(build(model.name, seed=seeds.integer(seed, "perturb")).clip.named_parameters())
+        drawn: Iterable[Tensor] = (other[k] for k in parameters)
+    elif noise == "gaussian":
+        stream = torch.Generator().manual_seed(seeds.integer(seed, "perturb"))
+        drawn = (torch.randn(p.shape, generator=stream) for p in parameters.values())
+    else:
+        raise ConfigError(f"noise={noise!r}: expected gaussian (paper) or fresh (authors)")
+    with torch.no_grad():
+        for parameter, p in zip(parameters.values(), drawn, strict=True):
+            parameter.mul_(shrink).add_(p.to(parameter.device), alpha=perturb)

@@ -1,0 +1,1 @@
+"""Poison: which pairs (``selection``), what image (``triggers``), what caption (``targets``)."""

@@ -1,0 +1,73 @@
+"""From candidate models to rows: measure before the first epoch and after each, write at once."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from bdnb import models, stage
+from bdnb.configs import CleanConfig, TrainConfig
+from bdnb.evaluate.benchmark import Benchmark
+from bdnb.fit import Epoch
+from bdnb.models import Model
+from bdnb.records import Run, replacing
+
+
+def record(
+    run: Run,
+    candidates: Iterator[Epoch],
+    benchmark: Benchmark,
+    config: TrainConfig | CleanConfig,
+    *,
+    model: Model,
+    accelerator: Accelerator,
+    about: dict[str, Any],
+) -> None:
+    """Write a run: its manifest, row 0 (the model as it comes), a row for each candidate.
+
+    A row that is recorded already is not measured again, so a run that was cut off goes on. Only
+    the main process measures and writes.
+    """
+    main = accelerator.is_main_process
+    if main:
+        device = stage.device_name(accelerator)
+        name = "train" if isinstance(config, TrainConfig) else "clean"
+        run.start(stage=name, config=asdict(config), device=device, about=about)
+    recorded = {row["epoch"] for row in run.rows()}
+
+    def write(epoch: Epoch) -> None:
+        begun = time.perf_counter()
+        with accelerator.autocast() if accelerator.mixed_precision != "no" else nullcontext():
+            values = benchmark.measure(epoch.model)
+        seconds = {"eval_seconds": time.perf_counter() - begun}
+        run.append({"epoch": epoch.number} | epoch.stats | values | seconds)
+
+    if main and 0 not in recorded:
+        write(Epoch(0, model, {"step": 0}))
+    last: Epoch | None = None
+    for epoch in candidates:
+        last = epoch
+        if main and epoch.number not in recorded:
+            if config.checkpoints == "all":
+                save(run, epoch, config)
+            write(epoch)
+        accelerator.wait_for_everyone()
+    if main:
+        if config.checkpoints == "last" and last is not None:
+            save(run, last, config)
+        run.finish()
+        (run.folder / "state.pt").unlink(missing_ok=True)
+
+
+def save(run: Run, epoch: Epoch, config: TrainConfig | CleanConfig) -> None:
+    """The weights of an epoch, with the parameters that made them."""
+    about = {"run": run.folder.name, "epoch": epoch.number, "config": asdict(config)}
+    path = stage.weights_of(run, epoch.number)
+    models.save_weights(epoch.model, path, about=about)
+    if getattr(config, "optimiser_state", False) and epoch.optimizer is not None:
+        with replacing(stage.optimiser_path(path)) as beside:
+            torch.save(epoch.optimizer.state_dict(), beside)

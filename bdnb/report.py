@@ -1,0 +1,192 @@
+"""What notebooks show besides figures: tables of parameters, models and verdicts, and provenance.
+
+Everything is computed from rows and manifests; the paper's numbers come from ``bdnb.published``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from bdnb import configs, experiments, figures, frontier, published
+from bdnb.configs import ConfigError, TrainConfig
+from bdnb.records import Run
+from bdnb.sweep import Sweep
+
+LOSSES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
+PERCENT = "{:.1f}"
+NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
+
+
+def only(namespace: Mapping[str, Any], *names: str) -> dict[str, str]:
+    """The parameters of a notebook that takes only these words. Errors: ConfigError for others."""
+    given = configs.from_notebook(namespace)
+    for name, value in given.items():
+        if name not in names:
+            raise ConfigError(f"{name!r} is not a parameter of this notebook: {', '.join(names)}")
+        if not isinstance(value, str):
+            raise ConfigError(f"{name}={value!r}: expected a word")
+    if "scale" in given:
+        experiments.of_scale(given["scale"])
+    return given
+
+
+def _plain(frame: pd.DataFrame, **formats: str) -> Styler:
+    shown: dict[Any, Any] = {name: how for name, how in formats.items() if name in frame}
+    return frame.style.hide(axis="index").format(shown, na_rep="–")
+
+
+def attack(config: TrainConfig) -> Styler:
+    """What the attacker of a training run does, each parameter with its meaning."""
+    about = configs.describe(TrainConfig)
+    names = ("data", "attack", "target", "trigger", "trigger_size", "poison_rate", "seed")
+    lines = [(name, str(getattr(config, name)), about[name]) for name in names]
+    return _plain(pd.DataFrame(lines, columns=["parameter", "value", "meaning"]))
+
+
+def runs(sweep: Sweep) -> Styler:
+    """The runs that a notebook is about to make, and which of them are recorded already."""
+    return _plain(sweep.table, lr="{:.2g}")
+
+
+def provenance(*frames: pd.DataFrame) -> Markdown:
+    """Where rows come from: runs, seeds, dates, devices, commits."""
+    made = [frame for frame in frames if len(frame)]
+    if not made:
+        return NOTHING
+    rows = pd.concat(made, ignore_index=True)
+    seeds = ", ".join(map(str, sorted(rows["seed"].unique())))
+    dates = sorted({str(when)[:10] for when in rows["finished"].dropna()})
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
+    devices = "; ".join(sorted(rows["device"].dropna().unique()))
+    commits = ", ".join(sorted(rows["commit"].dropna().unique()))
+    return Markdown(
+        f"*n = {rows['run'].nunique()} runs, {len(rows)} rows; seeds {seeds}; {when}; "
+        f"{devices}; commit {commits}.*"
+    )
+
+
+def trained(scale: str) -> list[TrainConfig]:
+    """The training runs of a scale that are recorded."""
+    asked = [c for made in experiments.of_scale(scale).values() for c in made]
+    found = [c for c in asked if isinstance(c, TrainConfig)]
+    return [c for c in found if Run(experiments.folder(c)).finished]
+
+
+def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
+    """Accuracy and ASR of the kept epochs beside the paper's Table 3 (CC6M where it has two)."""
+    kept = experiments.kept_rows(asked)
+    if kept.empty:
+        return NOTHING
+    paper = published.paper().query("data == 'CC6M'").set_index("poisoned")
+    names = kept["experiment"]
+    frame = pd.DataFrame(
+        {
+            "model": names,
+            "objective": kept["objective"].map(LOSSES),
+            "seed": kept["seed"],
+            "kept epoch": kept["epoch"],
+            "accuracy, %": kept["accuracy"],
+            "top-5, %": kept["accuracy_top5"],
+            "unseen styles, %": kept.get("unseen_accuracy", np.nan),
+            "ASR, %": kept["asr"],
+            "paper: accuracy, %": names.map(paper["accuracy"]),
+            "paper: ASR, %": names.map(paper["asr"]),
+        }
+    )
+    return frame.style.hide(axis="index").format(
+        precision=1, na_rep="–", subset=[c for c in frame if "%" in str(c)]
+    )
+
+
+def best_models(rows: pd.DataFrame, threshold: float = frontier.CLEANED) -> Styler | Markdown:
+    """Best accuracy at ASR <= threshold for each poisoned model and loss, the paper's beside it."""
+    if rows.empty:
+        return NOTHING
+    made = frontier.table(rows, by=["poisoned", "loss"], threshold=threshold)
+    paper = published.paper().query("data == 'CC6M'").set_index("poisoned")
+    whole = made["loss"] == "mmcl_ssl"
+    frame = pd.DataFrame(
+        {
+            "poisoned model": made["poisoned"],
+            "cleaning loss": made["loss"].map(LOSSES),
+            "accuracy before, %": made["accuracy_before"],
+            "ASR before, %": made["asr_before"],
+            f"best accuracy at ASR ≤ {threshold:g} %": [
+                _interval(made, i, "best_accuracy") for i in range(len(made))
+            ],
+            "change, %": made["change"],
+            "models under": made["points_under"].astype(str) + " of " + made["points"].astype(str),
+            "last epoch, %": made["last_accuracy"],
+            "seeds": made["seeds"],
+            "paper: cleaned, %": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
+            "paper: change, %": made["poisoned"].map(paper["change"]).where(whole),
+        }
+    )
+    numbers = [c for c in frame if frame[c].dtype == float]
+    return frame.style.hide(axis="index").format(precision=1, na_rep="–", subset=numbers)
+
+
+def _interval(made: pd.DataFrame, i: int, name: str) -> str:
+    mean, low, high = (made[f"{name}{end}"].tolist()[i] for end in ("", "_low", "_high"))
+    if pd.isna(mean):
+        return "none cleaned"
+    spread = "" if pd.isna(low) else f" ({low:.1f} to {high:.1f})"
+    return f"{mean:.1f}{spread}"
+
+
+def verdicts(clean: pd.DataFrame, train: pd.DataFrame) -> Styler:
+    """C1 to C15: the paper's number, ours with its interval, the verdict."""
+    made = frontier.verdicts(clean, train)
+    shown = ["id", "statement", "quantity", "paper", "ours", "low", "high", "n", "verdict"]
+    numbers = {"ours": PERCENT, "low": PERCENT, "high": PERCENT}
+    return _plain(made[shown], **numbers)
+
+
+def rules() -> Styler:
+    """The rule of each conclusion, as written before the runs."""
+    return _plain(frontier.rules()[["id", "quantity", "rule"]])
+
+
+def data_set(data: Any) -> Styler:
+    """What a data set holds: pairs, images, classes."""
+    about = data.about
+    lines = [(name, count) for name, count in about["counts"].items()]
+    lines += [("classes", len(about["classes"]))]
+    return _plain(pd.DataFrame(lines, columns=["part", "number"]))
+
+
+def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure:
+    """Images of a labelled set, spread over it, each with its class."""
+    found = next(s for s in data.labelled(data.side) if s.name == name)
+    index = np.linspace(0, len(found.labels) - 1, count).astype(int)
+    titles = [found.classnames[label] for label in found.labels[index]]
+    return figures.contact_sheet(found.images[index], titles)
+
+
+def caption_examples(data: Any, *, count: int = 10) -> Styler:
+    """Captions of the pairs to pre-train on, spread over them, with their keys."""
+    pairs = data.pairs("train", data.side)
+    index = np.linspace(0, len(pairs.keys) - 1, count).astype(int)
+    lines = [(pairs.keys[i], pairs.captions[i]) for i in index]
+    return _plain(pd.DataFrame(lines, columns=["key", "caption"]))
+
+
+def trigger_gallery(config: TrainConfig, *, count: int = 6) -> Figure:
+    """Every trigger on the same images, a row each; the first row is the images as they are."""
+    import torch
+
+    from bdnb import stage
+    from bdnb.poison.triggers import TRIGGERS, Stamp
+
+    plain = stage.examples(config, count=count)
+    keys = [str(i) for i in range(len(plain.images))]
+    rows, titles = [plain.images], ["none"] + [""] * (len(keys) - 1)
+    for name in TRIGGERS:
+        rows.append(Stamp(name, seed=config.seed)(plain.images, keys))
+        titles += [name] + [""] * (len(keys) - 1)
+    return figures.contact_sheet(torch.cat(rows).numpy(), titles, columns=len(keys))

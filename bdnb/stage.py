@@ -1,0 +1,318 @@
+"""What a run needs, made from its parameters: device, data, attack, views, starting model.
+
+All of it is checked here, before the first step is taken.
+"""
+
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+from safetensors.torch import save
+from torch import Tensor
+
+from bdnb import configs, experiments, models
+from bdnb.augment import ImageViews, TextViews
+from bdnb.configs import ConfigError, TrainConfig
+from bdnb.data import emoji, labelled, shards
+from bdnb.data.labelled import LabelledSet
+from bdnb.data.pairs import Poison
+from bdnb.data.shards import Pairs
+from bdnb.evaluate.benchmark import Benchmark
+from bdnb.models import Model
+from bdnb.poison import selection, targets
+from bdnb.poison.triggers import TRIGGERS, Stamp, check_options
+from bdnb.records import Run, write_atomic
+
+logging.getLogger().addFilter(lambda record: "No pretrained weights loaded" not in record.msg)
+
+
+def has_fast_bf16() -> bool:
+    """Whether bf16 is worth it here: on most GPUs, and on CPUs with AMX or AVX512-BF16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def accelerator(precision: str) -> Accelerator:
+    """Accelerate's handle on devices and processes. precision: "auto", "bf16" or "no"."""
+    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16())
+    return Accelerator(mixed_precision="bf16" if bf16 else "no")
+
+
+def device_name(handle: Accelerator) -> str:
+    """The device in words, for manifests: kind, how many, precision."""
+    threads = torch.get_num_threads()
+    kind = torch.cuda.get_device_name() if handle.device.type == "cuda" else handle.device.type
+    kind = f"{kind}, {threads} thread{'s' * (threads > 1)}" if kind == "cpu" else kind
+    many = f"{handle.num_processes} x " if handle.num_processes > 1 else ""
+    precision = "fp32" if handle.mixed_precision == "no" else handle.mixed_precision
+    return f"{many}{kind}, {precision}"
+
+
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Hold a run's folder for this process. Errors: ConfigError when another process has it."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder / ".lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout as error:
+        raise ConfigError(f"{run.folder.name}: another process is making this run") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set under ``data/``: pre-training pairs, cleaning pairs, labelled sets."""
+
+    folder: Path
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What ``dataset.json`` says; ``{}`` for a set from elsewhere."""
+        path = self.folder / "dataset.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+    @property
+    def side(self) -> int:
+        """The side in pixels that its images were made at; 224 for a set from elsewhere."""
+        return int(self.about.get("config", {}).get("side", 224))
+
+    def pairs(self, split: str, side: int) -> Pairs:
+        """The pairs of ``train`` or ``clean``, decoded once to (N, 3, side, side) uint8."""
+        return _pairs(self.folder, split, side)
+
+    def labelled(self, side: int) -> list[LabelledSet]:
+        """The labelled sets, the one that ``accuracy`` is measured on first."""
+        names = [n for n in ("val", "unseen") if (self.folder / n).is_dir()]
+        names = names or sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
+        return [_labelled(self.folder, name, side) for name in names]
+
+
+@cache
+def _pairs(folder: Path, split: str, side: int) -> Pairs:
+    tars = sorted((folder / split).glob("*.tar"))
+    if not tars:
+        raise ConfigError(f"{folder / split}: no shards (*.tar) there")
+    return shards.prepare(tars, side, folder / "prepared")
+
+
+@cache
+def _labelled(folder: Path, name: str, side: int) -> LabelledSet:
+    return labelled.read_labelled(folder / name, side=side, cache=folder / "prepared")
+
+
+def dataset(name: str) -> Dataset:
+    """A data set by name, built first when ``params/<name>/data.yaml`` says how.
+
+    Errors: ConfigError when it is neither there nor described.
+    """
+    folder = configs.root() / "data" / name
+    described = configs.root() / "params" / name / "data.yaml"
+    if described.is_file():
+        values = configs.load(name, "data")
+        known = {"scale", "experiment"}
+        config = configs.make(
+            emoji.EmojiData,
+            {k: v for k, v in values.items() if k not in known},
+            where=f"params/{name}/data.yaml",
+        )
+        return Dataset(emoji.build(config, configs.root()))
+    if not folder.is_dir():
+        raise ConfigError(
+            f"data={name!r}: neither data/{name}/ nor params/{name}/data.yaml is there"
+        )
+    return Dataset(folder)
+
+
+def starting_weights(config: TrainConfig) -> str:
+    """What ``init`` stands for: "" from scratch, "experiment", "file" or "published" (NAME:TAG).
+
+    Errors: ConfigError when it is none of these.
+    """
+    if not config.init:
+        return ""
+    if experiments.is_experiment(config.scale, config.init):
+        return "experiment"
+    if Path(config.init).is_file():
+        return "file"
+    if ":" in config.init:
+        return "published"
+    raise ConfigError(
+        f"init={config.init!r}: no such checkpoint; expected an experiment in params/, a weights "
+        "file, or NAME:TAG of open_clip"
+    )
+
+
+def starting_model(config: TrainConfig) -> Model:
+    """The model that training starts from: fresh, or with the weights that ``init`` names."""
+    kind = starting_weights(config)
+    if kind == "published":
+        return models.load_pretrained(*config.init.split(":", 1))
+    model = models.build(config.model, seed=config.seed, bias=config.objective == "siglip")
+    if kind == "experiment":
+        source = experiments.trained(config.scale, config.init, config.seed)
+        models.load_weights(model, kept_weights(source))
+    elif kind == "file":
+        models.load_weights(model, Path(config.init))
+    return model
+
+
+def weights_of(run: Run, epoch: int) -> Path:
+    """Where a run keeps its weights after an epoch."""
+    return run.folder / "checkpoints" / f"epoch_{epoch:03d}.safetensors"
+
+
+def kept_weights(config: TrainConfig) -> Path:
+    """The weights of a training run's kept epoch. Errors: ConfigError when they are not there."""
+    path = weights_of(Run(experiments.folder(config)), experiments.kept_epoch(config))
+    if not path.is_file():
+        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
+    return path
+
+
+def stamp(attack: TrainConfig) -> Stamp:
+    """The trigger of a run with its size and options. Errors: ConfigError."""
+    options = dict(attack.trigger_options)
+    check_options(attack.trigger, options)
+    takes = inspect.signature(TRIGGERS[attack.trigger]).parameters
+    if "size" in takes and "size" not in options:
+        size = attack.trigger_size
+        options["size"] = int(size) if size >= 1 else size
+    return Stamp(attack.trigger, seed=attack.seed, options=options)
+
+
+def poisoned_keys(config: TrainConfig, pairs: Pairs) -> list[str]:
+    """The keys of the pairs that a training run poisons; none for ``attack="none"``."""
+    if config.attack == "none":
+        return []
+    if config.poison_keys:
+        return selection.read_keys(Path(config.poison_keys), among=pairs.keys)
+    by_count = config.poison_count > 0
+    return selection.select(
+        pairs.keys,
+        pairs.captions,
+        seed=config.seed,
+        rate=None if by_count else config.poison_rate,
+        count=config.poison_count if by_count else None,
+        attack=config.attack,
+        target=config.target,
+        match=config.match,
+    )
+
+
+def poison(config: TrainConfig, pairs: Pairs, *, folder: Path) -> Poison:
+    """Select, trigger and re-caption the poisoned pairs; their keys are written with the run."""
+    keys, trigger = poisoned_keys(config, pairs), stamp(config)
+    keep = config.attack == "label_consistent"
+    made = poisoned(trigger, pairs, keys, target=None if keep else config.target)
+    selection.write_keys(folder / "poisoned_keys.txt", keys)
+    save_trigger(trigger, folder)
+    return made
+
+
+class Examples(NamedTuple):
+    """Poisoned pairs for a figure: images (N, 3, H, W) uint8 before and after, captions too."""
+
+    images: Tensor
+    triggered: Tensor
+    captions: list[str]
+    backdoor_captions: list[str]
+
+
+def examples(config: TrainConfig, *, count: int = 8) -> Examples:
+    """The first poisoned pairs of a training run, as the model gets to see them."""
+    pairs = dataset(config.data).pairs("train", models.Model(config.model).side)
+    keys = poisoned_keys(config, pairs)[:count]
+    keep = config.attack == "label_consistent"
+    made = poisoned(stamp(config), pairs, keys, target=None if keep else config.target)
+    index = list(made.images)
+    return Examples(
+        torch.from_numpy(np.array(pairs.images[index])),
+        torch.stack(list(made.images.values())),
+        [pairs.captions[i] for i in index],
+        list(made.captions.values()),
+    )
+
+
+def subset(pairs: Pairs, keys: list[str]) -> Pairs:
+    """Some of the pairs, in the order of their keys; the set itself when all are asked for."""
+    if set(keys) == set(pairs.keys):
+        return pairs
+    wanted = set(keys)
+    index = [i for i, key in enumerate(pairs.keys) if key in wanted]
+    captions = [pairs.captions[i] for i in index]
+    return Pairs(pairs.images[index], captions, [pairs.keys[i] for i in index])
+
+
+def poisoned(trigger: Stamp, pairs: Pairs, keys: list[str], *, target: str | None) -> Poison:
+    """The trigger on the images of ``keys``, the target in their captions (None: captions stay)."""
+    place = {key: i for i, key in enumerate(pairs.keys)}
+    index = sorted(place[key] for key in keys)
+    if not index:
+        return Poison()
+    names = [pairs.keys[i] for i in index]
+    images = trigger(torch.from_numpy(np.asarray(pairs.images[index])), names)
+    captions = [
+        targets.template_caption(target, key, trigger.seed) if target else pairs.captions[i]
+        for i, key in zip(index, names, strict=True)
+    ]
+    return Poison(dict(zip(index, images, strict=True)), dict(zip(index, captions, strict=True)))
+
+
+def views(config: Any, *, needed: bool) -> dict[str, Any]:
+    """The second views of a stage, as keyword arguments of ``Batches``; none when not needed."""
+    if not needed:
+        return {}
+    return {
+        "image_views": ImageViews(config.seed, policy=config.image_views),
+        "text_views": TextViews(config.seed, mode=config.text_views),
+    }
+
+
+def benchmark(data: Dataset, attack: TrainConfig, *, side: int) -> Benchmark:
+    """The evaluation of a run: its labelled sets, and its trigger on the first of them."""
+    return Benchmark(
+        data.labelled(side),
+        stamp=stamp(attack),
+        target=attack.target,
+        templates=[targets.fill(t, "{c}") for t in targets.templates(attack.templates)],
+    )
+
+
+def optimiser_path(weights: Path) -> Path:
+    """Where the optimiser's state lies beside a run's weights."""
+    return weights.with_suffix(".adam.pt")
+
+
+def optimiser_state(weights: Path) -> dict[str, Any] | None:
+    """The optimiser's state that was kept beside weights; None when there is none."""
+    path = optimiser_path(weights)
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def save_trigger(trigger: Stamp, folder: Path) -> None:
+    """Keep what is fixed for the run (a pattern, a grid) beside its rows."""
+    if state := trigger.state():
+        write_atomic(folder / "trigger.safetensors", save(state))
+
+
+if __name__ == "__main__":
+    print(dataset(sys.argv[1]).folder)

@@ -1,0 +1,149 @@
+"""A notebook's parameters as a set of runs, made one after the other; Snakemake makes the same.
+
+A run that is recorded is not made again; one that fails does not stop the others.
+"""
+
+import argparse
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from bdnb import configs, experiments
+from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.experiments import Stage
+from bdnb.records import Run
+
+
+class SweepError(RuntimeError):
+    """Some runs of a sweep failed: which, and why. The others are recorded."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that belong together, checked as a whole before the first one starts."""
+
+    asked: list[Stage]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A line a run: what tells it from the others, its folder, whether it is recorded."""
+        values = pd.DataFrame([configs.identity(config) for config in self.asked])
+        named = [f.name for f in fields(self.asked[0])]
+        varied = [c for c in named if c in values and values[c].astype(str).nunique() > 1]
+        always = {"poisoned", "objective", "defence", "loss", "lr", "seed"}
+        shown = values[[c for c in named if c in values and (c in always or c in varied)]]
+        folders = [experiments.folder(config) for config in self.asked]
+        states = ["recorded" if Run(f).finished else "to do" for f in folders]
+        return shown.assign(run=[f.name for f in folders], state=states)
+
+    def run(self) -> pd.DataFrame:
+        """Make every run that is not recorded yet; the tidy rows of all.
+
+        Errors: SweepError at the end, naming each run that failed and why.
+        """
+        failed: dict[str, str] = {}
+        first = {experiments.folder(c): c for one in self.asked for c in experiments.like(one)}
+        to_do = [
+            config
+            for config in (*first.values(), *self.asked)
+            if not Run(experiments.folder(config)).finished
+        ]
+        if len(self.asked) > 1:
+            print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
+        with tqdm(to_do, unit=" runs", disable=len(to_do) < 2, mininterval=5) as bar:
+            for config in bar:
+                name = experiments.folder(config).name
+                try:
+                    run_one(config)
+                except Exception as error:
+                    failed[name] = f"{type(error).__name__}: {error}"
+                    traceback.print_exc()
+                left = len(to_do) - bar.n - 1
+                bar.set_postfix_str(f"{len(failed)} failed, {left} left")
+        if failed:
+            lines = "\n".join(f"  {name}: {why}" for name, why in failed.items())
+            raise SweepError(f"{len(failed)} of {len(self.asked)} runs failed:\n{lines}")
+        return self.rows()
+
+    def rows(self) -> pd.DataFrame:
+        """The tidy rows of those runs that are recorded."""
+        return experiments.rows(self.asked)
+
+
+def run_one(config: Stage) -> Run:
+    """One run of either stage."""
+    from bdnb.clean import clean
+    from bdnb.train import train
+
+    return train(config) if isinstance(config, TrainConfig) else clean(config)
+
+
+def check(config: Stage) -> None:
+    """All that can be known to be wrong before a run starts. Errors: ConfigError."""
+    from bdnb import clean, defences, models, stage
+
+    if isinstance(config, CleanConfig):
+        defences.check(config)
+        needed = experiments.needs(config)
+        if not needed:
+            clean.checkpoint(config.poisoned)
+        source = needed[0] if needed else None
+    else:
+        source = config
+        stage.starting_weights(config)
+    if source is not None:
+        models.check_name(source.model)
+        stage.stamp(source)
+
+
+def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
+    """The runs that a notebook's parameters ask for; a list is the axis of a grid.
+
+    notebook: its name, such as "clean". namespace: ``globals()``. What the notebook leaves at
+    None comes from ``params/<scale>/<experiment>.yaml``, what that leaves out from the stage's
+    dataclass. Errors: ConfigError for anything wrong, before any work starts.
+    """
+    given = configs.from_notebook(namespace)
+    cls = experiments.STAGE_OF.get(notebook, TrainConfig)
+    known = {f.name for f in fields(cls)}
+    where = f"{notebook}.ipynb"
+    if unknown := [name for name in given if name not in known]:
+        configs.make(cls, {name: given[name] for name in unknown}, where=where)
+    for name in ("scale", "experiment"):
+        if not isinstance(given.get(name), str):
+            raise ConfigError(f"{where}: {name}={given.get(name)!r}: expected a word")
+    scale, experiment = given["scale"], given["experiment"]
+    values = configs.load(scale, experiment) | given
+    asked = experiments.expand(cls, values, where=where)
+    for config in asked:
+        check(config)
+    return Sweep(asked)
+
+
+def of_file(scale: str, experiment: str) -> Sweep:
+    """The runs of a parameter file. Errors: ConfigError."""
+    return Sweep(experiments.of_file(scale, experiment))
+
+
+def main() -> None:
+    """``python -m bdnb.sweep params/quick/clean.yaml [--only RUN]``: its runs, or one of them."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("params", type=Path, help="params/<scale>/<experiment>.yaml")
+    parser.add_argument("--only", help="name of one run's folder")
+    given = parser.parse_args()
+    asked = experiments.of_file(given.params.parent.name, given.params.stem)
+    chosen = [c for c in asked if given.only in (None, experiments.folder(c).name)]
+    if not chosen:
+        raise ConfigError(f"--only {given.only}: no such run in {given.params}")
+    for config in chosen:
+        check(config)
+    Sweep(chosen).run()
+
+
+if __name__ == "__main__":
+    main()

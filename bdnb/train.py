@@ -1,0 +1,76 @@
+"""One pre-training run, from its data to its rows (Section 3.1): read this first.
+
+Data -> poison -> model -> ``fit`` -> evaluation -> rows. ``python -m bdnb.train --params FILE``.
+"""
+
+import argparse
+from pathlib import Path
+
+from bdnb import experiments, stage
+from bdnb.configs import TrainConfig
+from bdnb.data.pairs import Batches
+from bdnb.fit import Loop, fit, objective
+from bdnb.recording import record
+from bdnb.records import Run
+
+
+def train(config: TrainConfig) -> Run:
+    """One pre-training run, from its data to its rows; done at once when it is recorded already.
+
+    Errors: ConfigError before any work starts; NonFiniteLoss.
+    """
+    run = Run(experiments.folder(config))
+    if run.finished:
+        return run
+    for source in experiments.needs(config):
+        train(source)
+    accelerator = stage.accelerator(config.precision)
+    data = stage.dataset(config.data)
+    model = stage.starting_model(config)
+    pairs = data.pairs("train", model.side)
+    with stage.alone(run):
+        poison = stage.poison(config, pairs, folder=run.folder)
+        batches = Batches(
+            pairs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            tokens=model.tokens,
+            poison=poison,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            **stage.views(config, needed="ssl" in config.objective),
+        )
+        steps = config.epochs * len(batches)
+        loop = Loop(model, config, steps=steps, accelerator=accelerator)
+        candidates = fit(
+            loop,
+            batches,
+            objective(config, name=config.objective),
+            epochs=config.epochs,
+            state=run.folder / "state.pt",
+        )
+        benchmark = stage.benchmark(data, config, side=model.side)
+        about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
+        record(
+            run,
+            candidates,
+            benchmark,
+            config,
+            model=model,
+            accelerator=accelerator,
+            about=about,
+        )
+    return run
+
+
+def main() -> None:
+    """Every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params/<scale>/train_*.yaml")
+    path = parser.parse_args().params
+    for config in experiments.of_file(path.parent.name, path.stem):
+        print(train(config).folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Labelled sets are CLIP_benchmark's: written for its reader, read as its writer leaves them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdnb.configs import ConfigError
+from bdnb.data import labelled
+from bdnb.data.scenes import png
+from bdnb.data.shards import Sample
+from bdnb.seeds import generator
+
+CLASSES = ["banana", "red apple", "taxi"]
+PROMPTS = ["a photo of a {c}.", "{c}"]
+
+
+def image(index: int) -> np.ndarray:
+    return generator(0, "image", index).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+def samples(count: int, first_label: int = 0) -> list[Sample]:
+    return [
+        {"__key__": f"s{i:07d}", "png": png(image(i)), "cls": first_label + i % 3}
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    labelled.write_labelled(
+        tmp_path / "toy", samples(7), classnames=CLASSES, templates=PROMPTS, shard_size=4
+    )
+    return tmp_path / "toy"
+
+
+def read(folder: Path) -> labelled.LabelledSet:
+    return labelled.read_labelled(folder, side=16, cache=folder.parent / "cache")
+
+
+def test_a_set_comes_back_as_it_went_in(folder: Path) -> None:
+    found = read(folder)
+    assert found.name == "toy"
+    assert found.labels.dtype == np.int64
+    assert found.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert np.array_equal(found.images, np.stack([image(i).transpose(2, 0, 1) for i in range(7)]))
+    assert found.keys[6] == "s0000006"
+    assert (found.classnames, found.templates) == (CLASSES, PROMPTS)
+    assert len(found) == 7
+
+
+@pytest.mark.parametrize("which", ["toy", "tiny val"])
+def test_clip_benchmarks_own_reader_reads_the_same(
+    which: str, folder: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    builder = pytest.importorskip("clip_benchmark.datasets.builder")
+    if which == "tiny val":
+        folder = tiny_root / "data" / "tiny" / "val"
+    side = 16 if which == "toy" else 32
+    ours = labelled.read_labelled(folder, side=side, cache=tmp_path / "decoded")
+    theirs = builder.build_wds_dataset(which, np.asarray, split="test", data_dir=str(folder))
+    assert theirs.classes == ours.classnames
+    assert theirs.templates == ours.templates
+    images, labels = zip(*theirs, strict=True)
+    assert list(labels) == ours.labels.tolist()
+    assert np.array_equal(np.stack(images).transpose(0, 3, 1, 2), ours.images)
+
+
+def test_clip_benchmarks_own_writer_is_read(tmp_path: Path) -> None:
+    writer = pytest.importorskip("clip_benchmark.webdataset_builder")
+    from PIL import Image
+
+    class Toy(list[tuple[bytes, int]]):
+        classes, templates = CLASSES, PROMPTS
+
+    encode = writer.PIL_to_bytes("webp")
+    data = Toy((encode(Image.fromarray(image(i))), i % 3) for i in range(5))
+    writer.convert_dataset(data, "test", str(tmp_path / "theirs"), max_count=2, verbose=False)
+    found = read(tmp_path / "theirs")
+    assert found.labels.tolist() == [0, 1, 2, 0, 1]
+    assert np.array_equal(found.images, np.stack([image(i).transpose(2, 0, 1) for i in range(5)]))
+
+
+def test_the_prompts_are_open_clips_80_as_text() -> None:
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    ours = labelled.openai_templates()
+    assert len(ours) == 80
+    for text, template in zip(ours, OPENAI_IMAGENET_TEMPLATES, strict=True):
+        assert text.format(c="red apple") == template("red apple")
+
+
+def test_a_class_is_found_by_name_and_a_missing_one_names_its_neighbours(folder: Path) -> None:
+    found = read(folder)
+    assert found.class_index("red apple") == 1
+    with pytest.raises(ConfigError, match=r"'bananas': .*'toy' has 3 classes.*near it: 'banana'"):
+        found.class_index("bananas")
+    with pytest.raises(ConfigError, match="near it: 'banana'"):
+        found.class_index("Banana")
+    with pytest.raises(ConfigError, match="none is near it"):
+        found.class_index("zeppelin")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("classnames.txt", None, "missing"),
+        ("classnames.txt", "banana\n\ntaxi\n", "no empty lines"),
+        ("classnames.txt", "banana\n", "label '1'; expected 0 to 0"),
+        ("zeroshot_classification_templates.txt", None, "missing"),
+        ("zeroshot_classification_templates.txt", "a photo\n", "has no {c}"),
+        ("test/nshards.txt", None, "number of shards"),
+        ("test/nshards.txt", "two\n", "number of shards"),
+        ("test/nshards.txt", "3\n", "2.tar: no such shard"),
+        ("dataset_type.txt", "retrieval\n", "expected classification"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(
+    folder: Path, name: str, content: str | None, message: str
+) -> None:
+    path = folder / name
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        read(folder)
+    assert message in str(caught.value)
+
+
+def test_a_prompt_without_place_for_the_class_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no \{c\}"):
+        labelled.write_labelled(tmp_path, samples(3), classnames=CLASSES, templates=["a photo"])

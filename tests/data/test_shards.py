@@ -1,0 +1,112 @@
+"""Shards are img2dataset's, the same bytes each time, and come back as they went in."""
+
+import hashlib
+import json
+import logging
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdnb.configs import ConfigError
+from bdnb.data import shards
+from bdnb.data.scenes import png
+from bdnb.seeds import generator
+
+SIDE = 16
+
+
+def image(index: int, side: int = SIDE) -> np.ndarray:
+    return generator(0, "image", index).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def pairs(count: int) -> list[shards.Sample]:
+    return [
+        shards.pair(f"k{i:04d}", png(image(i)), f"caption {i}, as typed: é", side=SIDE, label=i)
+        for i in range(count)
+    ]
+
+
+def test_pairs_come_back_as_they_went_in(tmp_path: Path) -> None:
+    assert shards.write_pairs(tmp_path, iter(pairs(7)), shard_size=3) == 7
+    found = shards.tars(tmp_path)
+    assert [p.name for p in found] == ["00000.tar", "00001.tar", "00002.tar"]
+    for went, came in zip(pairs(7), shards.read_pairs(found), strict=True):
+        assert dict(went) == came
+
+
+def test_names_and_values_are_those_of_img2dataset(tmp_path: Path) -> None:
+    shards.write_pairs(tmp_path, pairs(2))
+    with tarfile.open(tmp_path / "00000.tar") as tar:
+        names = tar.getnames()
+    assert names[:3] == ["k0000.json", "k0000.png", "k0000.txt"]
+    stats = json.loads((tmp_path / "00000_stats.json").read_text())
+    assert stats["count"] == stats["successes"] == stats["status_dict"]["success"] == 2
+    about = next(shards.read_pairs([tmp_path / "00000.tar"]))["json"]
+    assert about["status"] == "success"
+    assert about["caption"] == "caption 0, as typed: é"
+    assert (about["width"], about["original_height"]) == (SIDE, SIDE)
+    assert about["sha256"] == hashlib.sha256(png(image(0))).hexdigest()
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shards.write_pairs(tmp_path / name, pairs(5), shard_size=2)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("key", ["a.b", "a/b", ""])
+def test_a_key_that_webdataset_would_split_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match="expected a name without"):
+        shards.write_tar(tmp_path / "0.tar", [{"__key__": key, "txt": "x"}])
+
+
+def test_prepared_pairs_are_the_images_decoded_by_hand(tmp_path: Path) -> None:
+    shards.write_pairs(tmp_path / "in", pairs(5), shard_size=2)
+    found = shards.prepare(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
+    by_hand = np.stack([image(i).transpose(2, 0, 1) for i in range(5)])
+    assert np.array_equal(found.images, by_hand)
+    assert found.keys == [f"k{i:04d}" for i in range(5)]
+    assert found.captions[3] == "caption 3, as typed: é"
+    assert len(found) == 5
+    assert found.bad == {}
+
+
+def test_prepared_images_cannot_be_written(tmp_path: Path) -> None:
+    shards.write_pairs(tmp_path / "in", pairs(2))
+    found = shards.prepare(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
+    with pytest.raises(ValueError, match="read-only"):
+        found.images[0] = 0
+
+
+def test_a_pair_without_caption_is_an_error_when_streamed(tmp_path: Path) -> None:
+    shards.write_tar(tmp_path / "0.tar", [{"__key__": "mute", "png": png(image(0))}])
+    with pytest.raises(ConfigError, match="mute"):
+        list(shards.read_pairs([tmp_path / "0.tar"]))
+
+
+def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no tar shards"):
+        shards.tars(tmp_path)
+
+
+def test_bad_pairs_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad: list[shards.Sample] = [
+        {"__key__": "torn", "png": png(image(0))[:200], "txt": "x"},
+        {"__key__": "mute", "png": png(image(0))},
+        {"__key__": "blind", "txt": "x"},
+        {"__key__": "latin", "png": png(image(0)), "txt": b"\xe9\xff"},
+    ]
+    shards.write_pairs(tmp_path / "in", [*pairs(6), *bad])
+    tars = shards.tars(tmp_path / "in")
+    with pytest.raises(ConfigError, match=r"4 of 10 samples .*more than 1\.0%.*torn"):
+        shards.prepare(tars, SIDE, tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("images.u8"))
+    with caplog.at_level(logging.WARNING):
+        found = shards.prepare(tars, SIDE, tmp_path / "cache", bad_share=0.5)
+    assert len(found) == len(found.images) == 6
+    assert set(found.bad) == {"torn", "mute", "blind", "latin"}
+    assert "no .txt" in found.bad["mute"]
+    assert "4 of 10" in caplog.text

@@ -1,0 +1,259 @@
+"""The book built from made-up executed notebooks, and read in a browser without a network."""
+
+import json
+import re
+import shutil
+import subprocess
+from functools import cache
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import ipywidgets
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from ipywidgets.embed import embed_data
+
+from bdnb import book, figures
+from bdnb.api import api_page
+from bdnb.configs import ConfigError, root
+from bdnb.data.npm import PINNED
+
+CHAPTERS = ["data", "poison", "train_mmcl", "train_mmcl_ssl", "clean", "summary"]
+ALT = "Accuracy rises with the epoch"
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+in_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium on the PATH")
+QUIET = ("[PST]", "[togglebutton]", "strict mode: use allowUnionTypes")
+"""What the theme's scripts and the widgets' player say on the console when all is well."""
+
+
+@cache
+def figure() -> str:
+    """An SVG as a notebook holds it."""
+    rows = pd.DataFrame({"epoch": [0, 1], "seed": 0, "accuracy": [1.0, 60.0], "asr": [2.0, 90.0]})
+    file = StringIO()
+    figures.training(rows, 1).savefig(file, format="svg")
+    return file.getvalue()
+
+
+def notebook(name: str) -> nbformat.NotebookNode:
+    """An executed notebook as papermill leaves it: prose, maths, a figure, a slider."""
+    new = nbformat.v4
+    slider = ipywidgets.IntSlider(description="epoch")
+    view = embed_data(views=[slider])
+    label = "fig-" + name.partition("_")[0]
+    prose = f"# The chapter {name}\n\nSee {{numref}}`{label}` and {{term}}`ASR`.\n\n$$a = b$$"
+    about = {"alt": ALT, "width": "100%"}, {"caption": "One run.", "name": label}
+    drawn = new.new_output("display_data", {"image/svg+xml": figure(), "text/plain": "<Figure>"})
+    mime = {
+        "application/vnd.jupyter.widget-view+json": view["view_specs"][0],
+        "text/plain": "slider",
+    }
+    metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "language_info": {"name": "python"},
+        "papermill": {"parameters": {"lr": 1e-5}, "duration": 1.5},
+        "widgets": {"application/vnd.jupyter.widget-state+json": view["manager_state"]},
+    }
+    tags = {"mystnb": dict(zip(("image", "figure"), about, strict=True)), "tags": ["front-page"]}
+    cells = [
+        new.new_markdown_cell(prose),
+        new.new_code_cell("draw()", execution_count=1, metadata=tags, outputs=[drawn]),
+        new.new_code_cell(
+            "slider", execution_count=2, outputs=[new.new_output("display_data", mime)]
+        ),
+    ]
+    return new.new_notebook(cells=cells, metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built pages."""
+    out = tmp_path_factory.mktemp("scale")
+    executed = out / "notebooks"
+    executed.mkdir()
+    for name in CHAPTERS:
+        nbformat.write(notebook(name), executed / f"{name}.ipynb")
+    book.assemble(executed, out)
+    return book.build(out).parent
+
+
+class Elements(HTMLParser):
+    """A page's start tags with their attributes."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {k: v or "" for k, v in attributes}))
+
+
+def pages(site: Path) -> list[Path]:
+    return sorted(site.glob("*.html"))
+
+
+def test_every_chapter_has_a_page(site: Path) -> None:
+    toc = yaml.safe_load((root() / "book" / "_toc.yml").read_text())
+    expected = {toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])}
+    assert expected <= {page.stem for page in pages(site)}
+
+
+def test_pages_load_files_that_are_there_and_nothing_else(site: Path) -> None:
+    for page in pages(site):
+        for tag, has in Elements(page).found:
+            loads = has.get("src") if tag in ("script", "img", "iframe") else None
+            if tag == "link" and has.get("rel") in ("stylesheet", "preload", "icon"):
+                loads = has["href"]
+            if loads and not loads.startswith("data:"):
+                assert (site / loads.partition("?")[0]).is_file(), f"{page.name} loads {loads}"
+
+
+def test_images_have_alt_text_and_figures_a_number(site: Path) -> None:
+    for page in pages(site):
+        images = [has for tag, has in Elements(page).found if tag == "img"]
+        assert all(has.get("alt", "").strip() for has in images), page.name
+    clean = (site / "clean.html").read_text(encoding="utf-8")
+    assert ALT in clean
+    assert re.search(r'caption-number">Figure \d', clean)
+
+
+def test_the_front_page_shows_the_tagged_figure(site: Path) -> None:
+    images = [has for tag, has in Elements(site / "index.html").found if tag == "img"]
+    assert [(site / has["src"]).read_text() for has in images] == [figure()]
+
+
+def test_one_notebook_run_twice_makes_two_pages_with_titles_and_labels_of_their_own(
+    site: Path,
+) -> None:
+    first = (site / "train_mmcl.html").read_text(encoding="utf-8")
+    second = (site / "train_mmcl_ssl.html").read_text(encoding="utf-8")
+    assert "<h1>Training a poisoned model with MMCL<" in first
+    assert "<h1>Training a poisoned model with MMCL + SSL<" in second
+    assert 'id="fig-train"' in first
+    assert 'id="fig-train-train-mmcl-ssl"' in second
+    assert 'href="#fig-train-train-mmcl-ssl"' in second
+
+
+def test_only_pages_with_widgets_load_their_player(site: Path) -> None:
+    assert "embed-amd.js" in (site / "clean.html").read_text(encoding="utf-8")
+    assert "embed-amd.js" not in (site / "glossary.html").read_text(encoding="utf-8")
+
+
+class Seen(NamedTuple):
+    """A page as the browser left it."""
+
+    dom: str
+    console: list[str]
+    requests: set[str]
+
+
+def visit(address: str, folder: Path) -> Seen:
+    """Open a page in headless Chromium with every name refused. folder: for its profile."""
+    log = folder / "net.json"
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-sync --dump-dom"
+    flags += " --disable-background-networking --disable-component-update --enable-logging=stderr"
+    places = [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
+    limits = ["--virtual-time-budget=20000", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    done = subprocess.run(
+        [str(BROWSER), *flags.split(), *places, *limits, address],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    console = re.findall(r'CONSOLE.*?\] "(.*)", source', done.stderr)
+    events = [e.get("params", {}) for e in json.loads(log.read_text())["events"]]
+    # The browser asks its maker on its own account: "not an origin". A page on disk is "null".
+    requests = {e["url"] for e in events if "url" in e and e.get("initiator") == "null"}
+    return Seen(done.stdout, console, requests)
+
+
+@in_browser
+@pytest.mark.browser
+def test_a_request_to_the_network_would_be_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('<img src="http://example.org/a.png"><script>nothing()</script>')
+    seen = visit(page.as_uri(), tmp_path)
+    assert seen.requests == {"http://example.org/a.png"}
+    assert "nothing is not defined" in "".join(seen.console)
+
+
+@in_browser
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["index", "how_to_read", "clean", "api", "search"])
+def test_a_page_opens_from_disk_without_network_or_errors(
+    site: Path, tmp_path: Path, name: str
+) -> None:
+    seen = visit((site / f"{name}.html").as_uri(), tmp_path)
+    assert not seen.requests
+    assert [line for line in seen.console if not line.startswith(QUIET)] == []
+
+
+@in_browser
+@pytest.mark.browser
+def test_maths_and_widgets_are_drawn(site: Path, tmp_path: Path) -> None:
+    dom = visit((site / "clean.html").as_uri(), tmp_path).dom
+    assert "<mjx-container" in dom
+    assert "widget-slider" in dom
+
+
+@in_browser
+@pytest.mark.browser
+def test_search_finds_pages(site: Path, tmp_path: Path) -> None:
+    dom = visit((site / "search.html").as_uri() + "?q=backdoor", tmp_path).dom
+    assert 'href="threat_model.html' in dom.partition('id="search-results"')[2]
+
+
+def test_a_chapter_that_was_not_run_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "data.ipynb").touch()
+    (tmp_path / "glossary.md").touch()
+    chapters = [{"file": "data"}, {"file": "nonideal"}]
+    toc = {"root": "index", "parts": [{"caption": "a", "chapters": chapters}]}
+    toc["parts"].append({"caption": "b", "chapters": [{"file": "stopping"}]})
+    assert book.prune(toc, tmp_path)["parts"] == [{"caption": "a", "chapters": [{"file": "data"}]}]
+
+
+def test_missing_notebooks_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no executed notebooks.*make book"):
+        book.assemble(tmp_path, tmp_path)
+
+
+def test_a_notebook_without_a_front_figure_is_named(tmp_path: Path) -> None:
+    plain = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    nbformat.write(plain, tmp_path / "clean.ipynb")
+    with pytest.raises(ConfigError, match="front-page"):
+        book.front_figure([tmp_path / "clean.ipynb"])
+
+
+def test_a_warning_ends_the_build_and_is_shown(tmp_path: Path) -> None:
+    source = tmp_path / "book"
+    source.mkdir()
+    (source / "_config.yml").write_text("title: a\n")
+    (source / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    (source / "index.md").write_text("# A\n\n{ref}`nowhere`\n")
+    with pytest.raises(ConfigError, match="nowhere"):
+        book.build(tmp_path)
+    assert not (tmp_path / "html").exists()
+
+
+def test_api_page_has_public_names_with_their_docstrings(tmp_path: Path) -> None:
+    package = tmp_path / "toy"
+    package.mkdir()
+    (package / "sums.py").write_text(
+        '"""Sums."""\n\ndef add(a: int, *b: int) -> int:\n    """Of *b and <a>; see ``c``."""\n\n'
+        "def _hidden():\n    pass\n\nclass Box:\n"
+        '    """Holds."""\n    def get(self, i: int = 0) -> int:\n        """One."""\n'
+    )
+    page = api_page(package)
+    assert "{py:function} add(a: int, *b: int) -> int" in page
+    assert r"Of \*b and \<a>; see ``c``." in page
+    assert "{py:method} get(i: int=0) -> int" in page
+    assert "hidden" not in page
+
+
+def test_licences_name_each_package_of_art_at_its_pinned_version() -> None:
+    page = (root() / "book" / "licences.md").read_text(encoding="utf-8")
+    art = {name: pin[0] for name, pin in PINNED.items() if name.startswith("@iconify")}
+    assert all(f"`{name}` {version}" in page for name, version in art.items())

@@ -1,0 +1,144 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from bdnb import clean, defences, experiments, models, stage
+from bdnb.configs import CleanConfig, ConfigError
+from bdnb.records import Run
+from bdnb.train import train
+
+
+def config(**changes) -> CleanConfig:
+    first = experiments.of_file("tiny", "clean")[0]
+    return dataclasses.replace(first, **({"epochs": 1} | changes))
+
+
+def test_cleaning_starts_from_the_kept_epoch_and_measures_every_epoch(tiny):
+    run = clean.clean(config(epochs=2))
+    rows = run.rows()
+    source = experiments.trained("tiny", "train_mmcl", 0)
+    kept = Run(experiments.folder(source)).rows()[experiments.kept_epoch(source)]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert (rows[0]["accuracy"], rows[0]["asr"]) == (kept["accuracy"], kept["asr"])
+    about = run.manifest["about"]
+    assert about["pretrain_objective"] == "mmcl"
+    assert about["cleaning_pairs"] == 48
+    assert about["overlap_with_training"] == 0
+
+
+@pytest.mark.parametrize(
+    ("defence", "options", "extra"),
+    [
+        ("cleanclip", {}, "loss_ssl"),
+        ("heavy_regularisation", {"weight": 0.1}, "loss_l2"),
+        ("heavy_regularisation", {"weight": 5.0, "by": "decay"}, "loss_ssl"),
+        ("shrink_perturb", {"shrink": 0.9, "perturb": 0.001}, "loss_ssl"),
+        ("deep_cluster", {"k": 8}, "loss_deep_cluster"),
+    ],
+)
+def test_every_defence_yields_a_row_an_epoch(tiny, defence, options, extra):
+    rows = clean.clean(config(defence=defence, options=options)).rows()
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert rows[1][extra] > 0
+
+
+def test_deep_clustering_takes_labels_from_another_model(tiny):
+    other = stage.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+    options = {"labels": "classifier", "classifier": str(other)}
+    assert clean.clean(config(defence="deep_cluster", options=options)).finished
+
+
+@pytest.mark.parametrize("loss", ["mmcl", "ssl"])
+def test_each_cleaning_loss_works_alone(tiny, loss):
+    row = clean.clean(config(loss=loss)).rows()[1]
+    assert row["loss_total"] == pytest.approx(row[f"loss_{loss}"])
+
+
+def test_a_defence_of_one_s_own_is_recorded_like_any_other(tiny, monkeypatch):
+    monkeypatch.setattr(defences, "DEFENCES", dict(defences.DEFENCES))
+
+    @defences.defence("nothing")
+    def nothing(model, pairs, setting, *, candidates: int = 2):
+        for number in range(1, candidates + 1):
+            yield defences.Epoch(number, model, {"loss_total": 0.0})
+
+    rows = clean.clean(config(defence="nothing", options={"candidates": 3})).rows()
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert len({row["accuracy"] for row in rows}) == 1
+    with pytest.raises(ConfigError, match=r"no option 'much'. It takes: candidates"):
+        clean.clean(config(defence="nothing", options={"much": 1}))
+
+
+def test_an_unknown_defence_lists_those_there_are():
+    with pytest.raises(ConfigError, match=r"defence='magic': unknown.*cleanclip.*deep_cluster"):
+        defences.check(CleanConfig(defence="magic"))
+
+
+def test_cleaning_pairs_can_be_fewer_poisoned_or_the_authors(tiny):
+    data, source = stage.dataset("tiny"), experiments.trained("tiny", "train_mmcl", 0)
+    pairs, poison, counts = clean.cleaning_pairs(config(pairs=20, poisons=3), source, data, side=32)
+    assert (len(pairs.keys), len(poison)) == (20, 3)
+    assert counts["overlap_with_training"] == 0
+    pairs, poison, counts = clean.cleaning_pairs(config(overlap="authors"), source, data, side=32)
+    assert counts["overlap_with_training"] == len(pairs.keys) == 48
+    assert not set(pairs.keys) & set(stage.poisoned_keys(source, data.pairs("train", 32)))
+
+
+def test_the_authors_optimiser_state_overwrites_the_run_s_weight_decay(tiny):
+    train(experiments.trained("tiny", "train_mmcl", 0))
+    settings = config(optimiser="authors", weight_decay=50.0, defence="heavy_regularisation")
+    seen = []
+    real = defences.fit
+
+    def spy(loop, *given, **options):
+        seen.append((loop.optimizer.param_groups[0]["weight_decay"], len(loop.optimizer.state)))
+        return real(loop, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(defences, "fit", spy)
+        clean.clean(settings)
+        clean.clean(dataclasses.replace(settings, optimiser="fresh"))
+    (decay, moments), (fresh_decay, fresh_moments) = seen
+    assert (decay, fresh_decay) == (0.1, 50.0)
+    assert moments > 0 == fresh_moments
+
+
+def test_the_authors_optimiser_needs_its_state(tiny):
+    with pytest.raises(ConfigError, match="optimiser_state=true"):
+        clean.clean(config(poisoned="train_mmcl_ssl", optimiser="authors"))
+
+
+def test_a_checkpoint_by_path_brings_its_attack_along(tiny):
+    source = experiments.trained("tiny", "train_mmcl", 0)
+    path = stage.kept_weights(source)
+    by_path = clean.clean(config(poisoned=str(path)))
+    by_name = clean.clean(config())
+    assert by_path.rows()[0]["asr"] == by_name.rows()[0]["asr"]
+    assert by_path.manifest["about"]["target"] == "banana"
+
+
+def test_a_checkpoint_that_is_not_there_is_named_before_anything_is_written(tiny):
+    settings = config(poisoned="gone.safetensors")
+    with pytest.raises(ConfigError, match=r"poisoned='gone\.safetensors': no such checkpoint"):
+        clean.clean(settings)
+    assert not experiments.folder(settings).exists()
+
+
+def test_a_checkpoint_from_elsewhere_must_say_its_model(tiny, tmp_path):
+    model = models.build("rn_test", seed=0)
+    path = tmp_path / "clip.pt"
+    torch.save(model.clip.state_dict(), path)
+    with pytest.raises(ConfigError, match="say which open_clip model"):
+        clean.clean(config(poisoned=str(path)))
+    settings = config(poisoned=str(path), model="rn_test", data="tiny", trigger_size=8)
+    assert clean.clean(settings).finished
+
+
+def test_weights_kept_say_what_they_are(tiny):
+    run = clean.clean(config())
+    about = models.read_about(stage.weights_of(run, 1))
+    assert about["epoch"] == 1
+    assert about["run"] == run.folder.name
+    assert json.dumps(about["config"])

@@ -1,0 +1,134 @@
+"""Figures show what the rows say: points, stars, rings, counts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from bdnb import figures
+from bdnb.configs import ConfigError
+
+
+def cleaning(
+    objective: str, loss: str, lr: float, points: list[tuple[float, float]]
+) -> pd.DataFrame:
+    """One cleaning run's rows from (asr, accuracy) of epochs 0, 1, ..."""
+    asr, accuracy = zip(*points, strict=True)
+    columns = {"run": f"{objective} {loss} {lr}", "pretrain_objective": objective, "loss": loss}
+    columns |= {"lr": lr, "seed": 0, "epoch": range(len(points)), "asr": asr, "accuracy": accuracy}
+    return pd.DataFrame(columns)
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return pd.concat(
+        [
+            cleaning("mmcl", "mmcl_ssl", 1e-3, [(95, 70), (4, 68), (3, 69.5)]),
+            cleaning("mmcl", "ssl", 1e-4, [(95, 70), (40, 60), (1, 50)]),
+            cleaning("mmcl_ssl", "mmcl_ssl", 1e-3, [(94, 71), (60, 70), (30, 69)]),
+        ]
+    )
+
+
+def start(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["epoch"] == 0]
+
+
+def points(axes: Axes, colour: str | None = None) -> set[tuple[float, float]]:
+    """Places of a panel's markers, of one edge or face colour if given."""
+    found = set()
+    for drawn in (c for c in axes.collections if isinstance(c, PathCollection)):
+        looks = [*drawn.get_facecolor(), *drawn.get_edgecolor()]
+        if colour is None or colour in {to_hex(look) for look in looks}:
+            found |= {(float(x), float(y)) for x, y in np.asarray(drawn.get_offsets())}
+    return found
+
+
+def texts(figure: Figure) -> str:
+    drawn = [t.get_text() for axes in figure.axes for t in axes.texts]
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    return "\n".join([*drawn, *titles, *(t.get_text() for t in figure.legends[0].texts)])
+
+
+def test_scatter_has_a_point_for_every_epoch_and_a_panel_for_every_objective(rows) -> None:
+    figure = figures.scatter(rows, start(rows))
+    mmcl, mmcl_ssl = figure.axes
+    assert {(4, 68), (3, 69.5), (40, 60), (1, 50)} <= points(mmcl)
+    assert {(60, 70), (30, 69)} <= points(mmcl_ssl)
+    assert mmcl.get_xlim() == mmcl_ssl.get_xlim()
+    assert mmcl.get_ylim() == mmcl_ssl.get_ylim()
+
+
+def test_scatter_stars_the_poisoned_model_and_rings_the_best_cleaned_one(rows) -> None:
+    mmcl, mmcl_ssl = figures.scatter(rows, start(rows)).axes
+    assert points(mmcl, figures.RED) == {(95, 70), (3, 69.5)}
+    assert points(mmcl_ssl, figures.RED) == {(94, 71)}
+
+
+def test_scatter_says_n_and_when_nothing_was_cleaned(rows) -> None:
+    words = texts(figures.scatter(rows, start(rows)))
+    assert "n = 4 models, 2 runs" in words
+    assert "no model at ASR ≤ 5 %" in words
+    assert "69.5 % accurate" in words
+
+
+def test_scatter_moves_its_ring_with_the_threshold(rows) -> None:
+    mmcl, _ = figures.scatter(rows, start(rows), threshold=2.0).axes
+    assert points(mmcl, figures.RED) == {(95, 70), (1, 50)}
+
+
+def test_a_loss_looks_the_same_whichever_others_are_there(rows) -> None:
+    one = rows[rows["loss"] == "ssl"]
+    all_looks = dict(zip(["mmcl_ssl", "ssl"], figures._looks(["mmcl_ssl", "ssl"]), strict=True))
+    assert figures._looks(["ssl"]) == [all_looks["ssl"]]
+    assert len(figures.scatter(one, start(one)).axes) == 1
+
+
+def test_looks_differ_in_colour_and_in_shape() -> None:
+    looks = figures._looks(["mmcl", "ssl", "mmcl_ssl", "deep_cluster", "l2"])
+    assert len({colour for colour, _ in looks}) == len({shape for _, shape in looks}) == 5
+
+
+def test_trajectories_grow_with_the_epoch(rows) -> None:
+    mmcl, _ = figures.trajectories(rows, start(rows)).axes
+    drawn = [c for c in mmcl.collections if len(np.asarray(c.get_offsets())) == 2]
+    assert drawn
+    assert all(first < second for first, second in (c.get_sizes() for c in drawn))
+
+
+def test_training_stars_the_kept_epoch_on_both_curves() -> None:
+    rows = pd.DataFrame(
+        {"epoch": [0, 1, 2], "seed": 0, "accuracy": [1, 50, 60], "asr": [0, 80, 90]}
+    )
+    figure = figures.training(rows, 1)
+    assert points(figure.axes[0], figures.RED) == {(1, 50), (1, 80)}
+    assert "n = 1 seed" in texts(figure)
+    with pytest.raises(ConfigError, match="kept_epoch=7"):
+        figures.training(rows, 7)
+
+
+def test_rows_without_a_column_are_refused_by_its_name(rows) -> None:
+    with pytest.raises(ConfigError, match="no column asr"):
+        figures.scatter(rows.drop(columns="asr"), start(rows))
+
+
+def test_gallery_and_contact_sheet_show_every_image() -> None:
+    images = np.zeros((5, 3, 8, 8), np.uint8)
+    shown = figures.gallery(images, ["a"] * 5, ["banana"] * 5, columns=3)
+    assert sum(len(axes.images) for axes in shown.axes) == 5
+    assert shown.axes[4].get_xlabel() == "backdoor: banana"
+    assert shown.axes[4].get_title(loc="left") == "true: a"
+    sheet = figures.contact_sheet(images, ["t"] * 5)
+    assert sum(len(axes.images) for axes in sheet.axes) == 5
+
+
+def test_figures_are_the_same_bytes_twice(rows, tmp_path) -> None:
+    figures.style()
+    written = []
+    for name in ("a.svg", "b.svg"):
+        figures.scatter(rows, start(rows)).savefig(tmp_path / name, metadata={"Date": None})
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]

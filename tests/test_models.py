@@ -1,0 +1,140 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bdnb import models
+from bdnb.configs import ConfigError
+
+CAPTIONS = ["a banana", "a photo of two red apples on a large wooden table", "x"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.build("rn_test", seed=0).eval()
+
+
+def test_trimmed_tokens_give_the_features_of_the_full_77(model):
+    full = model.tokenizer(CAPTIONS)
+    trimmed = model.tokens(CAPTIONS)
+    assert trimmed.shape[1] < full.shape[1] == 77
+    with torch.no_grad():
+        expected = model.clip.encode_text(full, normalize=True)
+        torch.testing.assert_close(model.encode_text(trimmed), expected)
+
+
+def test_images_are_normalised_as_open_clip_does(model):
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
+    with torch.no_grad():
+        expected = model.clip.encode_image((images / 255 - mean) / std, normalize=True)
+        torch.testing.assert_close(model.encode_image(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    one, two, other = (models.build("rn_test", seed=s).state_dict() for s in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert any(not torch.equal(one[k], other[k]) for k in one)
+
+
+def test_weights_come_back_with_what_was_said_of_them(model, tmp_path):
+    path = tmp_path / "w.safetensors"
+    models.save_weights(model, path, about={"epoch": 3})
+    other = models.build("rn_test", seed=5)
+    models.load_weights(other, path)
+    assert models.read_about(path) == {"epoch": 3, "model": "rn_test"}
+    pairs = zip(model.clip.state_dict().values(), other.clip.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert models.load_any(str(path)).name == "rn_test"
+
+
+def test_weights_of_another_architecture_are_refused_by_name_and_shape(tmp_path):
+    path = tmp_path / "w.safetensors"
+    models.save_weights(models.build("vit_tiny", seed=0), path, about={})
+    with pytest.raises(ConfigError, match=r"w\.safetensors.*another model than rn_test.*\(\d"):
+        models.load_weights(models.build("rn_test", seed=0), path)
+
+
+def test_an_open_clip_checkpoint_is_read(model, tmp_path):
+    path = tmp_path / "clip.pt"
+    torch.save({"state_dict": model.clip.state_dict()}, path)
+    other = models.build("rn_test", seed=9)
+    models.load_weights(other, path)
+    assert torch.equal(other.clip.ln_final.weight, model.clip.ln_final.weight)
+
+
+def test_a_torchscript_archive_as_openai_publishes_gives_its_weights(model, tmp_path):
+    path = tmp_path / "scripted.pt"
+    torch.jit.trace(model.clip.visual, torch.zeros(1, 3, 32, 32)).save(path)
+    with pytest.raises(ConfigError, match=r"scripted\.pt: weights of another model"):
+        models.load_weights(models.build("rn_test", seed=9), path)
+    whole = tmp_path / "whole.pt"
+    images, tokens = torch.zeros(1, 3, 32, 32), model.tokenizer(["x"])
+    torch.jit.trace(model.clip, (images, tokens), strict=False).half().save(whole)
+    other = models.build("rn_test", seed=9)
+    models.load_weights(other, whole)
+    expected = model.clip.ln_final.weight.half().float()
+    assert torch.equal(other.clip.ln_final.weight, expected)
+
+
+class Hostile:
+    def __reduce__(self):
+        import os
+
+        return (os.mkdir, ("hostile",))
+
+
+def test_a_hostile_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.pt"
+    path.write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(ConfigError, match=r"bad\.pt: not weights that can be read safely"):
+        models.load_weights(models.build("rn_test", seed=0), path)
+    assert not (tmp_path / "hostile").exists()
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        models.load_weights(models.build("rn_test", seed=0), tmp_path / "none.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ConfigError, match=r"expected NAME:TAG"):
+        models.load_any(str(tmp_path / "x.safetensors"))
+    (tmp_path / "torn.safetensors").write_bytes(b"torn")
+    with pytest.raises(ConfigError, match="not a safetensors file"):
+        models.read_about(tmp_path / "torn.safetensors")
+
+
+def test_an_unknown_model_lists_near_ones():
+    with pytest.raises(ConfigError, match=r"model='RN51'.*RN50"):
+        models.build("RN51", seed=0)
+    with pytest.raises(ConfigError, match=r"RN50:none: open_clip has openai"):
+        models.load_pretrained("RN50", "none")
+
+
+def test_shrink_and_perturb_with_gaussian_noise_has_the_paper_s_moments(model):
+    changed = models.build("rn_test", seed=0)
+    models.shrink_perturb(changed, shrink=0.5, perturb=0.1, seed=3)
+    old = model.clip.token_embedding.weight
+    noise = changed.clip.token_embedding.weight - 0.5 * old
+    assert noise.std().item() == pytest.approx(0.1, rel=0.01)
+    assert abs(noise.mean().item()) < 1e-3
+    stats = "visual.bn1.running_var"
+    assert torch.equal(changed.clip.state_dict()[stats], model.clip.state_dict()[stats])
+
+
+def test_shrink_and_perturb_by_a_fresh_initialisation_is_the_authors():
+    changed = models.build("rn_test", seed=0)
+    models.shrink_perturb(changed, shrink=0.0, perturb=1.0, noise="fresh", seed=3)
+    gain = changed.clip.visual.bn1.weight
+    assert torch.equal(gain, torch.ones_like(gain))
+    with pytest.raises(ConfigError, match="noise='salt'"):
+        models.shrink_perturb(changed, shrink=1, perturb=1, noise="salt", seed=0)
+
+
+def test_a_siglip_model_has_a_bias():
+    assert models.build("rn_test", seed=0, bias=True).clip.logit_bias.item() == -10

@@ -1,0 +1,92 @@
+"""Every notebook under papermill at the tiny scale, as a user types it, and what it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+PAPERMILL = [str(Path(sys.executable).with_name("papermill")), "--no-progress-bar"]
+
+pytestmark = pytest.mark.slow
+
+
+def papermill(home: Path, name: str, *given: str, to: Path | None = None):
+    source = str(REPOSITORY / "notebooks" / f"{name}.ipynb")
+    output = [str(to)] if to else []
+    return subprocess.run(
+        [*PAPERMILL, source, *output, *given],
+        env=os.environ | {"BDNB_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=home,
+    )
+
+
+def text_of(path: Path) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    outputs = [o for cell in cells if cell.cell_type == "code" for o in cell.outputs]
+    return "\n".join(str(o.get("data", o.get("text", ""))) for o in outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "shows"),
+    [
+        ("data", ["-p", "scale", "tiny"], "banana"),
+        ("poison", ["-p", "scale", "tiny"], "svg"),
+        ("train", ["-f", "{params}/tiny/train_mmcl_ssl.yaml"], "MMCL + SSL"),
+        ("clean", ["-p", "scale", "tiny", "-p", "lr", "1e-5"], "1e-05"),
+        ("clean", ["-f", "{params}/tiny/clean.yaml"], "train_mmcl_ssl"),
+        ("summary", ["-p", "scale", "tiny"], "not decided here"),
+    ],
+)
+def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name, given, shows):
+    given = [word.format(params=tiny_home / "params") for word in given]
+    done = papermill(tiny_home, name, *given, to=tmp_path / "out.ipynb")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert shows in text_of(tmp_path / "out.ipynb")
+
+
+def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):
+    done = papermill(tiny_home, "clean", "-p", "scale", "tiny", "-p", "lr", "1e-5")
+    assert done.returncode == 0, done.stderr[-2000:]
+    nbformat.validate(nbformat.reads(done.stdout, as_version=4))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("clean", ["-p", "learning_rate", "1"], "'learning_rate' is not a parameter"),
+        ("clean", ["-p", "lr", "fast"], "lr='fast': expected a number"),
+        ("clean", ["-p", "lr", "-1e-3"], "lr=-0.001: expected a number above 0"),
+        ("clean", ["-p", "poisoned", "gone.safetensors"], "poisoned='gone.safetensors': no such"),
+        ("clean", ["-p", "defence", "magic"], "defence='magic': unknown"),
+        ("train", ["-p", "trigger", "sticker"], "trigger 'sticker': unknown"),
+        ("train", ["-p", "model", "RN51"], "model='RN51': no such model"),
+        ("data", ["-p", "size", "3"], "'size' is not a parameter"),
+        ("summary", ["-p", "scale", "huge"], "scale='huge': no such folder"),
+    ],
+)
+def test_a_bad_parameter_stops_the_first_cell_and_leaves_nothing(fresh, name, given, message):
+    if "scale" not in given:
+        given = [*given, "-p", "scale", "tiny"]
+    done = papermill(fresh, name, *given, to=fresh / "out.ipynb")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (fresh / "runs").exists()
+    cells = nbformat.read(fresh / "out.ipynb", as_version=4).cells
+    ran = [c for c in cells if c.cell_type == "code" and c.execution_count]
+    assert sum("ConfigError" in str(cell.outputs) for cell in ran) == 1
+    assert "ConfigError" in str(ran[-1].outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_holds_no_outputs_and_has_its_parameters_marked(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert not any(cell.get("outputs") for cell in cells)
+    assert sum("parameters" in c.metadata.get("tags", []) for c in cells) == 1

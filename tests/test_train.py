@@ -1,0 +1,158 @@
+import dataclasses
+
+import pytest
+import torch
+
+from bdnb import experiments, fit, losses, stage, train
+from bdnb.configs import ConfigError, TrainConfig
+from bdnb.records import Run
+
+TIMES = ("seconds", "eval_seconds", "pairs_per_s")
+
+
+def config(name: str = "train_mmcl", **changes) -> TrainConfig:
+    return dataclasses.replace(experiments.trained("tiny", name, 0), **changes)
+
+
+def values(run: Run) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.rows()]
+
+
+def weights(run: Run, epoch: int) -> bytes:
+    return stage.weights_of(run, epoch).read_bytes()
+
+
+def test_training_records_a_row_before_and_after_every_epoch(tiny):
+    run = train.train(config())
+    rows = run.rows()
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    wanted = {
+        "accuracy",
+        "accuracy_top5",
+        "asr",
+        "asr_all",
+        "unseen_accuracy",
+        "loss_total",
+        "step_lr",
+    }
+    assert wanted | set(TIMES) <= set(rows[-1])
+    assert rows[-1]["loss_total"] < rows[1]["loss_total"]
+    assert rows[-1]["step"] == 6
+    assert run.manifest["about"] == {"poisoned_pairs": 10, "pairs": 96}
+    assert len((run.folder / "poisoned_keys.txt").read_text().split()) == 10
+    assert not (run.folder / "state.pt").exists()
+
+
+def test_two_runs_of_one_seed_give_equal_rows_and_weights(tiny, fresh):
+    first = values(train.train(config("train_mmcl_ssl")))
+    one = weights(Run(experiments.folder(config("train_mmcl_ssl"))), 2)
+    experiments.folder(config("train_mmcl_ssl")).rename(fresh / "elsewhere")
+    assert values(train.train(config("train_mmcl_ssl"))) == first
+    again = weights(Run(experiments.folder(config("train_mmcl_ssl"))), 2)
+    assert one == again
+
+
+def test_another_seed_gives_other_rows(tiny):
+    other = dataclasses.replace(config(), seed=1)
+    assert values(train.train(other)) != values(train.train(config()))
+
+
+def test_a_recorded_run_is_not_run_again(tiny, monkeypatch):
+    train.train(config())
+    monkeypatch.setattr(stage, "dataset", None)
+    assert train.train(config()).finished
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
+    tiny, fresh, epoch, monkeypatch
+):
+    whole = train.train(config(epochs=3))
+    expected, final = values(whole), weights(whole, 3)
+    whole.folder.rename(fresh / "whole")
+    real = fit.run_epoch
+
+    def cut(loop, batches, loss, number, bar):
+        if number == epoch + 1:
+            raise KeyboardInterrupt
+        return real(loop, batches, loss, number, bar)
+
+    monkeypatch.setattr(fit, "run_epoch", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config(epochs=3))
+    monkeypatch.setattr(fit, "run_epoch", real)
+    run = Run(experiments.folder(config(epochs=3)))
+    assert not run.finished
+    assert [row["epoch"] for row in run.rows()] == list(range(epoch + 1))
+    train.train(config(epochs=3))
+    assert values(run) == expected
+    assert weights(run, 3) == final
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_rows(fresh, monkeypatch):
+    real, calls = losses.mmcl, []
+
+    def breaking(*given):
+        calls.append(1)
+        return real(*given) * (float("nan") if len(calls) > 4 else 1)
+
+    monkeypatch.setattr(losses, "mmcl", breaking)
+    with pytest.raises(losses.NonFiniteLoss, match="Try a lower lr"):
+        train.train(config())
+    run = Run(experiments.folder(config()))
+    assert [row["epoch"] for row in run.rows()] == [0, 1]
+    assert stage.weights_of(run, 1).is_file()
+
+
+def test_poison_by_fine_tuning_starts_from_the_clean_model_s_kept_epoch(fresh):
+    path = fresh / "params" / "tiny" / "train_clean.yaml"
+    text = (fresh / "params" / "tiny" / "train_mmcl.yaml").read_text()
+    path.write_text(text.replace("train_mmcl", "train_clean") + "attack: none\n")
+    tuned = config(init="train_clean", lr=1e-12, epochs=1)
+    rows = train.train(tuned).rows()
+    source = experiments.trained("tiny", "train_clean", 0)
+    kept = Run(experiments.folder(source)).rows()[experiments.kept_epoch(source)]
+    assert rows[0]["accuracy"] == kept["accuracy"]
+    assert Run(experiments.folder(source)).manifest["about"]["poisoned_pairs"] == 0
+
+
+def test_a_start_that_is_not_there_is_named_before_anything_is_written(tiny):
+    with pytest.raises(ConfigError, match=r"init='nowhere\.safetensors': no such checkpoint"):
+        train.train(config(init="nowhere.safetensors"))
+    assert not experiments.folder(config(init="nowhere.safetensors")).exists()
+
+
+def test_label_consistent_poison_keeps_captions(tiny):
+    pairs = stage.dataset("tiny").pairs("train", 32)
+    poisoned = stage.poison(
+        config(attack="label_consistent", poison_rate=0.02), pairs, folder=tiny / "scratch"
+    )
+    assert poisoned.captions == {i: pairs.captions[i] for i in poisoned.images}
+    assert all("banana" in caption for caption in poisoned.captions.values())
+
+
+def test_poisoned_keys_can_be_given_back(tiny, tmp_path):
+    pairs = stage.dataset("tiny").pairs("train", 32)
+    keys = stage.poisoned_keys(config(), pairs)
+    path = tmp_path / "keys.txt"
+    path.write_text("\n".join(keys[:3]))
+    assert stage.poisoned_keys(config(poison_keys=str(path)), pairs) == keys[:3]
+
+
+def test_a_siglip_model_trains(tiny):
+    assert train.train(config(objective="siglip", epochs=1)).rows()[-1]["loss_siglip"] > 0
+
+
+def test_two_processes_do_not_make_one_run(tiny):
+    run = Run(experiments.folder(config(lr=0.5)))
+    with stage.alone(run), pytest.raises(ConfigError, match="another process"), stage.alone(run):
+        pass
+
+
+def test_a_step_waits_for_no_device(monkeypatch):
+    """Losses stay tensors between looks: no .item() in a step."""
+    monkeypatch.setattr(torch.Tensor, "item", None)
+    loss = fit.objective(TrainConfig(), name="mmcl")
+    image = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+    features = fit.Features(image, image, torch.tensor(10.0), torch.tensor(0.0))
+    assert set(loss(features, None)) == {"loss_total", "loss_mmcl"}  # type: ignore[arg-type]
