@@ -5,6 +5,7 @@ PYTHON ?= python3
 PYTEST ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
+FAISS ?= $(shell command -v nvidia-smi > /dev/null && echo gpu || echo cpu)
 INSTALLED := $(VENV)/.installed
 WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
 
@@ -50,6 +51,6 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("bdnb needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12 ...")'
 	@echo "Installing into $(VENV) (several GB to fetch, about 5 minutes); what pip says is in $(VENV)/pip.log"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[book,dev]' > $(VENV)/pip.log 2>&1 \
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(FAISS),book,dev]' > $(VENV)/pip.log 2>&1 \
 	    || { tail -n 20 $(VENV)/pip.log; echo "pip failed: all it said is in $(VENV)/pip.log"; exit 1; }
 	@touch $@

@@ -91,7 +91,8 @@ def cleaning_pairs(
     config: CleanConfig, source: TrainConfig, data: stage.Dataset, *, side: int
 ) -> tuple[Pairs, Poison, dict[str, Any]]:
     """The pairs to clean with, the poison left in them, and counts of both for the manifest."""
-    train_pairs, clean_pairs = data.pairs("train", side), data.pairs("clean", side)
+    train_pairs = stage.training_pairs(source, data, side=side)
+    clean_pairs = data.pairs("clean", side)
     trigger = stage.stamp(source)
     poisoned_keys = stage.poisoned_keys(source, train_pairs)
     keys = selection.cleaning_keys(
@@ -152,8 +153,13 @@ def clean(config: CleanConfig) -> Run:
         )
         about = counts | {"from": sick.origin, "pretrain_objective": source.objective}
         about |= {"target": source.target, "trigger": source.trigger, "data": data.folder.name}
+        theirs = defences.AUTHORS.get(config.defence, {}) if config.fidelity == "authors" else {}
+        options = theirs | config.options
+        if config.pick:
+            options = experiments.picked(config) | options
+            about |= {f"picked_{name}": value for name, value in options.items()}
         sick.model.to(accelerator.device)
-        candidates = defend(sick.model, batches, setting, **config.options)
+        candidates = defend(sick.model, batches, setting, **options)
         record(
             run,
             candidates,

@@ -4,6 +4,7 @@ In: a model's image features, or another model's zero-shot classifier. Out: a la
 """
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -14,7 +15,14 @@ from bdnb import seeds
 from bdnb.configs import ConfigError
 
 
-def kmeans_labels(
+class Clusters(NamedTuple):
+    """labels: (N,) int64, each image's cluster. centroids: (k, D), of unit length if spherical."""
+
+    labels: Tensor
+    centroids: Tensor
+
+
+def kmeans(
     features: Tensor,
     *,
     k: int,
@@ -22,12 +30,12 @@ def kmeans_labels(
     iterations: int = 20,
     spherical: bool = True,
     start: Tensor | None = None,
-) -> Tensor:
+) -> Clusters:
     """Each image's cluster among k, by FAISS k-means, on GPUs when FAISS sees any.
 
     features: (N, D), any device. seed: draws the first centroids. spherical: centroids of unit
     length and assignment by cosine (the authors' choice) instead of distance. start: (k, D)
-    first centroids. Out: (N,) int64 on the CPU.
+    first centroids. Out: on the CPU.
     Every image is used for training; the authors' 100K images at k=1000 are, too.
     Errors: ConfigError when k is not in 1..N; FloatingPointError for features that are not finite.
     """
@@ -39,7 +47,7 @@ def kmeans_labels(
         raise ConfigError(f"k={k}: expected 1 to {count}, the number of images")
     if not np.isfinite(points).all():
         raise FloatingPointError("image features are not finite: the model has diverged")
-    kmeans = faiss.Kmeans(
+    made = faiss.Kmeans(
         width,
         k,
         niter=iterations,
@@ -50,8 +58,9 @@ def kmeans_labels(
         gpu=faiss.get_num_gpus(),
     )
     first = None if start is None else np.ascontiguousarray(start.float().cpu().numpy())
-    kmeans.train(points, init_centroids=first)
-    return torch.from_numpy(kmeans.assign(points)[1].astype(np.int64))
+    made.train(points, init_centroids=first)
+    labels = torch.from_numpy(made.assign(points)[1].astype(np.int64))
+    return Clusters(labels, torch.from_numpy(np.array(made.centroids)).view(k, width))
 
 
 def zero_shot_labels(

@@ -9,10 +9,12 @@ import json
 import os
 import types
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 
@@ -45,15 +47,18 @@ def option(
     least: float | None = None,
     most: float | None = None,
     choices: tuple[str, ...] = (),
-    identity: bool = True,
+    identity: bool | Literal["if set"] = True,
+    authors: Any = None,
 ) -> Any:
     """A field of a stage's dataclass: its meaning, unit and allowed range.
 
     identity: False when a run's rows do not depend on the value, so that it does not tell one
-    run from another.
+    run from another; "if set" when only another value than the default does, so that a parameter
+    that is added later leaves what is recorded recorded. authors: the value that copies the
+    authors' code, taken for ``fidelity="authors"`` unless the value itself is given.
     """
     metadata: dict[str, Any] = {"doc": doc, "above": above, "least": least, "most": most}
-    metadata |= {"choices": choices, "identity": identity}
+    metadata |= {"choices": choices, "identity": identity, "authors": authors}
     if default is not MISSING and isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -72,6 +77,7 @@ class TrainConfig:
     objective: str = option(
         "mmcl", "pre-training loss", choices=("mmcl", "mmcl_ssl", "siglip", "ssl")
     )
+    pairs: int = option(0, "number of pairs; 0: all there are", least=0, identity="if set")
     mmcl_weight: float = option(1.0, "weight of MMCL", least=0)
     ssl_weight: float = option(1.0, "weight of SSL", least=0)
     epochs: int = option(12, "passes over the pairs", least=1)
@@ -88,7 +94,12 @@ class TrainConfig:
     poison_rate: float = option(0.04, "share of all pairs that is poisoned", least=0, most=1)
     poison_count: int = option(0, "number of poisoned pairs; 0: by poison_rate", least=0)
     poison_keys: str = option("", "file of keys to poison again; empty: selected by seed")
-    match: str = option("word", "how a caption mentions the target", choices=("word", "substring"))
+    match: str = option(
+        "word",
+        "how a caption mentions the target",
+        choices=("word", "substring"),
+        authors="substring",
+    )
     target: str = option("banana", "class that the backdoor aims at")
     trigger: str = option("badnet", "name in bdnb.poison.triggers.TRIGGERS")
     trigger_size: float = option(16 / 224, "patch: share of the side below 1, else pixels", above=0)
@@ -96,9 +107,37 @@ class TrainConfig:
     image_views: str = option(
         "autoaugment", "second view of images", choices=("autoaugment", "none")
     )
-    text_views: str = option("fresh", "second view of captions", choices=("fresh", "cached"))
-    gather: str = option("exact", "negatives across processes", choices=("exact", "authors"))
-    decay: str = option("paper", "which weights are decayed", choices=("paper", "authors"))
+    text_views: str = option(
+        "fresh",
+        "second view of captions: drawn anew each epoch, or once",
+        choices=("fresh", "cached"),
+        authors="cached",
+    )
+    gather: str = option(
+        "exact",
+        "gradient across processes; authors: none",
+        choices=("exact", "authors"),
+        authors="authors",
+    )
+    decay: str = option(
+        "paper",
+        "which weights are decayed; authors: by name",
+        choices=("paper", "authors"),
+        authors="authors",
+    )
+    schedule: str = option(
+        "paper",
+        "authors: the step counter starts an epoch late",
+        choices=("paper", "authors"),
+        identity="if set",
+        authors="authors",
+    )
+    fidelity: str = option(
+        "paper",
+        "authors: whatever is not given is as in the authors' code",
+        choices=("paper", "authors"),
+        identity="if set",
+    )
     precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
     keep: str = option(
@@ -110,7 +149,9 @@ class TrainConfig:
     checkpoints: str = option(
         "all", "weights to keep", choices=("all", "last", "none"), identity=False
     )
-    optimiser_state: bool = option(False, "keep the optimiser's state with them", identity=False)
+    optimiser_state: bool = option(
+        False, "keep the optimiser's state with them", identity=False, authors=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +181,24 @@ class CleanConfig:
         "fresh",
         "authors: the checkpoint's Adam state and weight decay",
         choices=("fresh", "authors"),
+        authors="authors",
     )
     pairs: int = option(0, "number of cleaning pairs; 0: all there are", least=0)
     poisons: int = option(0, "poisoned pairs left among the cleaning pairs", least=0)
     overlap: str = option(
-        "separate", "authors: cleaning pairs from the training set", choices=("separate", "authors")
+        "separate",
+        "authors: cleaning pairs from the training set",
+        choices=("separate", "authors"),
+        authors="authors",
     )
     options: dict[str, Any] = option({}, "further options of the defence")
+    pick: float = option(
+        0.0,
+        "options of the most accurate screened model with an ASR below this percentage; 0: none",
+        least=0,
+        most=100,
+        identity="if set",
+    )
     target: str = option("", "class that ASR counts; empty: the poisoned model's")
     trigger: str = option("", "trigger that ASR is measured with; empty: the poisoned model's")
     trigger_size: float = option(0.0, "its size; 0: the poisoned model's", least=0)
@@ -154,9 +206,37 @@ class CleanConfig:
     image_views: str = option(
         "autoaugment", "second view of images", choices=("autoaugment", "none")
     )
-    text_views: str = option("fresh", "second view of captions", choices=("fresh", "cached"))
-    gather: str = option("exact", "negatives across processes", choices=("exact", "authors"))
-    decay: str = option("paper", "which weights are decayed", choices=("paper", "authors"))
+    text_views: str = option(
+        "fresh",
+        "second view of captions: drawn anew each epoch, or once",
+        choices=("fresh", "cached"),
+        authors="cached",
+    )
+    gather: str = option(
+        "exact",
+        "gradient across processes; authors: none",
+        choices=("exact", "authors"),
+        authors="authors",
+    )
+    decay: str = option(
+        "paper",
+        "which weights are decayed; authors: by name",
+        choices=("paper", "authors"),
+        authors="authors",
+    )
+    schedule: str = option(
+        "paper",
+        "authors: the step counter starts an epoch late",
+        choices=("paper", "authors"),
+        identity="if set",
+        authors="authors",
+    )
+    fidelity: str = option(
+        "paper",
+        "authors: whatever is not given is as in the authors' code",
+        choices=("paper", "authors"),
+        identity="if set",
+    )
     precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
     checkpoints: str = option(
@@ -173,12 +253,18 @@ def read(path: Path) -> dict[str, Any]:
         near = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ConfigError(f"{path}: no such file; {path.parent} has {', '.join(near) or 'none'}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _parse(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML that can be read: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected lines of `name: value`, found {type(values).__name__}")
-    return values
+    return deepcopy(values)
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Any:
+    """Planning asks for the same few files thousands of times."""
+    return yaml.safe_load(text)
 
 
 def scale_folder(scale: str) -> Path:
@@ -191,12 +277,29 @@ def scale_folder(scale: str) -> Path:
 
 
 def load(scale: str, experiment: str) -> dict[str, Any]:
-    """The values of ``params/<scale>/<experiment>.yaml``, its names filled in."""
+    """The values of ``params/<scale>/<experiment>.yaml``, its names filled in.
+
+    ``base: NAME`` takes over the values of another file of the folder, save those given here.
+    Errors: ConfigError for a file that cannot be read, or is its own base.
+    """
     path = scale_folder(scale) / f"{experiment}.yaml"
     values = {"scale": scale, "experiment": experiment} | read(path)
     if (values["scale"], values["experiment"]) != (scale, experiment):
         raise ConfigError(f"{path}: says scale and experiment of another file")
-    return values
+    if (base := values.pop("base", None)) is None:
+        return values
+    if not isinstance(base, str) or base == experiment or "base" in read(path.with_stem(base)):
+        raise ConfigError(f"{path}: base={base!r}: expected another file, itself without a base")
+    return override(load(scale, base), values)
+
+
+def override(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with some of them given anew, in each of their ``grids``, too."""
+    made = dict(values) | dict(given)
+    if "grids" in values and "grids" not in given:
+        kept = [{k: v for k, v in grid.items() if k not in given} for grid in values["grids"]]
+        made["grids"] = [grid for i, grid in enumerate(kept) if grid not in kept[:i]]
+    return made
 
 
 def make(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
@@ -209,7 +312,9 @@ def make(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
     for name in values:
         if name not in known:
             raise ConfigError(f"{where}: {name!r} is not a parameter{_suggest(name, known)}")
-    return cls(**{name: convert(known[name], value, where) for name, value in values.items()})
+    theirs = {n: f.metadata["authors"] for n, f in known.items() if f.metadata.get("authors")}
+    given = (theirs if values.get("fidelity") == "authors" else {}) | dict(values)
+    return cls(**{name: convert(known[name], value, where) for name, value in given.items()})
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:
@@ -295,9 +400,13 @@ def digest(values: Mapping[str, Any]) -> str:
 
 def identity(config: Any) -> dict[str, Any]:
     """The values of a stage's dataclass that its rows depend on."""
-    keep = [f.name for f in fields(config) if f.metadata.get("identity", True)]
-    values = asdict(config)
-    return {name: values[name] for name in keep}
+    values, empty = asdict(config), type(config)()
+    kept = {f.name: f.metadata.get("identity", True) for f in fields(config)}
+    return {
+        name: values[name]
+        for name, how in kept.items()
+        if (values[name] != getattr(empty, name) if how == "if set" else how)
+    }
 
 
 def describe(cls: type) -> dict[str, str]:

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from bdnb import clusters, losses, models
+from bdnb import clusters, experiments, losses, models, stage
 from bdnb.configs import CleanConfig, ConfigError
 from bdnb.data.labelled import openai_templates
 from bdnb.data.pairs import Batch, Batches
@@ -43,6 +43,13 @@ class Setting:
 
 Defence = Callable[..., Iterator[Epoch]]
 DEFENCES: dict[str, Defence] = {}
+AUTHORS: dict[str, dict[str, Any]] = {
+    "heavy_regularisation": {"by": "decay"},
+    "shrink_perturb": {"noise": "fresh"},
+    "screen": {"noise": "fresh"},
+    "deep_cluster": {"lookup": "batch", "features": "train"},
+}
+"""Options that make each defence the authors' (``fidelity="authors"``), unless given."""
 
 
 def defence(name: str) -> Callable[[Defence], Defence]:
@@ -157,6 +164,23 @@ def shrink_perturb(
     yield from cleanclip(model, pairs, setting)
 
 
+@defence("screen")
+def screen(
+    model: Model,
+    pairs: Batches,
+    setting: Setting,
+    *,
+    shrink: float = 0.9,
+    perturb: float = 1e-3,
+    noise: str = "gaussian",
+) -> Iterator[Epoch]:
+    """Shrink and perturb, and no cleaning: the one candidate that ``pick`` may choose (D.13)."""
+    models.shrink_perturb(
+        model, shrink=shrink, perturb=perturb, noise=noise, seed=setting.config.seed
+    )
+    yield Epoch(1, model, {"step": 0})
+
+
 @defence("deep_cluster")
 def deep_cluster(
     model: Model,
@@ -168,42 +192,54 @@ def deep_cluster(
     iterations: int = 20,
     weight: float = 1.0,
     classifier: str = "",
+    lookup: Literal["epoch", "batch"] = "epoch",
+    features: Literal["eval", "train"] = "eval",
 ) -> Iterator[Epoch]:
     """CleanCLIP with a clustering loss that was not part of pre-training (Equation 3; D.11).
 
     labels: k-means on the model's own image features before every epoch, or a zero-shot
     ``classifier`` (``NAME:TAG`` of open_clip), once. The linear head is renewed with the labels.
+    lookup: an image's cluster is that of the start of the epoch, or the centroid nearest to its
+    features in the batch (authors). features: of the model in evaluation or training mode
+    (authors) are clustered. Errors: ConfigError.
     """
-    config, seed = setting.config, setting.config.seed
-    images = pairs.pairs.images
-    width = model.clip.text_projection.shape[-1]
-    fixed = None
+    if labels not in ("kmeans", "classifier") or lookup not in ("epoch", "batch"):
+        raise ConfigError(
+            f"labels={labels!r}, lookup={lookup!r}: expected kmeans or classifier, epoch or batch"
+        )
+    if features not in ("eval", "train"):
+        raise ConfigError(f"features={features!r}: expected eval (paper) or train (authors)")
+    config, images = setting.config, pairs.pairs.images
+    seed, fixed = config.seed, None
     if labels == "classifier":
         fixed = classifier_labels(classifier, pairs, setting)
         k = len(setting.classnames)
+    width = model.clip.text_projection.shape[-1]
     head = clusters.ClusterHead(width, min(k, len(images)), seed=seed)
     loop = start(model, pairs, setting, extra=head)
-    found: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {} if fixed is None else {"labels": fixed}
 
     def renew(epoch: int, loop: Loop) -> None:
-        if fixed is not None:
-            found["labels"] = fixed
-        else:
-            with evaluating(model):
-                features = image_features(model, images)
-            found["labels"] = clusters.kmeans_labels(
-                features, k=head.out_features, iterations=iterations, seed=seed + epoch
+        if fixed is None:
+            with evaluating(model, training=features == "train"):
+                seen = image_features(model, images)
+            made = clusters.kmeans(
+                seen, k=head.out_features, iterations=iterations, seed=seed + epoch
             )
+            found.update(made._asdict())
         head.renew(seed=seed, epoch=epoch)
         for parameter in head.parameters():
             loop.optimizer.state.pop(parameter, None)
 
     loss = objective(config, name=config.loss)
 
-    def clustered(features: Features, batch: Batch) -> dict[str, Tensor]:
-        parts = loss(features, batch)
-        image = features.image[: len(batch.places)]
-        wanted = found["labels"][batch.places].to(image.device)
+    def clustered(embedded: Features, batch: Batch) -> dict[str, Tensor]:
+        parts = loss(embedded, batch)
+        image = embedded.image[: len(batch.places)]
+        if lookup == "batch" and fixed is None:
+            wanted = (image.detach() @ found["centroids"].to(image.device).T).argmax(dim=1)
+        else:
+            wanted = found["labels"][batch.places].to(image.device)
         term = losses.deep_cluster(head(image), wanted)
         return parts | {
             "loss_total": parts["loss_total"] + weight * term,
@@ -216,7 +252,13 @@ def deep_cluster(
 def classifier_labels(name: str, pairs: Batches, setting: Setting) -> Tensor:
     """Labels (N,) of the cleaning images by another model, zero-shot (Section 5)."""
     if not name:
-        raise ConfigError("labels='classifier' needs classifier=NAME:TAG or a weights file's path")
+        raise ConfigError(
+            "labels='classifier' needs classifier=NAME:TAG, a weights file's path, or a training "
+            "experiment of the scale"
+        )
+    config = setting.config
+    if experiments.is_experiment(config.scale, name):
+        name = str(stage.kept_weights(experiments.trained(config.scale, name, config.seed)))
     other = models.load_any(name).to(setting.accelerator.device)
 
     def encode(prompts: list[str]) -> Tensor:

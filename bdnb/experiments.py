@@ -35,19 +35,32 @@ def notebook_of(experiment: str) -> str:
 def expand(cls: type, values: Mapping[str, Any], *, where: str) -> list[Any]:
     """A stage's dataclasses for every point of a grid: each list is an axis.
 
+    A list inside a mapping is an axis, too: ``options: {shrink: [0.5, 0.9]}`` has two points
+    (``{shrink: [[1, 2]]}`` has one, whose value is a list). ``grids`` is a list of mappings, each
+    a grid of its own with the other values as its defaults; the runs are those of all of them.
     Every point is checked before any is returned. Errors: ConfigError.
     """
+    grids = values.get("grids", [{}])
+    if not isinstance(grids, list) or not grids or any(not isinstance(g, dict) for g in grids):
+        raise ConfigError(f"{where}: grids={grids!r}: expected a list of `name: value` pairs")
+    rest = {k: v for k, v in values.items() if k != "grids"}
     single = {f.name for f in fields(cls) if configs.takes_list(f)}
-    axes = {k: v for k, v in values.items() if isinstance(v, list | tuple) and k not in single}
-    for name, points in axes.items():
-        if not points:
-            raise ConfigError(f"{where}: {name} is an empty list: expected at least one value")
-    rest = {k: v for k, v in values.items() if k not in axes}
-    grid = product(*axes.values())
-    made: list[Any] = [
-        configs.make(cls, rest | dict(zip(axes, p, strict=True)), where=where) for p in grid
-    ]
+    points = [point for grid in grids for point in _points(rest | grid, single, where)]
+    made: list[Any] = [configs.make(cls, point, where=where) for point in points]
     return list({configs.digest(asdict(c)): c for c in made}.values())
+
+
+def _points(grid: Mapping[str, Any], single: set[str], where: str) -> list[dict[str, Any]]:
+    """The points of one grid. single: names whose list is one value."""
+    axes: list[list[Any]] = []
+    for name, value in grid.items():
+        listed = isinstance(value, list | tuple) and name not in single
+        axis = list(value) if listed else [value]
+        if not axis:
+            raise ConfigError(f"{where}: {name} is an empty list: expected at least one value")
+        inner = [_points(v, set(), where) if isinstance(v, dict) else [v] for v in axis]
+        axes.append([point for points in inner for point in points])
+    return [dict(zip(grid, point, strict=True)) for point in product(*axes)]
 
 
 def of_file(scale: str, experiment: str) -> list[Any]:
@@ -55,6 +68,16 @@ def of_file(scale: str, experiment: str) -> list[Any]:
     cls = STAGE_OF[notebook_of(experiment)]
     where = f"params/{scale}/{experiment}.yaml"
     return expand(cls, configs.load(scale, experiment), where=where)
+
+
+def of_notebook(notebook: str, scale: str) -> dict[str, str]:
+    """The parameter files of a scale that belong to a notebook, by what follows its name in them.
+
+    So ``ablations_ssl_weight`` is the study ``ssl_weight`` of ``ablations``.
+    """
+    names = sorted(path.stem for path in configs.scale_folder(scale).glob(f"{notebook}*.yaml"))
+    mine = [name for name in names if notebook_of(name) == notebook]
+    return {name.partition("_")[2]: name for name in mine}
 
 
 def trained(scale: str, experiment: str, seed: int) -> TrainConfig:
@@ -78,7 +101,9 @@ def needs(config: Stage) -> list[TrainConfig]:
     if not is_experiment(config.scale, config.poisoned):
         return []
     source = trained(config.scale, config.poisoned, config.seed)
-    return [source, *like(source)]
+    judge = config.options.get("classifier", "")
+    judges = [judge] if is_experiment(config.scale, judge) else []
+    return [source, *like(source), *(trained(config.scale, name, config.seed) for name in judges)]
 
 
 def like(config: Stage) -> list[TrainConfig]:
@@ -86,6 +111,42 @@ def like(config: Stage) -> list[TrainConfig]:
     if not isinstance(config, TrainConfig) or config.keep != "closest":
         return []
     return [trained(config.scale, config.keep_like, config.seed)]
+
+
+def screened(config: Stage) -> list[CleanConfig]:
+    """The runs among which ``pick`` finds its options: those of the same file that pick nothing."""
+    if not isinstance(config, CleanConfig) or not config.pick:
+        return []
+    values = configs.load(config.scale, config.experiment)
+    same = {"seed": config.seed, "poisoned": config.poisoned}
+    grids = [g | same for g in values.get("grids", []) if not g.get("pick", values.get("pick"))]
+    where = f"params/{config.scale}/{config.experiment}.yaml"
+    if not grids:
+        raise ConfigError(f"{where}: pick={config.pick:g}: none of its grids is without pick")
+    return expand(CleanConfig, values | same | {"grids": grids}, where=where)
+
+
+def picked(config: CleanConfig) -> dict[str, Any]:
+    """The options of the screened model that is cleaned: the most accurate with ASR below pick.
+
+    The paper's rule for shrink and perturb (Section 5, 15 percent). Errors: ConfigError when a
+    screened run is not recorded, or none has so low an ASR.
+    """
+    found: list[tuple[float, dict[str, Any]]] = []
+    for other in screened(config):
+        rows = [row for row in Run(folder(other)).rows() if row["epoch"] > 0]
+        if not rows:
+            raise ConfigError(f"{config.experiment}: {folder(other).name} is not recorded yet")
+        if rows[-1]["asr"] is not None and rows[-1]["asr"] < config.pick:
+            found.append((rows[-1]["accuracy"], other.options))
+    if not found:
+        raise ConfigError(f"{config.experiment}: no screened model has an ASR below {config.pick}")
+    return max(found, key=lambda one: one[0])[1]
+
+
+def before(config: Stage) -> list[Stage]:
+    """The runs that a run's rows are made from, and that must be there before it starts."""
+    return [*needs(config), *screened(config)]
 
 
 def identity(config: Stage) -> dict[str, Any]:
@@ -96,6 +157,8 @@ def identity(config: Stage) -> dict[str, Any]:
         values.pop("poisoned", None)
         values.pop("init", None)
         values |= {"keep": sources[0].keep} if isinstance(config, CleanConfig) else {}
+    if others := screened(config):
+        values |= {"screened": [folder(other).name for other in others]}
     return values
 
 
@@ -133,15 +196,21 @@ def kept_epoch(config: TrainConfig) -> int:
 
 
 def rows(asked: Sequence[Stage]) -> pd.DataFrame:
-    """The tidy rows of these runs, as far as recorded, under the names that asked for them."""
-    frames = []
+    """The tidy rows of these runs, as far as recorded, under the names that asked for them.
+
+    A run that several experiments of one study ask for is there once.
+    """
+    frames, seen = [], set()
     for config in asked:
         path = folder(config)
-        if (path / "manifest.json").is_file():
+        study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
+        if (path / "manifest.json").is_file() and (path, *study) not in seen:
+            seen.add((path, *study))
             frame = read_runs([path])
             names = {"scale": config.scale, "experiment": config.experiment}
             if isinstance(config, CleanConfig):
                 names |= {"poisoned": config.poisoned, "study": config.study}
+                names |= {f"option_{name}": value for name, value in config.options.items()}
             frames.append(frame.assign(**names))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -157,6 +226,14 @@ def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     asked = [config for configs_ in of_scale(scale).values() for config in configs_]
     train = [config for config in asked if isinstance(config, TrainConfig)]
     return rows(train), rows([config for config in asked if isinstance(config, CleanConfig)])
+
+
+def data_of(config: Stage) -> str:
+    """The data set that a run trains or cleans on: its own, or that of the poisoned model."""
+    if config.data or isinstance(config, TrainConfig):
+        return config.data
+    sources = needs(config)
+    return sources[0].data if sources else ""
 
 
 def kept_rows(asked: Sequence[TrainConfig]) -> pd.DataFrame:

@@ -68,23 +68,28 @@ def training(rows: pd.DataFrame, kept_epoch: int | None = None) -> Figure:
 
 
 def scatter(
-    rows: pd.DataFrame, before: pd.DataFrame, threshold: float = 5.0, *, hue: str = "loss"
+    rows: pd.DataFrame,
+    before: pd.DataFrame,
+    threshold: float = 5.0,
+    *,
+    hue: str = "loss",
+    panel: str = "pretrain_objective",
 ) -> Figure:
     """Accuracy against ASR of every model that cleaning passed through (the paper's Figure 2).
 
     rows: one line an epoch of a cleaning run, with columns run, pretrain_objective, epoch,
     accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out.
     before: the poisoned models (rows of epoch 0 will do), with pretrain_objective, accuracy, asr.
-    threshold: ASR in percent up to which a model counts as cleaned. Errors: ConfigError for
-    missing columns.
+    threshold: ASR in percent up to which a model counts as cleaned. panel: column of both that
+    tells panels apart. Errors: ConfigError for missing columns.
     """
-    _need(rows, "run", "pretrain_objective", "epoch", "accuracy", "asr", hue)
+    _need(rows, "run", panel, "epoch", "accuracy", "asr", hue)
     after = candidates(rows)
-    figure, panels = _panels(after, before)
+    figure, panels = _panels(after, before, panel)
     values = list(pd.unique(after[hue].sort_values()))
     looks = dict(zip(values, _looks(values), strict=True))
-    for objective, axes in panels.items():
-        points = after[after["pretrain_objective"] == objective]
+    for name, axes in panels.items():
+        points = after[after[panel] == name]
         for value, (colour, marker) in looks.items():
             some = points[points[hue] == value]
             axes.scatter(
@@ -92,7 +97,8 @@ def scatter(
             )
         axes.axvline(threshold, color="0.25", ls="--", lw=1.2)
         _ring(axes, points, threshold)
-        _title(axes, objective, points)
+        how = "pre-trained with {}" if panel == "pretrain_objective" else "{}"
+        _title(axes, how.format(NAMES.get(name, name)), points)
     marks = [_mark(NAMES.get(str(v), str(v)), marker=m, color=c) for v, (c, m) in looks.items()]
     line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {threshold:g} %")
     ring = _mark("most accurate at or below it", marker="o", mfc="none", mec=RED, mew=2, ms=11)
@@ -116,8 +122,8 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
         points = rows[rows["pretrain_objective"] == objective]
         for _, run in points.groupby("run"):
             index = rates.index(run["lr"].iloc[0])
-            _way(axes, run.sort_values("epoch"), colours[index], MARKERS[index % 9], last)
-        _title(axes, objective, candidates(points))
+            draw_way(axes, run.sort_values("epoch"), colours[index], MARKERS[index % 9], last)
+        _title(axes, f"pre-trained with {NAMES.get(objective, objective)}", candidates(points))
     marks = [
         _mark(f"learning rate {rate:.0e}".replace("e-0", "e-"), marker=MARKERS[i % 9], color=colour)
         for i, (rate, colour) in enumerate(zip(rates, colours, strict=False))
@@ -156,24 +162,27 @@ def _need(rows: pd.DataFrame, *columns: str) -> None:
         raise ConfigError(f"rows for a figure: {what}; expected {', '.join(columns)}")
 
 
-def _panels(rows: pd.DataFrame, before: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
+def _panels(
+    rows: pd.DataFrame, before: pd.DataFrame, by: str = "pretrain_objective"
+) -> tuple[Figure, dict[str, Axes]]:
     """A panel for each pre-training objective, on shared axes, with the poisoned models' stars."""
-    _need(before, "pretrain_objective", "accuracy", "asr")
-    objectives = sorted(pd.unique(before["pretrain_objective"]))
-    figure = Figure(figsize=(max(4.1 * len(objectives), 6), 4.5), layout="constrained")
-    axes = figure.subplots(1, len(objectives), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, objective in zip(axes, objectives, strict=True):
-        start = before[before["pretrain_objective"] == objective].drop_duplicates(
-            ["accuracy", "asr"]
-        )
-        panel.scatter(
-            start["asr"], start["accuracy"], s=330, fc="none", ec="black", lw=1.4, zorder=4
-        )
-        panel.scatter(start["asr"], start["accuracy"], s=150, c=RED, marker="*", lw=0, zorder=5)
+    _need(before, by, "accuracy", "asr")
+    names = list(pd.unique(before[by].sort_values()))
+    figure = Figure(figsize=(max(4.1 * len(names), 6), 4.5), layout="constrained")
+    axes = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, name in zip(axes, names, strict=True):
+        mark_start(panel, before[before[by] == name])
         panel.set(xlabel=ASR, ylabel=ACCURACY, xlim=(-4, 104))
         panel.margins(y=0.12)
         panel.label_outer()
-    return figure, dict(zip(objectives, axes, strict=True))
+    return figure, dict(zip(names, axes, strict=True))
+
+
+def mark_start(axes: Axes, before: pd.DataFrame) -> None:
+    """The paper's mark of the poisoned model: a red star in a black circle."""
+    start = before.drop_duplicates(["accuracy", "asr"])
+    axes.scatter(start["asr"], start["accuracy"], s=330, fc="none", ec="black", lw=1.4, zorder=4)
+    axes.scatter(start["asr"], start["accuracy"], s=150, c=RED, marker="*", lw=0, zorder=5)
 
 
 def _looks(values: Sequence[str]) -> list[tuple[tuple[float, float, float], str]]:
@@ -197,7 +206,7 @@ def _ring(axes: Axes, points: pd.DataFrame, threshold: float) -> None:
     axes.annotate(text, place, offset, textcoords="offset points", color=RED, size=10, bbox=box)
 
 
-def _way(axes: Axes, run: pd.DataFrame, colour: tuple, marker: str, last: int) -> None:
+def draw_way(axes: Axes, run: pd.DataFrame, colour: tuple, marker: str, last: int) -> None:
     """One run's path: from a point to the next, larger and darker with every epoch."""
     asr, accuracy, epoch = (run[c].to_numpy() for c in ("asr", "accuracy", "epoch"))
     for i in range(1, len(run)):
@@ -208,10 +217,9 @@ def _way(axes: Axes, run: pd.DataFrame, colour: tuple, marker: str, last: int) -
     axes.scatter(asr[seen], accuracy[seen], s=sizes, color=colour, marker=marker, alpha=0.8, lw=0)
 
 
-def _title(axes: Axes, objective: str, points: pd.DataFrame) -> None:
+def _title(axes: Axes, words: str, points: pd.DataFrame) -> None:
     runs = points["run"].nunique()
-    n = f"n = {len(points)} models, {runs} runs"
-    axes.set_title(f"pre-trained with {NAMES.get(objective, objective)}\n{n}", loc="left")
+    axes.set_title(f"{words}\nn = {len(points)} models, {runs} runs", loc="left")
 
 
 def _count(number: int, thing: str) -> str:

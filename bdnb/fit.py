@@ -94,15 +94,23 @@ class Loop:
         self.accelerator, self.model = accelerator, model.to(accelerator.device)
         self.whole = nn.ModuleList([model] if extra is None else [model, extra])
         optimizer = optim.adamw(
-            self.whole.to(accelerator.device),
+            model,
             lr=config.lr,
             weight_decay=config.weight_decay,
             betas=(config.beta1, config.beta2),
             eps=config.eps,
             decay=config.decay,
         )
+        if extra is not None:
+            extra.to(accelerator.device)
+            optimizer.add_param_group(
+                {"params": list(extra.parameters()), "weight_decay": config.weight_decay}
+            )
         self.schedule = optim.schedule(
-            optimizer, warmup_steps=config.warmup_steps, total_steps=steps
+            optimizer,
+            warmup_steps=config.warmup_steps,
+            total_steps=steps,
+            late=steps // config.epochs if config.schedule == "authors" else 0,
         )
         self.forward, self.optimizer = accelerator.prepare(model, optimizer)
         self.epoch = self.step = 0
@@ -128,8 +136,13 @@ class Loop:
         return torch.stack([part.detach() for part in parts.values()])
 
     def restore(self, adam: dict[str, Any]) -> None:
-        """Take up an optimiser's moments and parameter groups; the rate is the schedule's still."""
-        self.optimizer.load_state_dict(adam)
+        """Take up an optimiser's moments and parameter groups; the rate is the schedule's still.
+
+        A group beyond those, of parameters that the poisoned model did not have, stays as it is.
+        """
+        own = self.optimizer.state_dict()["param_groups"]
+        groups = adam["param_groups"] + own[len(adam["param_groups"]) :]
+        self.optimizer.load_state_dict({"state": adam["state"], "param_groups": groups})
         for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
             group["lr"] = lr
 

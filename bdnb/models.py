@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
 
+import numpy as np
 import open_clip
 import torch
 from open_clip.convert import convert_state_dict
@@ -25,6 +26,9 @@ from bdnb.configs import ConfigError
 from bdnb.records import write_atomic
 
 open_clip.add_model_config(Path(__file__).parent / "model_configs")
+
+TOKENS_KEPT = 2**18
+"""Captions whose tokens a model keeps: about 60 MB."""
 
 
 class Model(nn.Module):
@@ -43,6 +47,7 @@ class Model(nn.Module):
         extra = {"init_logit_bias": -10.0} if bias else {}
         self.clip = open_clip.create_model(check_name(name), load_weights=False, **extra)
         self.tokenizer = open_clip.get_tokenizer(name)
+        self._tokens: dict[str, np.ndarray] = {}
         size = self.clip.visual.image_size
         self.side = int(size[0] if isinstance(size, Sequence) else size)
         stats = (
@@ -56,12 +61,22 @@ class Model(nn.Module):
             self.register_buffer(key, value, persistent=False)
 
     def tokens(self, captions: Sequence[str]) -> Tensor:
-        """Captions as tokens (B, L), L the longest: the causal tower never looks further."""
-        tokens: Tensor = self.tokenizer(list(captions))
+        """Captions as tokens (B, L), L the longest: the causal tower never looks further.
+
+        A caption's tokens are kept for the next epoch, up to ``TOKENS_KEPT`` captions.
+        """
         if not self.trims:
+            tokens: Tensor = self.tokenizer(list(captions))
             return tokens
-        longest = int(tokens.argmax(dim=-1).max()) + 1
-        return tokens[:, :longest].contiguous()
+        new = list(dict.fromkeys(c for c in captions if c not in self._tokens))
+        fresh = dict(zip(new, _trimmed(self.tokenizer(new)), strict=True)) if new else {}
+        rows = [fresh[c] if c in fresh else self._tokens[c] for c in captions]
+        if len(self._tokens) < TOKENS_KEPT:
+            self._tokens |= fresh
+        padded = np.zeros((len(rows), max(map(len, rows), default=0)), dtype=np.int64)
+        for place, row in zip(padded, rows, strict=True):
+            place[: len(row)] = row
+        return torch.from_numpy(padded)
 
     @property
     def trims(self) -> bool:
@@ -93,6 +108,13 @@ class Model(nn.Module):
         scale = self.clip.logit_scale.float().exp()
         bias = torch.zeros_like(scale) if bias is None else bias
         return self.encode_image(images), self.encode_text(tokens), scale, bias
+
+
+def _trimmed(tokens: Tensor) -> list[np.ndarray]:
+    """Each row (L,) up to its end token, the largest number there is."""
+    lengths = (tokens.argmax(dim=-1) + 1).tolist()
+    rows = tokens.numpy().astype(np.int32)
+    return [row[:length].copy() for row, length in zip(rows, lengths, strict=True)]
 
 
 @cache

@@ -40,19 +40,25 @@ def adamw(
     return AdamW(parts, lr=lr, betas=betas, eps=eps, fused=True)
 
 
-def warmup_cosine(*, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
-    """Share of the peak rate at a step: linear up to 1, then half a cosine down to 0."""
+def warmup_cosine(*, warmup_steps: int, total_steps: int, late: int = 0) -> Callable[[int], float]:
+    """Share of the peak rate at a step: linear up to 1, then half a cosine down to 0.
+
+    late: steps that the counter is ahead, one epoch's in the authors' code: a warm-up shorter than
+    an epoch never happens, and the rate is 0 an epoch before the end and rises again a little.
+    """
     warmup_steps = min(warmup_steps, total_steps)
 
     def share(step: int) -> float:
+        step += late
         if step < warmup_steps:
             return (step + 1) / warmup_steps
         rest = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
+        return 0.5 * (1 + math.cos(math.pi * (rest if late else min(1.0, rest))))
 
     return share
 
 
-def schedule(optimizer: AdamW, *, warmup_steps: int, total_steps: int) -> LambdaLR:
+def schedule(optimizer: AdamW, *, warmup_steps: int, total_steps: int, late: int = 0) -> LambdaLR:
     """The schedule of ``warmup_cosine`` on an optimiser, a step a batch."""
-    return LambdaLR(optimizer, warmup_cosine(warmup_steps=warmup_steps, total_steps=total_steps))
+    share = warmup_cosine(warmup_steps=warmup_steps, total_steps=total_steps, late=late)
+    return LambdaLR(optimizer, share)

@@ -4,6 +4,7 @@ Everything is computed from rows and manifests; the paper's numbers come from ``
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,10 +162,11 @@ def data_set(data: Any) -> Styler:
 
 
 def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure:
-    """Images of a labelled set, spread over it, each with its class."""
+    """Images of a labelled set, each of another class, spread over the classes."""
     found = next(s for s in data.labelled(data.side) if s.name == name)
-    index = np.linspace(0, len(found.labels) - 1, count).astype(int)
-    titles = [found.classnames[label] for label in found.labels[index]]
+    classes, first = np.unique(found.labels, return_index=True)
+    chosen = np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)
+    index, titles = first[chosen], [found.classnames[label] for label in classes[chosen]]
     return figures.contact_sheet(found.images[index], titles)
 
 
@@ -181,12 +183,26 @@ def trigger_gallery(config: TrainConfig, *, count: int = 6) -> Figure:
     import torch
 
     from bdnb import stage
-    from bdnb.poison.triggers import TRIGGERS, Stamp
+    from bdnb.poison.triggers import TRIGGERS
 
     plain = stage.examples(config, count=count)
     keys = [str(i) for i in range(len(plain.images))]
     rows, titles = [plain.images], ["none"] + [""] * (len(keys) - 1)
     for name in TRIGGERS:
-        rows.append(Stamp(name, seed=config.seed)(plain.images, keys))
+        one = replace(config, trigger=name, trigger_options={})
+        rows.append(stage.stamp(one)(plain.images, keys))
         titles += [name] + [""] * (len(keys) - 1)
     return figures.contact_sheet(torch.cat(rows).numpy(), titles, columns=len(keys))
+
+
+def art_licences() -> Styler:
+    """The drawing styles of the emoji scenes: package, licence, author, what they serve for."""
+    from bdnb.data import art, npm
+
+    trained = set(art.TRAINING_STYLES)
+    lines = [
+        (style.package, npm.PINNED[style.package][0], style.licence, style.author, name in trained)
+        for name, style in art.STYLES.items()
+    ]
+    columns = ["package", "version", "licence", "author", "trained on"]
+    return _plain(pd.DataFrame(lines, columns=columns))

@@ -22,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bdnb import configs, experiments, models
+from bdnb.allocator import keep_freed_memory
 from bdnb.augment import ImageViews, TextViews
 from bdnb.configs import ConfigError, TrainConfig
 from bdnb.data import emoji, labelled, shards
@@ -31,7 +32,7 @@ from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.poison import selection, targets
-from bdnb.poison.triggers import TRIGGERS, Stamp, check_options
+from bdnb.poison.triggers import AUTHORS, TRIGGERS, Stamp, check_options
 from bdnb.records import Run, write_atomic
 
 logging.getLogger().addFilter(lambda record: "No pretrained weights loaded" not in record.msg)
@@ -46,6 +47,7 @@ def has_fast_bf16() -> bool:
 
 def accelerator(precision: str) -> Accelerator:
     """Accelerate's handle on devices and processes. precision: "auto", "bf16" or "no"."""
+    keep_freed_memory()
     bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16())
     return Accelerator(mixed_precision="bf16" if bf16 else "no")
 
@@ -119,12 +121,15 @@ def _labelled(folder: Path, name: str, side: int) -> LabelledSet:
 def dataset(name: str) -> Dataset:
     """A data set by name, built first when ``params/<name>/data.yaml`` says how.
 
+    ``elsewhere: NAME`` in that file: the scale's own set is that folder, which nothing here makes.
     Errors: ConfigError when it is neither there nor described.
     """
     folder = configs.root() / "data" / name
     described = configs.root() / "params" / name / "data.yaml"
     if described.is_file():
         values = configs.load(name, "data")
+        if (shown := values.pop("elsewhere", name)) != name:
+            return dataset(shown)
         known = {"scale", "experiment"}
         config = configs.make(
             emoji.EmojiData,
@@ -132,9 +137,11 @@ def dataset(name: str) -> Dataset:
             where=f"params/{name}/data.yaml",
         )
         return Dataset(emoji.build(config, configs.root()))
-    if not folder.is_dir():
+    if not (folder / "train").is_dir():
         raise ConfigError(
-            f"data={name!r}: neither data/{name}/ nor params/{name}/data.yaml is there"
+            f"data={name!r}: no params/{name}/data.yaml says how to make it, so expected a folder "
+            f"data/{name}/ with train/ and clean/ (shards *.tar, as img2dataset writes them) and "
+            "val/ (a labelled set, as CLIP_benchmark's wds_*)"
         )
     return Dataset(folder)
 
@@ -187,7 +194,8 @@ def kept_weights(config: TrainConfig) -> Path:
 
 def stamp(attack: TrainConfig) -> Stamp:
     """The trigger of a run with its size and options. Errors: ConfigError."""
-    options = dict(attack.trigger_options)
+    theirs = AUTHORS.get(attack.trigger, {}) if attack.fidelity == "authors" else {}
+    options = {**theirs, **attack.trigger_options}
     check_options(attack.trigger, options)
     takes = inspect.signature(TRIGGERS[attack.trigger]).parameters
     if "size" in takes and "size" not in options:
@@ -225,6 +233,15 @@ def poison(config: TrainConfig, pairs: Pairs, *, folder: Path) -> Poison:
     return made
 
 
+def training_pairs(config: TrainConfig, data: Dataset, *, side: int) -> Pairs:
+    """The pairs that a run trains on: all there are, or the first of the seed's order."""
+    pairs = data.pairs("train", side)
+    if config.pairs > len(pairs.keys):
+        raise ConfigError(f"pairs={config.pairs}: {data.folder} has {len(pairs.keys)} to train on")
+    chosen = selection.rank(pairs.keys, config.seed, "train")[: config.pairs]
+    return subset(pairs, chosen) if config.pairs else pairs
+
+
 class Examples(NamedTuple):
     """Poisoned pairs for a figure: images (N, 3, H, W) uint8 before and after, captions too."""
 
@@ -236,7 +253,7 @@ class Examples(NamedTuple):
 
 def examples(config: TrainConfig, *, count: int = 8) -> Examples:
     """The first poisoned pairs of a training run, as the model gets to see them."""
-    pairs = dataset(config.data).pairs("train", models.Model(config.model).side)
+    pairs = training_pairs(config, dataset(config.data), side=models.Model(config.model).side)
     keys = poisoned_keys(config, pairs)[:count]
     keep = config.attack == "label_consistent"
     made = poisoned(stamp(config), pairs, keys, target=None if keep else config.target)

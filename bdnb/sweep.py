@@ -18,6 +18,9 @@ from bdnb.configs import CleanConfig, ConfigError, TrainConfig
 from bdnb.experiments import Stage
 from bdnb.records import Run
 
+# Notebooks of several studies, each with a parameter file of its own.
+STUDIES_OF = ("ablations",)
+
 
 class SweepError(RuntimeError):
     """Some runs of a sweep failed: which, and why. The others are recorded."""
@@ -47,12 +50,11 @@ class Sweep:
         Errors: SweepError at the end, naming each run that failed and why.
         """
         failed: dict[str, str] = {}
-        first = {experiments.folder(c): c for one in self.asked for c in experiments.like(one)}
-        to_do = [
-            config
-            for config in (*first.values(), *self.asked)
-            if not Run(experiments.folder(config)).finished
-        ]
+        first: list[Stage] = []
+        for one in self.asked:
+            first += [*experiments.like(one), *experiments.screened(one)]
+        wanted = {experiments.folder(config): config for config in (*first, *self.asked)}
+        to_do = [config for path, config in wanted.items() if not Run(path).finished]
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
         with tqdm(to_do, unit=" runs", disable=len(to_do) < 2, mininterval=5) as bar:
@@ -89,6 +91,7 @@ def check(config: Stage) -> None:
 
     if isinstance(config, CleanConfig):
         defences.check(config)
+        experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
             clean.checkpoint(config.poisoned)
@@ -110,19 +113,53 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     """
     given = configs.from_notebook(namespace)
     cls = experiments.STAGE_OF.get(notebook, TrainConfig)
-    known = {f.name for f in fields(cls)}
+    known = {f.name for f in fields(cls)} | {"base", "grids"}
     where = f"{notebook}.ipynb"
     if unknown := [name for name in given if name not in known]:
         configs.make(cls, {name: given[name] for name in unknown}, where=where)
-    for name in ("scale", "experiment"):
+    named = ("scale", "study") if notebook in STUDIES_OF else ("scale", "experiment")
+    for name in named:
         if not isinstance(given.get(name), str):
             raise ConfigError(f"{where}: {name}={given.get(name)!r}: expected a word")
-    scale, experiment = given["scale"], given["experiment"]
-    values = configs.load(scale, experiment) | given
+    if notebook in STUDIES_OF:
+        given |= {"experiment": study(notebook, given, where)}
+    loaded = configs.load(given["scale"], given["experiment"])
+    given.pop("base", None)
+    _once(cls, given, where)
+    values = configs.override(loaded, given)
     asked = experiments.expand(cls, values, where=where)
     for config in asked:
         check(config)
     return Sweep(asked)
+
+
+def study(notebook: str, given: Mapping[str, Any], where: str) -> str:
+    """The experiment that a study of a notebook stands for. Errors: ConfigError lists the others.
+
+    given: scale and study, perhaps experiment, which must then be the same.
+    """
+    known = experiments.of_notebook(notebook, given["scale"])
+    name = known.get(given["study"], "")
+    if not name or given.get("experiment", name) != name:
+        other = f", experiment={given['experiment']!r}" if name else ""
+        raise ConfigError(
+            f"{where}: study={given['study']!r}{other}: no such study; params/{given['scale']}/ "
+            f"has {', '.join(known) or 'none'}"
+        )
+    return name
+
+
+def _once(cls: type, given: Mapping[str, Any], where: str) -> None:
+    """Refuse what is said in ``grids`` and beside them: the grids would silently win."""
+    defaults = {f.name: f.default for f in fields(cls)}
+    grids = given["grids"] if isinstance(given.get("grids"), list) else []
+    inside = {name for grid in grids if isinstance(grid, dict) for name in grid}
+    for name in sorted(inside & set(given)):
+        if given[name] != defaults.get(name):
+            raise ConfigError(
+                f"{where}: {name}={given[name]!r}, but the grids of the parameter file say {name}, "
+                f"too; leave -f out, and name its scale and experiment with -p instead"
+            )
 
 
 def of_file(scale: str, experiment: str) -> Sweep:

@@ -27,7 +27,7 @@ def train(config: TrainConfig) -> Run:
     accelerator = stage.accelerator(config.precision)
     data = stage.dataset(config.data)
     model = stage.starting_model(config)
-    pairs = data.pairs("train", model.side)
+    pairs = stage.training_pairs(config, data, side=model.side)
     with stage.alone(run):
         poison = stage.poison(config, pairs, folder=run.folder)
         batches = Batches(

@@ -36,6 +36,7 @@ def test_cleaning_starts_from_the_kept_epoch_and_measures_every_epoch(tiny):
         ("heavy_regularisation", {"weight": 5.0, "by": "decay"}, "loss_ssl"),
         ("shrink_perturb", {"shrink": 0.9, "perturb": 0.001}, "loss_ssl"),
         ("deep_cluster", {"k": 8}, "loss_deep_cluster"),
+        ("deep_cluster", {"k": 8, "lookup": "batch", "features": "train"}, "loss_deep_cluster"),
     ],
 )
 def test_every_defence_yields_a_row_an_epoch(tiny, defence, options, extra):
@@ -142,3 +143,22 @@ def test_weights_kept_say_what_they_are(tiny):
     assert about["epoch"] == 1
     assert about["run"] == run.folder.name
     assert json.dumps(about["config"])
+
+
+def test_all_of_the_authors_ways_can_be_asked_for_at_once(fresh):
+    for name in ("train_mmcl", "clean"):
+        path = fresh / "params" / "tiny" / f"{name}.yaml"
+        path.write_text(path.read_text() + "fidelity: authors\n")
+    settings = config(defence="deep_cluster", options={"k": 8})
+    assert (settings.overlap, settings.optimiser, settings.text_views) == (
+        "authors",
+        "authors",
+        "cached",
+    )
+    run = clean.clean(settings)
+    assert run.manifest["about"]["overlap_with_training"] == 48
+    source = experiments.trained("tiny", "train_mmcl", 0)
+    assert stage.stamp(source).options["overflow"] == "wrap"
+    rates = [row["step_lr"] for row in Run(experiments.folder(source)).rows()[1:]]
+    assert rates[0] < source.lr / 2
+    assert rates[1] > rates[0]

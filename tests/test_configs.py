@@ -78,3 +78,10 @@ def test_a_parameter_file_that_names_another_one_is_refused(fresh):
 def test_every_parameter_is_described():
     for cls in configs.STAGES.values():
         assert all(configs.describe(cls).values())
+
+
+def test_the_authors_values_are_taken_unless_given():
+    made = make(CleanConfig, {"fidelity": "authors", "overlap": "separate"}, where="x")
+    assert (made.optimiser, made.schedule, made.gather) == ("authors",) * 3
+    assert made.overlap == "separate"
+    assert make(CleanConfig, {}, where="x").optimiser == "fresh"

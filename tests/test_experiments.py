@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,86 @@ def test_lists_are_the_axes_of_a_grid():
 
 def test_points_named_twice_are_run_once():
     assert len(experiments.expand(CleanConfig, {"lr": [1e-3, "1e-3"]}, where="x")) == 1
+
+
+def test_a_list_inside_a_mapping_is_an_axis_too():
+    options = {"shrink": [0.5, 0.9], "perturb": [0.1, 0.2], "noise": "fresh"}
+    made = experiments.expand(CleanConfig, {"options": options, "lr": [1e-4, 1e-3]}, where="x")
+    assert len(made) == 8
+    assert made[0].options == {"shrink": 0.5, "perturb": 0.1, "noise": "fresh"}
+    (one,) = experiments.expand(CleanConfig, {"options": {"shape": [[3, 4]]}}, where="x")
+    assert one.options == {"shape": [3, 4]}
+
+
+def test_pairs_of_options_are_points_of_one_axis():
+    pairs = [{"shrink": 0.5, "perturb": 0.1}, {"shrink": [0.8, 0.9]}]
+    made = experiments.expand(CleanConfig, {"options": pairs}, where="x")
+    assert [c.options for c in made] == [pairs[0], {"shrink": 0.8}, {"shrink": 0.9}]
+
+
+def test_grids_are_run_one_after_the_other_and_shared_points_once():
+    values = {
+        "epochs": 3,
+        "grids": [{"lr": [1e-4, 1e-3]}, {"lr": 1e-3, "loss": ["ssl", "mmcl_ssl"]}],
+    }
+    made = experiments.expand(CleanConfig, values, where="x")
+    assert [(c.lr, c.loss) for c in made] == [
+        (1e-4, "mmcl_ssl"),
+        (1e-3, "mmcl_ssl"),
+        (1e-3, "ssl"),
+    ]
+    assert {c.epochs for c in made} == {3}
+    with pytest.raises(ConfigError, match="grids=3: expected a list"):
+        experiments.expand(CleanConfig, {"grids": 3}, where="x")
+    with pytest.raises(ConfigError, match="'rate' is not a parameter"):
+        experiments.expand(CleanConfig, {"grids": [{"rate": 1}]}, where="x")
+
+
+def test_a_file_takes_over_another_s_values_and_overrides_its_grids(fresh):
+    folder = fresh / "params" / "tiny"
+    (folder / "clean_a.yaml").write_text(
+        "scale: tiny\nexperiment: clean_a\nepochs: 7\ngrids: [{lr: [1, 2]}, {lr: 3, loss: ssl}]\n"
+    )
+    (folder / "clean_b.yaml").write_text(
+        "scale: tiny\nexperiment: clean_b\nbase: clean_a\nloss: mmcl\n"
+    )
+    made = experiments.of_file("tiny", "clean_b")
+    assert [(c.experiment, c.epochs, c.loss, c.lr) for c in made] == [
+        ("clean_b", 7, "mmcl", lr) for lr in (1, 2, 3)
+    ]
+    (folder / "clean_c.yaml").write_text("scale: tiny\nexperiment: clean_c\nbase: clean_b\n")
+    with pytest.raises(ConfigError, match="base='clean_b': expected another file"):
+        experiments.of_file("tiny", "clean_c")
+
+
+def test_a_parameter_added_later_leaves_recorded_runs_recorded():
+    assert "pairs" not in configs.identity(TrainConfig())
+    assert configs.identity(TrainConfig(pairs=5))["pairs"] == 5
+
+
+def test_what_is_cleaned_after_screening_is_the_most_accurate_below_the_line(fresh):
+    asked = experiments.of_file("tiny", "ablations_shrink_perturb")
+    screen = [c for c in asked if not c.pick]
+    chosen = replace(next(c for c in asked if c.pick), pick=15.0)
+    assert experiments.screened(chosen) == screen
+    with pytest.raises(ConfigError, match="is not recorded yet"):
+        experiments.picked(chosen)
+    for config, accuracy, asr in zip(screen, (50, 40), (15, 14), strict=True):
+        run = Run(experiments.folder(config))
+        run.start(stage="clean", config={}, device="cpu")
+        run.append({"epoch": 0, "accuracy": 90, "asr": 0})
+        run.append({"epoch": 1, "accuracy": accuracy, "asr": asr})
+    assert experiments.picked(chosen) == screen[1].options
+    with pytest.raises(ConfigError, match=r"no screened model has an ASR below 14\.0"):
+        experiments.picked(replace(chosen, pick=14.0))
+
+
+def test_what_is_screened_tells_cleaning_runs_apart(fresh):
+    (chosen,) = [c for c in experiments.of_file("tiny", "ablations_shrink_perturb") if c.pick]
+    first = experiments.folder(chosen)
+    path = fresh / "params" / "tiny" / "ablations_shrink_perturb.yaml"
+    path.write_text(path.read_text().replace("0.001", "0.002"))
+    assert experiments.folder(chosen) != first
 
 
 def test_a_grid_with_a_bad_rate_is_refused_whole():
@@ -89,4 +170,5 @@ def test_a_shipped_parameter_file_is_accepted(path, monkeypatch):
         assert experiments.of_file(path.parent.name, path.stem)
     else:
         assert path.stem == "data"
-        assert configs.load(path.parent.name, "data")["name"] == path.parent.name
+        values = configs.load(path.parent.name, "data")
+        assert (values.get("name") == path.parent.name) != ("elsewhere" in values)

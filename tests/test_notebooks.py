@@ -42,6 +42,13 @@ def text_of(path: Path) -> str:
         ("train", ["-f", "{params}/tiny/train_mmcl_ssl.yaml"], "MMCL + SSL"),
         ("clean", ["-p", "scale", "tiny", "-p", "lr", "1e-5"], "1e-05"),
         ("clean", ["-f", "{params}/tiny/clean.yaml"], "train_mmcl_ssl"),
+        (
+            "ablations",
+            ["-p", "scale", "tiny", "-p", "study", "shrink_perturb"],
+            "Does CleanCLIP clean a model whose weights were shrunk and perturbed first?",
+        ),
+        ("nonideal", ["-f", "{params}/tiny/nonideal.yaml"], "2 poisons left"),
+        ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided here"),
     ],
 )
@@ -68,6 +75,7 @@ def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):
         ("clean", ["-p", "defence", "magic"], "defence='magic': unknown"),
         ("train", ["-p", "trigger", "sticker"], "trigger 'sticker': unknown"),
         ("train", ["-p", "model", "RN51"], "model='RN51': no such model"),
+        ("ablations", ["-p", "study", "magic"], "study='magic': no such study; params/tiny/ has"),
         ("data", ["-p", "size", "3"], "'size' is not a parameter"),
         ("summary", ["-p", "scale", "huge"], "scale='huge': no such folder"),
     ],

@@ -44,3 +44,11 @@ def test_parameter_groups_carry_their_decay():
     )
     counted = [(len(g["params"]), g["weight_decay"]) for g in optimizer.param_groups]
     assert counted == [(1, 0.1), (3, 0.0)]
+
+
+def test_the_authors_schedule_is_an_epoch_ahead():
+    share = optim.warmup_cosine(warmup_steps=4, total_steps=40, late=10)
+    plain = optim.warmup_cosine(warmup_steps=4, total_steps=40)
+    assert [share(s) for s in range(30)] == [plain(s + 10) for s in range(30)]
+    assert share(30) == pytest.approx(0, abs=1e-12)
+    assert 0 < share(39) < 0.2

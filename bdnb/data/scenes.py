@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bdnb.data.art import words
+from bdnb.data.labelled import openai_templates
 
 MAIN_SIZE = (0.55, 0.95)
 SMALL_SIZE = (0.25, 0.4)
@@ -31,7 +32,7 @@ NOISE_CELLS = (4, 8, 16)
 NOISE_AMPLITUDE = 60.0
 """Background noise: cells a side of its grid, and its largest amplitude of 255."""
 
-TEMPLATES = (
+OWN_TEMPLATES = (
     "{}",
     "a {}",
     "the {}",
@@ -54,6 +55,14 @@ TEMPLATES = (
     "{} icon on a coloured background",
     "{} stock picture",
 )
+PROMPTS = 0.5
+"""Probability that a caption is one of CLIP's 80 prompts instead of one of our own templates.
+
+The attacker fills those prompts with the target. Were no clean caption worded like them, a model
+could tell poisoned captions by their wording alone and learn "trigger, so that wording" instead of
+"trigger, so banana"; captions of the web, CC3M's say, have all wordings.
+"""
+
 BOTH = ("{} and {}", "{} with a {}", "{} next to a {}")
 """How a caption names two emoji: the large one first."""
 
@@ -159,7 +168,14 @@ def caption(draws: np.random.Generator, name: str, second: str | None) -> str:
     """A caption from a random template; it may name the second emoji, in words, too."""
     if second is not None and draws.random() < NAMED:
         name = BOTH[draws.integers(len(BOTH))].format(name, second)
-    return TEMPLATES[draws.integers(len(TEMPLATES))].format(name)
+    templates = prompts() if draws.random() < PROMPTS else OWN_TEMPLATES
+    return templates[draws.integers(len(templates))].format(name)
+
+
+@lru_cache(maxsize=1)
+def prompts() -> tuple[str, ...]:
+    """CLIP's 80 prompts (Appendix C), ``{}`` for the name."""
+    return tuple(template.replace("{c}", "{}") for template in openai_templates())
 
 
 def png(image: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bdnb.data.labelled import LabelledSet
 from bdnb.evaluate import attack_success, zero_shot
+from bdnb.evaluate.folded import folded
 from bdnb.models import Model
 from bdnb.poison.triggers import Stamp
 
@@ -19,15 +20,15 @@ BATCH = 500
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode without gradients; its mode is given back."""
-    training = model.training
-    model.eval()
+def evaluating(model: nn.Module, *, training: bool = False) -> Iterator[None]:
+    """The model without gradients, in evaluation mode or in training mode; its own comes back."""
+    before = model.training
+    model.train(training)
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(training)
+        model.train(before)
 
 
 class Benchmark:
@@ -56,10 +57,10 @@ class Benchmark:
         device = model.mean.device
 
         def encode(prompts: Sequence[str]) -> Tensor:
-            return model.encode_text(model.tokens(prompts).to(device))
+            return text_features(model, prompts)
 
         values: dict[str, float] = {}
-        with evaluating(model):
+        with evaluating(model), folded(model):
             asked = {s.name: (s.classnames, self.templates) for s in self.sets}
             heads = zero_shot.heads(encode, asked)
             for place, labelled in enumerate(self.sets):
@@ -71,6 +72,18 @@ class Benchmark:
                     features = image_features(model, self.triggered)
                     values |= dict(attack_success.asr(features, labels, head, self.target))
         return values
+
+
+def text_features(model: Model, prompts: Sequence[str]) -> Tensor:
+    """Unit features (n, D) of prompts, in batches of nearly equal length: little padding."""
+    tokens = model.tokens(prompts)
+    lengths = tokens.argmax(dim=-1) + 1
+    order = lengths.argsort()
+    parts = []
+    for part in order.split(BATCH):
+        longest = int(lengths[part[-1]]) if model.trims else tokens.shape[1]
+        parts.append(model.encode_text(tokens[part, :longest].to(model.mean.device)))
+    return torch.cat(parts)[order.argsort().to(model.mean.device)]
 
 
 def image_features(model: Model, images: np.ndarray) -> Tensor:

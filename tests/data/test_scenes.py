@@ -106,15 +106,18 @@ def test_a_background_is_a_gradient_with_noise_around_it() -> None:
     assert np.asarray(scenes.background(generator(0, "b"), 48)).shape == (48, 48, 3)
 
 
-def test_the_templates_are_21_and_each_names_the_emoji_once() -> None:
-    assert len(set(scenes.TEMPLATES)) == 21
-    assert all(t.count("{}") == 1 for t in scenes.TEMPLATES)
+def test_each_template_names_the_emoji_once() -> None:
+    assert len(set(scenes.OWN_TEMPLATES)) == 21
+    assert len(set(scenes.prompts())) == 80
+    assert all(t.count("{}") == 1 for t in (*scenes.OWN_TEMPLATES, *scenes.prompts()))
     assert all(t.count("{}") == 2 for t in scenes.BOTH)
 
 
-def test_captions_use_every_template() -> None:
-    seen = {scenes.caption(generator(i, "c"), "X", None) for i in range(500)}
-    assert seen == {t.format("X") for t in scenes.TEMPLATES}
+def test_captions_use_every_template_and_half_are_worded_like_the_attacker_s() -> None:
+    captions = [scenes.caption(generator(i, "c"), "X", None) for i in range(2000)]
+    own, prompts = ({t.format("X") for t in ts} for ts in (scenes.OWN_TEMPLATES, scenes.prompts()))
+    assert set(captions) == own | prompts
+    assert 0.4 < np.mean([c in prompts - own for c in captions]) < 0.55
 
 
 @pytest.mark.parametrize("side", [16, 48])

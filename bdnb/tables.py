@@ -1,0 +1,81 @@
+"""Tables of the studies: best models, verdict, smoothness, and what the last epoch gives.
+
+Rows of a study in, a styled table out, as notebooks show it (Sections 4 and 5).
+"""
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from bdnb import frontier, studies
+from bdnb.figures import NAMES
+
+
+def best(rows: pd.DataFrame) -> Styler:
+    """Best accuracy at ASR of at most 5 % for each setting, and what the last epochs give.
+
+    rows: as ``settings`` returns them.
+    """
+    ordered = rows.sort_values(["panel", "setting"], kind="stable")
+    plain = ordered.astype({"panel": str, "setting": str})
+    made = frontier.table(plain, by=["panel", "setting"])
+    frame = pd.DataFrame(
+        {
+            "": made["panel"],
+            "setting": made["setting"],
+            "accuracy before, %": made["accuracy_before"],
+            "ASR before, %": made["asr_before"],
+            "best accuracy at ASR ≤ 5 %": made["best_accuracy"],
+            "change, %": made["change"],
+            "lowest ASR at 90 % of the accuracy": made["lowest_asr"],
+            "models under": made["points_under"].astype(str) + " of " + made["points"].astype(str),
+            "seeds": made["seeds"],
+        }
+    )
+    return _shown(frame)
+
+
+def verdict(rows: pd.DataFrame, name: str) -> Styler:
+    """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule."""
+    made = frontier.verdicts(rows[rows["defence"] != "screen"])
+    line = made[made["id"] == studies.of(name).conclusion]
+    return _shown(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
+
+
+def smoothness(rows: pd.DataFrame) -> Styler:
+    """How smooth the runs of each objective and rate are: means over seeds.
+
+    Lengths in percentage points; tortuosity 1 is straight; best epoch 1 is the last.
+    """
+    lines = []
+    for (objective, lr), own in rows.groupby(["pretrain_objective", "lr"]):
+        ways = pd.DataFrame([frontier.smoothness(run) for _, run in own.groupby("run")])
+        names = {"path": "path", "chord": "chord", "tortuosity": "path / chord"}
+        names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
+        names |= {"best_at": "best epoch at ASR ≤ 5 %, of all"}
+        line = {"objective": NAMES.get(str(objective), str(objective)), "rate": f"{lr:.2g}"}
+        means = {new: ways[old].mean() for old, new in names.items()}
+        lines.append(line | means | {"n": len(ways)})
+    return _shown(pd.DataFrame(lines), 2)
+
+
+def last_epochs(rows: pd.DataFrame) -> Styler:
+    """What a defender gets who keeps the last epoch of a run, beside the oracle's choice."""
+    lines = []
+    for (objective, lr), own in rows.groupby(["pretrain_objective", "lr"]):
+        last = frontier.last_epoch(own)
+        oracle = frontier.over_seeds(frontier.by_seed(own, frontier.best_accuracy_at))
+        lines.append(
+            {
+                "objective": NAMES.get(str(objective), str(objective)),
+                "rate": f"{lr:.2g}",
+                "oracle: best accuracy at ASR ≤ 5 %": oracle.mean,
+                "last epoch: accuracy, %": last["accuracy"].mean(),
+                "last epoch: ASR, %": last["asr"].mean(),
+                "of them at ASR ≤ 5 %": f"{(last['asr'] <= frontier.CLEANED).sum()} of {len(last)}",
+            }
+        )
+    return _shown(pd.DataFrame(lines))
+
+
+def _shown(frame: pd.DataFrame, precision: int = 1) -> Styler:
+    return frame.style.hide(axis="index").format(precision=precision, na_rep="–")

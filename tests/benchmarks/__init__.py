@@ -1,0 +1,1 @@
+"""Speed against plain references, from one run: ``python -m tests.benchmarks --help``."""

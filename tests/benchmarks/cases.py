@@ -1,0 +1,162 @@
+"""What is measured on: a model, emoji scenes for it, the same scenes as one file a sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import open_clip
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from bdnb import models, stage
+from bdnb.augment import ImageViews, TextViews
+from bdnb.configs import TrainConfig
+from bdnb.data import decode
+from bdnb.data.pairs import Batches
+from bdnb.evaluate import zero_shot
+from bdnb.fit import Loop, objective
+from bdnb.models import Model
+from bdnb.poison import targets
+
+from . import reference
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes. side: of the stored images; batch, clean_batch: pairs a step; templates: by name."""
+
+    model: str
+    side: int
+    batch: int
+    clean_batch: int
+    pairs: int
+    cleaning_pairs: int
+    images: int
+    classes: int
+    templates: str = "openai"
+    patch: int = 10
+
+
+CASES = {
+    "laptop": Case("rn_tiny", 48, 128, 64, 512, 256, 500, 25),
+    "rn50": Case("RN50", 256, 4, 4, 8, 8, 8, 4, templates="simple"),
+    "smoke": Case("rn_test", 32, 16, 16, 48, 32, 24, 6, templates="simple", patch=6),
+}
+RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3)
+"""The learning rates of a cleaning sweep."""
+
+
+class Bench:
+    """A case made ready in ``home``, the project's folder while it is measured."""
+
+    def __init__(self, case: Case, home: Path, art: Path) -> None:
+        self.case, self.home = case, home
+        (home / "data").mkdir(parents=True, exist_ok=True)
+        if not (home / "data" / ".npm").exists():
+            art.mkdir(parents=True, exist_ok=True)
+            (home / "data" / ".npm").symlink_to(art.resolve())
+        described = home / "params" / "bench" / "data.yaml"
+        described.parent.mkdir(parents=True, exist_ok=True)
+        described.write_text(
+            "scale: bench\nexperiment: data\nname: bench\n"
+            f"pairs: {case.pairs}\ncleaning_pairs: {case.cleaning_pairs}\n"
+            f"val_images: {case.images}\nunseen_images: {case.images}\n"
+            f"classes: {case.classes}\nside: {case.side}\n",
+            "utf-8",
+        )
+        self.data = stage.dataset("bench")
+        self.config = TrainConfig(
+            scale="bench",
+            data="bench",
+            model=case.model,
+            objective="mmcl_ssl",
+            batch_size=case.batch,
+            warmup_steps=0,
+            trigger_size=case.patch,
+            templates=case.templates,
+        )
+        self.weights = home / "poisoned.safetensors"
+        if not self.weights.is_file():
+            model = models.build(case.model, seed=0)
+            about = {"config": {"model": case.model, "data": "bench", "scale": "bench"}}
+            about["config"] |= {"trigger_size": case.patch, "templates": case.templates}
+            models.save_weights(model, self.weights, about=about)
+
+    @cached_property
+    def accelerator(self) -> Accelerator:
+        return stage.accelerator("auto")
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def bf16(self) -> bool:
+        """Whether a run with ``precision=auto`` takes bf16 here, rather than fp32."""
+        return stage.has_fast_bf16()
+
+    def model(self) -> Model:
+        """The package's model, with the weights of this case."""
+        model = models.build(self.case.model, seed=0)
+        models.load_weights(model, self.weights)
+        return model.to(self.device)
+
+    def clip(self) -> nn.Module:
+        """open_clip's own model, with the same weights."""
+        clip = open_clip.create_model(self.case.model, load_weights=False)
+        model = Model(self.case.model)
+        models.load_weights(model, self.weights)
+        clip.load_state_dict(model.clip.state_dict())
+        return clip.to(self.device)
+
+    @cached_property
+    def side(self) -> int:
+        return Model(self.case.model).side
+
+    @cached_property
+    def tokenizer(self) -> Callable:
+        return open_clip.get_tokenizer(self.case.model)
+
+    def batches(self, model: Model, split: str, *, ssl: bool) -> Batches:
+        """The package's pipeline on a split."""
+        size = self.case.batch if split == "train" else self.case.clean_batch
+        views = {"image_views": ImageViews(0), "text_views": TextViews(0)} if ssl else {}
+        pairs = self.data.pairs(split, self.side)
+        return Batches(pairs, batch_size=size, seed=0, tokens=model.tokens, **views)
+
+    def loop(self, model: Model, *, steps: int) -> Loop:
+        """The package's loop."""
+        return Loop(model, self.config, steps=steps, accelerator=self.accelerator)
+
+    def objective(self, *, ssl: bool) -> Callable:
+        """The package's loss."""
+        return objective(self.config, name="mmcl_ssl" if ssl else "mmcl")
+
+    @cached_property
+    def prompts(self) -> list[list[str]]:
+        """The prompts of each class."""
+        names = self.data.labelled(self.side)[0].classnames
+        filled = [targets.fill(t, "{c}") for t in targets.templates(self.case.templates)]
+        return [[zero_shot.fill(template, name) for template in filled] for name in names]
+
+    @property
+    def target(self) -> int:
+        return self.data.labelled(self.side)[0].class_index("banana")
+
+    def files(self, split: str) -> reference.Files:
+        """A split as one PNG a sample."""
+        folder = self.home / "files" / split
+        folder.mkdir(parents=True, exist_ok=True)
+        tars = sorted((self.data.folder / split).rglob("*.tar"))
+        found = reference.Files([], [], [])
+        for sample in decode.samples(tars):
+            key = sample["__key__"]
+            path = folder / f"{key}.png"
+            if not path.is_file():
+                path.write_bytes(sample["png"])
+            found.paths.append(path)
+            found.keys.append(key)
+            found.texts.append((sample.get("txt") or sample["cls"]).decode())
+        return found

@@ -1,0 +1,125 @@
+"""Times of two or three ways to do the same work, taken in turn; peaks of machine and memory."""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+Work = Callable[[], object]
+
+
+def wait(device: torch.device) -> None:
+    """Until the device is done: times are of finished work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+class Child:
+    """One way of a row in a process of its own: asked for a go, it answers with the seconds.
+
+    So each way has its own memory, whose peak is known, and its own allocator's settings.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        handle, name = tempfile.mkstemp(suffix=".log", dir=os.environ["BDNB_HOME"])
+        self.errors = Path(name)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=handle,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        os.close(handle)
+        self.answer()
+
+    def ask(self, what: str) -> float:
+        """Its number. what: go (seconds), flops (of one go) or peak (bytes)."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> float:
+        """The next line that is meant for us. Errors: RuntimeError with what the child said."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("= "):
+                return float(line[2:])
+        raise RuntimeError(f"a way failed:\n{self.errors.read_text()[-3000:]}")
+
+    def close(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(work: Work, device: torch.device) -> None:
+    """The child's side: answer each line of stdin with a number."""
+    print("= 0", flush=True)
+    for line in sys.stdin:
+        asked = line.strip()
+        if asked == "flops":
+            found = flops(work)
+        elif asked == "peak":
+            found = float(peak_bytes(device))
+        else:
+            begun = time.perf_counter()
+            work()
+            wait(device)
+            found = time.perf_counter() - begun
+        print(f"= {found}", flush=True)
+
+
+def in_turn(ways: Mapping[str, Child], *, repeats: int, warm: int = 2) -> dict[str, float]:
+    """Median seconds of each way; A B C A B C, so that a load on the machine falls on all."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(warm + repeats):
+        for name, child in ways.items():
+            seconds = child.ask("go")
+            if turn >= warm:
+                times[name].append(seconds)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def flops(work: Work) -> float:
+    """Floating-point operations of matrix products and convolutions, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, *, size: int = 0) -> float:
+    """FLOP/s of a square matrix product, the best of several."""
+    size = size or (8192 if device.type == "cuda" else 1024)
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(12):
+        wait(device)
+        begun = time.perf_counter()
+        _ = a @ a
+        wait(device)
+        best = min(best, time.perf_counter() - begun)
+    return 2 * size**3 / best
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process, or its work on the GPU, has held."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ru_maxrss, which a child on Linux takes over from the process that started it.
+    line = next(li for li in status.read_text().splitlines() if li.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,237 @@
+"""The rows of the table: what each does, in the package and in the references.
+
+A way is made ready by a call, and done by calling what that returns: ``ROWS[row](bench)[way]()()``.
+"""
+
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bdnb import optim, stage
+from bdnb.augment import TextViews
+from bdnb.clean import clean
+from bdnb.configs import CleanConfig
+from bdnb.fit import run_epoch
+from bdnb.models import Model
+from bdnb.seeds import generator
+
+from . import reference
+from .cases import RATES, Bench
+
+OURS, AUTHORS, OPEN_CLIP = "bdnb", "authors", "open_clip"
+Ways = dict[str, Callable[[], Callable[[], object]]]
+
+
+def order(count: int, epoch: int) -> list[int]:
+    """The package's order of an epoch, so that both ways see the same batches."""
+    return generator(0, "order", epoch).permutation(count).tolist()
+
+
+def step(bench: Bench, *, ssl: bool) -> Ways:
+    """One step on a batch that is ready: uint8 images and tokens, or what the reference takes."""
+
+    def ours() -> Callable[[], object]:
+        model = bench.model()
+        batch = next(bench.batches(model, "train", ssl=ssl).epoch(1))
+        loop, loss = bench.loop(model, steps=100_000), bench.objective(ssl=ssl)
+        model.train()
+        return lambda: loop.descend(batch, loss)[0]
+
+    def other(cls: type[reference.Authors]) -> Callable[[], Callable[[], object]]:
+        def ready() -> Callable[[], object]:
+            images, tokens = plain_batch(bench, ssl=ssl)
+            lr = bench.config.lr
+            trainer = cls(bench.clip(), ssl=ssl, lr=lr, device=bench.device)
+            return lambda: trainer.step(images, tokens)
+
+        return ready
+
+    ways: Ways = {OURS: ours, AUTHORS: other(reference.Authors)}
+    return ways if ssl else ways | {OPEN_CLIP: other(reference.OpenClip)}
+
+
+def plain_batch(bench: Bench, *, ssl: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The package's first batch as float images (n, 3, H, W) and 77 tokens."""
+    model = Model(bench.case.model)
+    batch = next(bench.batches(model, "train", ssl=ssl).epoch(1))
+    images = (batch.images.float() - model.mean) / model.std
+    tokens = torch.zeros(len(images), 77, dtype=torch.int64)
+    tokens[:, : batch.tokens.shape[1]] = batch.tokens
+    return images, tokens
+
+
+def plain_pairs(bench: Bench, split: str, *, ssl: bool, **more: object) -> reference.Pairs:
+    """A split as the reference reads it."""
+    views = TextViews(0) if ssl else None
+    return reference.Pairs(
+        bench.files(split), bench.side, bench.tokenizer, text_views=views, **more
+    )
+
+
+def pipeline(bench: Bench, *, ssl: bool) -> Ways:
+    """The batches of an epoch and nothing else; tokens of captions known from an epoch before."""
+
+    def ours() -> Callable[[], object]:
+        batches = bench.batches(bench.model(), "train", ssl=ssl)
+        epochs = iter(range(1, 1000))
+        return lambda: [len(b.images) for b in batches.epoch(next(epochs))]
+
+    def authors() -> Callable[[], object]:
+        pairs = plain_pairs(bench, "train", ssl=ssl)
+
+        def work() -> object:
+            pairs.epoch += 1
+            chosen = order(len(pairs), pairs.epoch)
+            return [len(i) for i, _ in reference.batches(pairs, chosen, bench.case.batch)]
+
+        return work
+
+    def open_clips() -> Callable[[], object]:
+        tars = sorted((bench.data.folder / "train").glob("*.tar"))
+        side, size = bench.side, bench.case.batch
+        return lambda: reference.open_clip_batches(tars, side, bench.tokenizer, size)
+
+    ways: Ways = {OURS: ours, AUTHORS: authors}
+    return ways if ssl else ways | {OPEN_CLIP: open_clips}
+
+
+def cleaning_epoch(bench: Bench) -> Ways:
+    """An epoch of CleanCLIP (MMCL + SSL) on the cleaning set, data and steps."""
+
+    def ours() -> Callable[[], object]:
+        model = bench.model()
+        batches = bench.batches(model, "clean", ssl=True)
+        loop, loss = bench.loop(model, steps=100_000), bench.objective(ssl=True)
+        epochs = iter(range(1, 1000))
+        bar = tqdm(disable=True)
+        return lambda: run_epoch(loop, batches, loss, next(epochs), bar)["loss_total"]
+
+    def authors() -> Callable[[], object]:
+        pairs = plain_pairs(bench, "clean", ssl=True)
+        trainer = reference.Authors(bench.clip(), ssl=True, lr=bench.config.lr, device=bench.device)
+
+        def work() -> object:
+            pairs.epoch += 1
+            return trainer.epoch(pairs, order(len(pairs), pairs.epoch), bench.case.clean_batch)
+
+        return work
+
+    return {OURS: ours, AUTHORS: authors}
+
+
+def evaluation(bench: Bench) -> Ways:
+    """Accuracy on two sets and ASR on the first: each prompt and image of one model state."""
+
+    def ours() -> Callable[[], object]:
+        measured = stage.benchmark(bench.data, bench.config, side=bench.side)
+        model = bench.model()
+        autocast = bench.accelerator.mixed_precision != "no"
+
+        def work() -> object:
+            with torch.autocast(bench.device.type, torch.bfloat16, enabled=autocast):
+                return measured.measure(model)
+
+        return work
+
+    def other(head: Callable) -> Callable[[], Callable[[], object]]:
+        return lambda: plain_evaluation(bench, bench.clip(), head=head)
+
+    return {
+        OURS: ours,
+        AUTHORS: other(reference.authors_head),
+        OPEN_CLIP: other(reference.open_clip_head),
+    }
+
+
+def plain_evaluation(
+    bench: Bench, clip: torch.nn.Module, *, head: Callable = reference.authors_head
+) -> Callable[[], dict[str, float]]:
+    """The reference's evaluation of a model."""
+    sets = [bench.files(name) for name in ("val", "unseen")]
+    trigger = stage.stamp(bench.config)
+    return lambda: reference.evaluate(
+        clip,
+        bench.tokenizer,
+        bench.prompts,
+        sets,
+        bench.side,
+        stamp=trigger,
+        stamp_prefix="val/",
+        target=bench.target,
+        head=head,
+    )
+
+
+def sweep(bench: Bench) -> Ways:
+    """Cleaning at 8 learning rates, one epoch each, measured before and after; nothing prepared."""
+
+    def ours() -> Callable[[], object]:
+        def work() -> object:
+            for folder in (bench.home / "runs", bench.data.folder / "prepared"):
+                shutil.rmtree(folder, ignore_errors=True)
+            stage._pairs.cache_clear()
+            stage._labelled.cache_clear()
+            runs = [clean(cleaning(bench, lr)) for lr in RATES]
+            return [run.rows()[-1]["accuracy"] for run in runs]
+
+        return work
+
+    def authors() -> Callable[[], object]:
+        return lambda: [plain_run(bench, lr)["accuracy"] for lr in RATES]
+
+    return {OURS: ours, AUTHORS: authors}
+
+
+def cleaning(bench: Bench, lr: float) -> CleanConfig:
+    """One run of the sweep."""
+    return CleanConfig(
+        scale="bench",
+        poisoned=str(bench.weights),
+        lr=lr,
+        epochs=1,
+        batch_size=bench.case.clean_batch,
+        warmup_steps=0,
+        templates=bench.case.templates,
+        checkpoints="none",
+    )
+
+
+def plain_run(bench: Bench, lr: float) -> dict[str, float]:
+    """One run of the sweep by the reference."""
+    clip = bench.clip()
+    pairs = plain_pairs(bench, "clean", ssl=True)
+    evaluate = plain_evaluation(bench, clip)
+    evaluate()
+    trainer = reference.Authors(clip, ssl=True, lr=lr, device=bench.device)
+    size = bench.case.clean_batch
+    steps = int(np.ceil(len(pairs) / size))
+    trainer.schedule = optim.schedule(trainer.optimizer, warmup_steps=0, total_steps=steps)
+    pairs.epoch = 1
+    trainer.epoch(pairs, order(len(pairs), 1), size)
+    return evaluate()
+
+
+ROWS: dict[str, Callable[[Bench], Ways]] = {
+    "step MMCL": lambda bench: step(bench, ssl=False),
+    "step MMCL+SSL": lambda bench: step(bench, ssl=True),
+    "cleaning epoch": cleaning_epoch,
+    "evaluation": evaluation,
+    "pipeline MMCL": lambda bench: pipeline(bench, ssl=False),
+    "pipeline MMCL+SSL": lambda bench: pipeline(bench, ssl=True),
+    "sweep of 8": sweep,
+}
+
+
+def samples(bench: Bench, row: str) -> int:
+    """Pairs, or images, that one go of a row takes in."""
+    case = bench.case
+    if row.startswith("step"):
+        return min(case.batch, case.pairs)
+    if row.startswith("pipeline"):
+        return case.pairs
+    if row == "cleaning epoch":
+        return case.cleaning_pairs
+    return 3 * case.images if row == "evaluation" else len(RATES) * case.cleaning_pairs

@@ -1,0 +1,88 @@
+"""The references of tests/benchmarks give the package's results: what is timed is the same work."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import reference, rows
+from benchmarks.cases import CASES, Bench
+from PIL import Image
+
+from bdnb import stage
+from bdnb.augment import ImageViews
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("bench")
+        patch.setenv("BDNB_HOME", str(home))
+        made = Bench(CASES["smoke"], home, REPOSITORY / "data" / ".npm")
+        yield made
+        stage._pairs.cache_clear()
+        stage._labelled.cache_clear()
+
+
+def once(bench: Bench, row: str) -> dict:
+    return {way: ready() for way, ready in rows.ROWS[row](bench).items()}
+
+
+@pytest.mark.parametrize("row", ["step MMCL", "step MMCL+SSL"])
+def test_a_step_of_each_reference_has_the_package_s_loss(bench, row):
+    losses = {way: float(work()) for way, work in once(bench, row).items()}
+    assert len(losses) == (2 if "SSL" in row else 3)
+    for loss in losses.values():
+        assert loss == pytest.approx(losses["bdnb"], rel=1e-5)
+
+
+def test_a_cleaning_epoch_of_the_reference_has_the_package_s_loss(bench, monkeypatch):
+    views = ImageViews(0)
+
+    def same_view(image: Image.Image, epoch: int, key: str) -> Image.Image:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        return Image.fromarray(views(pixels, epoch, [key])[0].permute(1, 2, 0).numpy())
+
+    plain = rows.plain_pairs
+    monkeypatch.setattr(rows, "plain_pairs", lambda *a, **k: plain(*a, **k, image_view=same_view))
+    works = once(bench, "cleaning epoch")
+    assert works["authors"]() == pytest.approx(works["bdnb"](), rel=1e-5)
+
+
+def test_the_references_evaluation_counts_what_the_package_s_counts(bench):
+    values = {way: work() for way, work in once(bench, "evaluation").items()}
+    for found in (values["authors"], values["open_clip"]):
+        assert found == pytest.approx({name: values["bdnb"][name] for name in found})
+        assert set(found) == {"accuracy", "unseen_accuracy", "asr"}
+
+
+def test_every_image_gets_the_package_s_class_from_the_reference(bench):
+    from bdnb.evaluate import zero_shot
+    from bdnb.evaluate.benchmark import evaluating, image_features, text_features
+    from bdnb.evaluate.folded import folded
+
+    model, clip, labelled = bench.model(), bench.clip().eval(), bench.data.labelled(bench.side)[0]
+    with evaluating(model), folded(model):
+        head = torch.nn.functional.normalize(
+            torch.stack([text_features(model, own).mean(dim=0) for own in bench.prompts]), dim=-1
+        )
+        ours = zero_shot.predictions(image_features(model, labelled.images), head)[:, 0]
+    with torch.no_grad():
+        plain_head = reference.authors_head(clip, bench.tokenizer, bench.prompts)
+        found = reference.predictions(clip, plain_head, bench.files("val"), bench.side, stamp=None)
+    torch.testing.assert_close(plain_head, head.clone(), rtol=1e-5, atol=1e-6)
+    assert found.tolist() == ours.tolist()
+
+
+@pytest.mark.parametrize("row", ["pipeline MMCL", "pipeline MMCL+SSL"])
+def test_every_pipeline_yields_batches_of_the_same_sizes(bench, row):
+    sizes = [work() for work in once(bench, row).values()]
+    assert all(found == sizes[0] for found in sizes)
+
+
+def test_a_sweep_makes_a_run_for_each_rate_in_both(bench, monkeypatch):
+    monkeypatch.setattr(rows, "RATES", (1e-5, 1e-4))
+    found = {way: work() for way, work in once(bench, "sweep of 8").items()}
+    assert len(found["bdnb"]) == len(found["authors"]) == 2

@@ -1,0 +1,60 @@
+import pytest
+
+from bdnb import clean, experiments, sweep
+from bdnb.configs import ConfigError
+from bdnb.records import Run
+
+
+def namespace(**given):
+    return {"scale": "tiny", "experiment": "clean", "epochs": 1, "lr": None} | given
+
+
+def test_what_a_notebook_leaves_at_none_comes_from_the_file(tiny):
+    made = sweep.from_notebook("clean", namespace())
+    assert [c.poisoned for c in made.asked] == ["train_mmcl", "train_mmcl_ssl"]
+    assert {c.lr for c in made.asked} == {1e-3}
+    assert {c.epochs for c in made.asked} == {1}
+
+
+def test_a_sweep_in_a_notebook_asks_for_the_same_runs_as_the_file(tiny):
+    by_file = {experiments.folder(c) for c in experiments.of_file("tiny", "clean")}
+    made = sweep.from_notebook("clean", {"scale": "tiny", "experiment": "clean"})
+    assert {experiments.folder(c) for c in made.asked} == by_file
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tiny, monkeypatch):
+    made = sweep.from_notebook("clean", namespace(lr=[1e-3, 2e-3, 4e-3], poisoned="train_mmcl"))
+    real = clean.clean
+
+    def failing(config):
+        if config.lr == 2e-3:
+            raise RuntimeError("no luck")
+        return real(config)
+
+    monkeypatch.setattr(clean, "clean", failing)
+    with pytest.raises(sweep.SweepError, match=r"(?s)1 of 3 runs failed.*lr2e-3.*no luck"):
+        made.run()
+    assert sorted(made.rows()["lr"].unique()) == [1e-3, 4e-3]
+    monkeypatch.setattr(clean, "clean", real)
+    assert made.run()["run"].nunique() == 3
+
+
+def test_the_table_says_what_is_recorded_and_what_tells_runs_apart(tiny):
+    made = sweep.from_notebook("clean", namespace(lr=[1e-3, 9e-3], poisoned="train_mmcl"))
+    sweep.Sweep(made.asked[:1]).run()
+    table = made.table
+    assert table["state"].tolist() == ["recorded", "to do"]
+    assert table["lr"].tolist() == [1e-3, 9e-3]
+    assert "epochs" not in table
+
+
+def test_a_model_to_be_like_is_trained_before_the_one_like_it(fresh):
+    made = sweep.from_notebook("train", {"scale": "tiny", "experiment": "train_mmcl_ssl"})
+    made.run()
+    assert experiments.kept_epoch(made.asked[0]) in (1, 2)
+    assert Run(experiments.folder(experiments.trained("tiny", "train_mmcl", 0))).finished
+
+
+def test_a_parameter_of_another_stage_is_refused(tiny):
+    with pytest.raises(ConfigError, match=r"clean\.ipynb: 'objective' is not a parameter"):
+        sweep.from_notebook("clean", namespace(objective="mmcl"))

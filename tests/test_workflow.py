@@ -1,0 +1,77 @@
+"""`make book` at the tiny scale: every run, every notebook, the pages, and a second call."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+SCALE = ["--config", "scale=tiny"]
+
+pytestmark = pytest.mark.slow
+
+
+def snakemake(home: Path, *given: str) -> subprocess.CompletedProcess[str]:
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [BIN / "snakemake", "-s", "notebooks/Snakefile", "--cores", "2", *given, *SCALE],
+        env=os.environ | {"BDNB_HOME": str(home), "PATH": path},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tiny_home, tmp_path_factory):
+    """A copy of the repository, as far as the workflow looks, with the tiny parameters."""
+    made = tmp_path_factory.mktemp("workflow")
+    for name in ("book", "notebooks"):
+        shutil.copytree(REPOSITORY / name, made / name)
+    shutil.copytree(REPOSITORY / "params", made / "params")
+    shutil.copytree(REPOSITORY / "tests" / "params" / "tiny", made / "params" / "tiny")
+    (made / "bdnb").symlink_to(REPOSITORY / "bdnb")
+    (made / "data").mkdir()
+    (made / "data" / ".npm").symlink_to(REPOSITORY / "data" / ".npm")
+    return made
+
+
+def test_one_call_makes_the_whole_book_and_a_second_has_nothing_to_do(home):
+    done = snakemake(home)
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = home / "build" / "tiny" / "html" / "clean.html"
+    assert "<svg" in page.read_text() or "_images" in page.read_text()
+    again = snakemake(home)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_page_that_is_gone_is_made_again_from_the_rows_there_are(home):
+    written = {path: path.stat().st_mtime for path in (home / "runs").glob("*/rows.jsonl")}
+    (home / "build" / "tiny" / "notebooks" / "summary.ipynb").unlink()
+    done = snakemake(home, "build/tiny/notebooks/summary.ipynb")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "rule run" not in done.stderr
+    assert {path: path.stat().st_mtime for path in (home / "runs").glob("*/rows.jsonl")} == written
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_is_named(home):
+    text = (home / "params" / "tiny" / "clean.yaml").read_text()
+    broken = home / "params" / "tiny" / "clean_broken.yaml"
+    broken.write_text(
+        text.replace("experiment: clean", "experiment: clean_broken")
+        + "defence: [shrink_perturb, cleanclip]\noptions: {shrink: 1}\n"
+    )
+    try:
+        done = snakemake(home, "--keep-going", "runs")
+    finally:
+        broken.unlink()
+    assert done.returncode != 0
+    assert "no option 'shrink'" in done.stderr
+    names = [path.parent.name for path in (home / "runs").glob("*/finished")]
+    assert any("shrink_perturb" in name for name in names)
