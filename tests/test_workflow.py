@@ -19,7 +19,14 @@ pytestmark = pytest.mark.slow
 def snakemake(home: Path, *given: str) -> subprocess.CompletedProcess[str]:
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        [BIN / "snakemake", "-s", "notebooks/Snakefile", "--cores", "2", *given, *SCALE],
+        [
+            BIN / "snakemake",
+            "-s",
+            "notebooks/Snakefile",
+            "--cores",
+            "2",
+            *(given if "--config" in given else (*given, *SCALE)),
+        ],
         env=os.environ | {"BDNB_HOME": str(home), "PATH": path},
         cwd=home,
         capture_output=True,
@@ -68,7 +75,7 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_named(home):
         + "defence: [shrink_perturb, cleanclip]\noptions: {shrink: 1}\n"
     )
     try:
-        done = snakemake(home, "--keep-going", "runs")
+        done = snakemake(home, "--keep-going", "runs", "--config", "every=1", "scale=tiny")
     finally:
         broken.unlink()
     assert done.returncode != 0
