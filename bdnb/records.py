@@ -93,8 +93,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every row is there: said by a file, for Snakemake to see."""
-        return (self.folder / "finished").is_file()
+        """Whether every row is there."""
+        return bool(self.manifest.get("finished"))
 
     def start(self, *, stage: str, config: Mapping[str, Any], device: str, **extra: Any) -> None:
         """Write the manifest, or note in it that the run is taken up again; mend torn rows."""
@@ -115,9 +115,13 @@ class Run:
 
     def finish(self, **values: Any) -> None:
         """Mark the run as whole."""
-        when = now()
-        self.note(finished=when, **values)
-        write_atomic(self.folder / "finished", when + "\n")
+        self.note(finished=now(), **values)
+        self.flag()
+
+    def flag(self) -> None:
+        """Say that the run is finished by a file, for Snakemake, which may have taken it away."""
+        if not (self.folder / "finished").is_file():
+            write_atomic(self.folder / "finished", self.manifest["finished"] + "\n")
 
     def _write(self, manifest: Mapping[str, Any]) -> None:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"

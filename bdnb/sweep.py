@@ -44,17 +44,22 @@ class Sweep:
         states = ["recorded" if Run(f).finished else "to do" for f in folders]
         return shown.assign(run=[f.name for f in folders], state=states)
 
-    def run(self) -> pd.DataFrame:
+    def run(self, *, needed: bool = True) -> pd.DataFrame:
         """Make every run that is not recorded yet; the tidy rows of all.
 
+        needed: make what they are compared with first, too; not for a job of Snakemake, which
+        makes that in another job at the same time.
         Errors: SweepError at the end, naming each run that failed and why.
         """
         failed: dict[str, str] = {}
         first: list[Stage] = []
-        for one in self.asked:
+        for one in self.asked if needed else ():
             first += [*experiments.like(one), *experiments.screened(one)]
         wanted = {experiments.folder(config): config for config in (*first, *self.asked)}
         to_do = [config for path, config in wanted.items() if not Run(path).finished]
+        for path in wanted:
+            if Run(path).finished:
+                Run(path).flag()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
         with tqdm(to_do, unit=" runs", disable=len(to_do) < 2, mininterval=5) as bar:
@@ -179,7 +184,7 @@ def main() -> None:
         raise ConfigError(f"--only {given.only}: no such run in {given.params}")
     for config in chosen:
         check(config)
-    Sweep(chosen).run()
+    Sweep(chosen).run(needed=given.only is None)
 
 
 if __name__ == "__main__":

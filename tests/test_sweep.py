@@ -58,3 +58,22 @@ def test_a_model_to_be_like_is_trained_before_the_one_like_it(fresh):
 def test_a_parameter_of_another_stage_is_refused(tiny):
     with pytest.raises(ConfigError, match=r"clean\.ipynb: 'objective' is not a parameter"):
         sweep.from_notebook("clean", namespace(objective="mmcl"))
+
+
+def test_one_run_by_name_leaves_the_others_to_other_jobs(fresh, monkeypatch):
+    config = experiments.trained("tiny", "train_mmcl_ssl", 0)
+    name = experiments.folder(config).name
+    path = "params/tiny/train_mmcl_ssl.yaml"
+    monkeypatch.setattr("sys.argv", ["sweep", path, "--only", name])
+    sweep.main()
+    assert [p.name for p in (fresh / "runs").iterdir()] == [name]
+    flag = fresh / "runs" / name / "finished"
+    flag.unlink()
+    sweep.main()
+    assert flag.is_file()
+
+
+def test_a_run_s_name_that_the_file_does_not_ask_for_is_refused(fresh, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["sweep", "params/tiny/clean.yaml", "--only", "clean-x"])
+    with pytest.raises(ConfigError, match=r"--only clean-x: no such run in params"):
+        sweep.main()

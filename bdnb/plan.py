@@ -1,0 +1,134 @@
+"""What a scale costs before it is run: runs and hours of each section, from throughputs.
+
+``python -m bdnb.plan paper``. Parameter files in, a table out; no torch, no data, in seconds.
+"""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bdnb import configs, experiments
+from bdnb.configs import CleanConfig, TrainConfig
+from bdnb.experiments import Stage
+from bdnb.records import Run
+
+
+class Rate(NamedTuple):
+    """Pairs a second of one device, with MMCL (or SigLIP) and with second views (SSL)."""
+
+    mmcl: float
+    ssl: float
+    device: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much there is in a data set."""
+
+    train: int
+    clean: int
+    evaluated: int
+    """Images that an evaluation sees: for accuracy, and once more triggered."""
+
+
+AUTHORS = "the authors' 24-40 h of 8 A100s on CC6M, until measured here"
+TRIAL = "measured in the design's trial, small ResNet at 48 pixels"
+THROUGHPUT = {
+    "paper": Rate(510, 350, "GPU", AUTHORS),
+    "laptop": Rate(400, 185, "core", TRIAL),
+    "quick": Rate(400, 185, "core", TRIAL),
+}
+"""Scale -> throughput. RN50's is taken for the ViT as well, which is faster."""
+
+WEB = {"cc3m": Sizes(3_000_000, 200_000, 100_000), "cc6m": Sizes(6_000_000, 200_000, 100_000)}
+"""Sets that nothing here draws: pairs, and ImageNet's 50,000 validation images twice."""
+
+FORWARD = 3.0
+"""Evaluation goes forward only: about three times the images of an MMCL step in the same time."""
+
+
+def sizes(data: str) -> Sizes:
+    """What a data set holds by its parameter file. Errors: ConfigError for an unknown set."""
+    if data in WEB:
+        return WEB[data]
+    made = configs.load(data, "data")
+    val, unseen = int(made["val_images"]), int(made["unseen_images"])
+    return Sizes(int(made["pairs"]), int(made["cleaning_pairs"]), 2 * val + unseen)
+
+
+def seconds(config: Stage, rate: Rate) -> float:
+    """What a run takes on one device: its steps, and an evaluation before and after each epoch."""
+    data = sizes(experiments.data_of(config))
+    if isinstance(config, TrainConfig):
+        pairs, loss = config.pairs or data.train, config.objective
+    else:
+        pairs, loss = config.pairs or data.clean, config.loss
+    screened = isinstance(config, CleanConfig) and config.defence == "screen"
+    steps = 0 if screened else config.epochs * pairs / (rate.ssl if "ssl" in loss else rate.mmcl)
+    return steps + (config.epochs + 1) * data.evaluated / (FORWARD * rate.mmcl)
+
+
+def sections(scale: str) -> pd.DataFrame:
+    """A line an experiment: runs (each counted where it is first asked for), to do, hours.
+
+    Errors: ConfigError for a scale or parameter file that cannot be used.
+    """
+    rate = THROUGHPUT.get(scale, THROUGHPUT["quick"])
+    seen: set[str] = set()
+    lines: list[dict[str, Any]] = []
+    asked = experiments.of_scale(scale)
+    for name in sorted(asked, key=_order):
+        runs = {experiments.folder(c): c for c in asked[name]}
+        own = {path: c for path, c in runs.items() if path.name not in seen}
+        seen |= {path.name for path in own}
+        left = [c for path, c in own.items() if not Run(path).finished]
+        hours = _hours(own.values(), rate)
+        lines.append(
+            {"experiment": name, "runs": len(own), "shared": len(runs) - len(own)}
+            | {"to do": len(left), "hours": hours, "hours to do": _hours(left, rate)}
+        )
+    return pd.DataFrame(lines)
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Training first, then cleaning, then the studies."""
+    notebook = experiments.notebook_of(name)
+    return list(experiments.STAGE_OF).index(notebook), name
+
+
+def _hours(asked: Iterable[Stage], rate: Rate) -> float:
+    return sum(seconds(config, rate) for config in asked) / 3600
+
+
+def text(scale: str) -> str:
+    """The table with its sums, and where the throughput comes from."""
+    rate = THROUGHPUT.get(scale, THROUGHPUT["quick"])
+    made = sections(scale)
+    total = made.drop(columns="experiment").sum().to_dict() | {"experiment": "all"}
+    whole = pd.concat([made, pd.DataFrame([total])], ignore_index=True)
+    for name in ("hours", "hours to do"):
+        whole[name] = whole[name].map("{:,.1f}".format)
+    for name in ("runs", "shared", "to do"):
+        whole[name] = whole[name].astype(int)
+    table = whole.rename(columns={"hours": f"{rate.device}-hours"}).to_string(index=False)
+    return (
+        f"Plan of scale {scale!r}. A run that several experiments ask for is counted once; the "
+        f"others count it as shared.\n{table}\n{rate.mmcl:g} pairs/s a {rate.device} with MMCL, "
+        f"{rate.ssl:g} with SSL: {rate.source}. Evaluation: {FORWARD:g} images in the time of an "
+        "MMCL pair."
+    )
+
+
+def main() -> None:
+    """``python -m bdnb.plan SCALE``: print the plan."""
+    parser = argparse.ArgumentParser(prog="python -m bdnb.plan", description=__doc__)
+    parser.add_argument("scale", help="folder of params/")
+    print(text(parser.parse_args().scale))
+
+
+if __name__ == "__main__":
+    main()

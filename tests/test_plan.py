@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+
+from bdnb import experiments, plan
+from bdnb.configs import ConfigError
+from bdnb.plan import Rate
+from bdnb.records import Run
+
+RATE = Rate(mmcl=10, ssl=5, device="core", source="a test")
+
+
+def test_a_run_costs_its_steps_and_an_evaluation_more_than_epochs(tiny):
+    config = experiments.trained("tiny", "train_mmcl", 0)
+    evaluations = 3 * (2 * 24 + 24) / (3 * 10)
+    assert plan.seconds(config, RATE) == pytest.approx(2 * 96 / 10 + evaluations)
+    other = experiments.trained("tiny", "train_mmcl_ssl", 0)
+    assert plan.seconds(other, RATE) == pytest.approx(2 * 96 / 5 + evaluations)
+
+
+def test_a_screened_model_costs_evaluations_only(tiny):
+    screen = experiments.of_file("tiny", "ablations_shrink_perturb")[0]
+    assert plan.seconds(screen, RATE) == pytest.approx(2 * (2 * 24 + 24) / (3 * 10))
+
+
+def test_a_run_that_two_experiments_ask_for_is_counted_once(fresh):
+    made = plan.sections("tiny").set_index("experiment")
+    assert made.loc["clean", "runs"] == 2
+    assert made.loc["stopping", ["runs", "shared"]].tolist() == [0, 2]
+
+
+def test_a_recorded_run_is_not_to_do(fresh):
+    run = Run(experiments.folder(experiments.trained("tiny", "train_mmcl", 0)))
+    run.start(stage="train", config={}, device="cpu")
+    run.finish()
+    made = plan.sections("tiny").set_index("experiment")
+    assert made.loc["train_mmcl", ["runs", "to do"]].tolist() == [1, 0]
+
+
+def test_the_paper_s_plan_says_runs_gpu_hours_and_whose_throughput(monkeypatch):
+    monkeypatch.setenv("BDNB_HOME", str(experiments.Path(__file__).parents[1]))
+    text = plan.text("paper")
+    assert "GPU-hours" in text
+    assert "510 pairs/s" in text
+    assert "until measured" in text
+    train = next(line for line in text.splitlines() if line.split()[:1] == ["train_mmcl"])
+    # 64 epochs of 6M pairs at 510 a second, on 8 GPUs: the authors' 24 to 28 hours.
+    assert 24 * 8 < float(train.split()[-2].replace(",", "")) < 28 * 8
+
+
+def test_an_unknown_scale_is_named(tiny):
+    with pytest.raises(ConfigError, match="scale='huge'"):
+        plan.text("huge")
+
+
+def test_planning_needs_no_torch():
+    code = "import sys, bdnb.plan; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
