@@ -59,7 +59,7 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     made = [frame for frame in frames if len(frame)]
     if not made:
         return NOTHING
-    rows = pd.concat(made, ignore_index=True)
+    rows = pd.concat(made, ignore_index=True).drop_duplicates(["run", "epoch"])
     seeds = ", ".join(map(str, sorted(rows["seed"].unique())))
     dates = sorted({str(when)[:10] for when in rows["finished"].dropna()})
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
@@ -108,7 +108,9 @@ def best_models(rows: pd.DataFrame, threshold: float = frontier.CLEANED) -> Styl
     """Best accuracy at ASR <= threshold for each poisoned model and loss, the paper's beside it."""
     if rows.empty:
         return NOTHING
-    made = frontier.table(rows, by=["poisoned", "loss"], threshold=threshold)
+    # A run that two studies ask for is there twice.
+    once = rows.drop_duplicates(["run", "epoch", "poisoned"])
+    made = frontier.table(once, by=["poisoned", "loss"], threshold=threshold)
     paper = published.paper().query("data == 'CC6M'").set_index("poisoned")
     whole = made["loss"] == "mmcl_ssl"
     frame = pd.DataFrame(

@@ -1,0 +1,24 @@
+import pandas as pd
+
+from bdnb import report
+
+
+def rows(study: str) -> pd.DataFrame:
+    line = {"run": "clean-a", "seed": 0, "poisoned": "train_mmcl", "loss": "mmcl_ssl"}
+    values = [(0, 80.0, 95.0), (1, 70.0, 4.0), (2, 60.0, 3.0)]
+    frame = pd.DataFrame(values, columns=["epoch", "accuracy", "asr"])
+    about = {"study": study, "device": "cpu", "commit": "abc", "finished": "2026-11-23"}
+    return frame.assign(**line, **about)
+
+
+def test_a_run_that_two_studies_share_is_counted_once():
+    twice = pd.concat([rows("main"), rows("stopping")], ignore_index=True)
+    shown = report.best_models(twice).data
+    assert shown["models under"].tolist() == ["2 of 2"]
+    assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0"]
+    assert "n = 1 runs, 3 rows" in report.provenance(twice).data
+
+
+def test_no_rows_are_said_to_be_none():
+    assert "Nothing is recorded" in report.best_models(pd.DataFrame()).data
+    assert "Nothing is recorded" in report.provenance(pd.DataFrame()).data
