@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bdnb import figures
 from bdnb.configs import ConfigError
-from bdnb.figures import ACCURACY, ASR, COLOURS, MARKERS, NAMES, RED
+from bdnb.figures import ASR, COLOURS, MARKERS, NAMES, RED
 
 
 def rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> Figure:
@@ -40,12 +40,14 @@ def rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> Figure:
         axes.axvline(5, color="0.25", ls="--", lw=1)
         axes.set_title(f"{rate:.2g}", loc="left")
         axes.set(xlim=(-4, 104))
+        axes.margins(y=0.15)
     for axes in cells[len(found) :]:
         axes.set_visible(False)
-    figure.supxlabel(ASR)
-    figure.supylabel(ACCURACY)
+    figure.supxlabel(ASR, size=11)
+    figure.supylabel("accuracy (%)", size=11)
     n = f"n = {mine['run'].nunique()} runs, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    figure.suptitle(f"pre-trained with {NAMES.get(objective, objective)}, by learning rate; {n}")
+    words = f"pre-trained with {NAMES.get(objective, objective)}, by learning rate; {n}"
+    figure.suptitle(words, size=12)
     return figure
 
 

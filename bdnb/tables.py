@@ -78,4 +78,4 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
 
 
 def _shown(frame: pd.DataFrame, precision: int = 1) -> Styler:
-    return frame.style.hide(axis="index").format(precision=precision, na_rep="–")
+    return frame.style.hide(axis="index").format(precision=precision, na_rep="–", escape="html")

@@ -77,3 +77,21 @@ def test_a_run_s_name_that_the_file_does_not_ask_for_is_refused(fresh, monkeypat
     monkeypatch.setattr("sys.argv", ["sweep", "params/tiny/clean.yaml", "--only", "clean-x"])
     with pytest.raises(ConfigError, match=r"--only clean-x: no such run in params"):
         sweep.main()
+
+
+def test_a_rate_beside_a_file_s_grids_is_refused_rather_than_ignored(tiny):
+    grids = [{"lr": [1e-3, 2e-3]}]
+    with pytest.raises(ConfigError, match=r"lr=1e-05, but the grids of the parameter file say lr"):
+        sweep.from_notebook("clean", namespace(grids=grids, lr=1e-5))
+    assert (
+        len(sweep.from_notebook("clean", namespace(grids=grids, poisoned="train_mmcl")).asked) == 2
+    )
+
+
+def test_a_study_stands_for_its_parameter_file(tiny):
+    made = sweep.from_notebook("ablations", {"scale": "tiny", "study": "shrink_perturb"})
+    assert [c.defence for c in made.asked] == ["screen", "screen", "shrink_perturb"]
+    other = {"scale": "tiny", "study": "shrink_perturb", "experiment": "ablations_other"}
+    for given in ({"scale": "tiny", "study": "magic"}, other):
+        with pytest.raises(ConfigError, match=r"no such study; params/tiny/ has shrink_perturb"):
+            sweep.from_notebook("ablations", given)

@@ -156,3 +156,22 @@ def test_a_step_waits_for_no_device(monkeypatch):
     image = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
     features = fit.Features(image, image, torch.tensor(10.0), torch.tensor(0.0))
     assert set(loss(features, None)) == {"loss_total", "loss_mmcl"}  # type: ignore[arg-type]
+
+
+def test_a_run_may_train_on_a_part_of_the_pairs(tiny):
+    data = stage.dataset("tiny")
+    some = stage.training_pairs(config(pairs=40), data, side=32)
+    assert len(some.keys) == 40
+    assert set(some.keys) < set(data.pairs("train", 32).keys)
+    with pytest.raises(ConfigError, match=r"pairs=97: .*tiny has 96"):
+        stage.training_pairs(config(pairs=97), data, side=32)
+
+
+def test_a_data_set_that_nothing_here_draws_is_asked_for_by_its_folder(fresh):
+    folder = fresh / "params" / "web"
+    folder.mkdir()
+    (folder / "data.yaml").write_text("scale: web\nexperiment: data\nelsewhere: cc6m\n")
+    with pytest.raises(
+        ConfigError, match=r"data='cc6m': .* expected a folder data/cc6m/ with train"
+    ):
+        stage.dataset("web")

@@ -1,0 +1,65 @@
+"""Studies name their settings in order, and their tables say what the rows say."""
+
+import pandas as pd
+import pytest
+
+from bdnb import studies, tables
+from bdnb.configs import ConfigError
+from bdnb.frontier import CONCLUSIONS
+
+
+def cleaning(weight: float, points: list[tuple[float, float]]) -> pd.DataFrame:
+    asr, accuracy = zip(*points, strict=True)
+    about = {"run": f"w{weight}", "seed": 0, "scale": "tiny", "poisoned": "elsewhere", "lr": 1e-3}
+    about |= {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "ssl_weight"}
+    about |= {"pretrain_objective": "mmcl_ssl", "ssl_weight": weight, "poisons": 0}
+    return pd.DataFrame(about | {"epoch": range(len(points)), "asr": asr, "accuracy": accuracy})
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return pd.concat(
+        [
+            cleaning(8, [(90.0, 50.0), (3.0, 30.0), (50.0, 45.0)]),
+            cleaning(2, [(90.0, 50.0), (60.0, 48.0), (40.0, 40.0)]),
+        ],
+        ignore_index=True,
+    )
+
+
+def test_settings_are_words_in_the_order_of_the_values(rows, tiny):
+    shown = studies.settings(rows, "ssl_weight")
+    assert list(shown["setting"].cat.categories) == ["SSL weight 2", "SSL weight 8"]
+    assert set(shown["panel"]) == {"MMCL + SSL"}
+
+
+def test_rows_without_what_the_study_varies_are_refused(rows, tiny):
+    with pytest.raises(ConfigError, match="deep_cluster: rows without option_labels"):
+        studies.settings(rows, "deep_cluster")
+    with pytest.raises(ConfigError, match="study='magic': unknown; there are deep_cluster"):
+        studies.of("magic")
+
+
+def test_every_study_belongs_to_a_conclusion():
+    known = {conclusion.id for conclusion in CONCLUSIONS}
+    assert {study.conclusion for study in studies.STUDIES.values()} <= known
+
+
+def test_the_best_model_of_each_setting_is_told(rows, tiny):
+    made = tables.best(studies.settings(rows, "ssl_weight")).data
+    best = made.set_index("setting")["best accuracy at ASR ≤ 5 %"]
+    assert best["SSL weight 8"] == 30
+    assert pd.isna(best["SSL weight 2"])
+
+
+def test_the_last_epoch_stands_beside_the_oracle_s_choice(rows):
+    (line,) = tables.last_epochs(rows).data.to_dict("records")
+    assert line["oracle: best accuracy at ASR ≤ 5 %"] == 30
+    assert line["last epoch: accuracy, %"] == pytest.approx((45 + 40) / 2)
+    assert line["of them at ASR ≤ 5 %"] == "0 of 2"
+
+
+def test_a_run_that_turns_back_is_less_smooth(rows):
+    (line,) = tables.smoothness(rows).data.to_dict("records")
+    assert line["largest rise of ASR"] == pytest.approx((47 + 0) / 2)
+    assert line["n"] == 2
