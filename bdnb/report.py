@@ -134,6 +134,13 @@ def best_models(rows: pd.DataFrame, threshold: float = frontier.CLEANED) -> Styl
     return frame.style.hide(axis="index").format(precision=1, na_rep="–", subset=numbers)
 
 
+def main_study(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of CleanCLIP under the paper's main conditions: those that Table 2 is made of."""
+    if rows.empty:
+        return rows
+    return rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
+
+
 def _interval(made: pd.DataFrame, i: int, name: str) -> str:
     mean, low, high = (made[f"{name}{end}"].tolist()[i] for end in ("", "_low", "_high"))
     if pd.isna(mean):

@@ -22,3 +22,15 @@ def test_a_run_that_two_studies_share_is_counted_once():
 def test_no_rows_are_said_to_be_none():
     assert "Nothing is recorded" in report.best_models(pd.DataFrame()).data
     assert "Nothing is recorded" in report.provenance(pd.DataFrame()).data
+
+
+def test_table_2_takes_plain_cleaning_of_the_main_study_only():
+    mixed = pd.concat(
+        [
+            rows("main").assign(defence="cleanclip"),
+            rows("main").assign(defence="deep_cluster"),
+            rows("nonideal").assign(defence="cleanclip"),
+        ]
+    )
+    assert len(report.main_study(mixed)) == 3
+    assert report.main_study(pd.DataFrame()).empty
