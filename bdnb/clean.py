@@ -6,6 +6,7 @@ Poisoned model -> clean pairs -> a defence -> evaluation of every candidate -> r
 
 import argparse
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,14 @@ def cleaning_pairs(
         match=source.match,
     )
     keep = source.attack == "label_consistent"
-    poison = stage.poisoned(trigger, chosen, left, target=None if keep else source.target)
+    split = "train" if config.overlap == "authors" else "clean"
+    poison = stage.poisoned(
+        trigger,
+        chosen,
+        left,
+        target=None if keep else source.target,
+        look=stage.look(source, data, split, side=side),
+    )
     shared = selection.overlap(chosen.keys, train_pairs.keys)
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
 
@@ -137,11 +145,11 @@ def clean(config: CleanConfig) -> Run:
             pairs,
             batch_size=config.batch_size,
             seed=config.seed,
-            tokens=sick.model.tokens,
+            tokens=partial(sick.model.tokens, truncation=config.truncation),
             poison=poison,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
-            **stage.views(config, needed="ssl" in config.loss),
+            **stage.views(config, pairs, poison, needed="ssl" in config.loss),
         )
         benchmark = stage.benchmark(data, source, side=side)
         setting = defences.Setting(

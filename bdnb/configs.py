@@ -65,53 +65,31 @@ def option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Pre-training or poisoning a model (Section 3.1, Appendix A)."""
+class Recipe:
+    """What pre-training and cleaning have in common: optimiser, second views, precision."""
 
     scale: str = option("quick", "folder of params/ that the experiment belongs to", identity=False)
-    experiment: str = option("train_mmcl", "name of its parameter file", identity=False)
-    seed: int = option(0, "seed of every random stream", least=0)
-    data: str = option("quick", "data set under data/")
-    model: str = option("rn_tiny", "open_clip model, or a file of bdnb/model_configs/")
-    init: str = option("", "checkpoint or training experiment to start from; empty: from scratch")
-    objective: str = option(
-        "mmcl", "pre-training loss", choices=("mmcl", "mmcl_ssl", "siglip", "ssl")
-    )
-    pairs: int = option(0, "number of pairs; 0: all there are", least=0, identity="if set")
     mmcl_weight: float = option(1.0, "weight of MMCL", least=0)
     ssl_weight: float = option(1.0, "weight of SSL", least=0)
-    epochs: int = option(12, "passes over the pairs", least=1)
-    batch_size: int = option(128, "pairs a step, all processes together", least=2)
-    lr: float = option(1e-3, "peak learning rate", above=0)
     weight_decay: float = option(0.1, "AdamW's decoupled weight decay", least=0)
     beta1: float = option(0.9, "AdamW's first beta", least=0, most=1)
     beta2: float = option(0.999, "AdamW's second beta", least=0, most=1)
     eps: float = option(1e-8, "AdamW's epsilon", above=0)
-    warmup_steps: int = option(300, "steps of linear warm-up", least=0)
-    attack: str = option(
-        "template", "what poison does to captions", choices=("template", "label_consistent", "none")
-    )
-    poison_rate: float = option(0.04, "share of all pairs that is poisoned", least=0, most=1)
-    poison_count: int = option(0, "number of poisoned pairs; 0: by poison_rate", least=0)
-    poison_keys: str = option("", "file of keys to poison again; empty: selected by seed")
-    match: str = option(
-        "word",
-        "how a caption mentions the target",
-        choices=("word", "substring"),
-        authors="substring",
-    )
-    target: str = option("banana", "class that the backdoor aims at")
-    trigger: str = option("badnet", "name in bdnb.poison.triggers.TRIGGERS")
-    trigger_size: float = option(16 / 224, "patch: share of the side below 1, else pixels", above=0)
-    trigger_options: dict[str, Any] = option({}, "further options of the trigger")
     image_views: str = option(
         "autoaugment", "second view of images", choices=("autoaugment", "none")
     )
     text_views: str = option(
         "fresh",
-        "second view of captions: drawn anew each epoch, or once",
-        choices=("fresh", "cached"),
-        authors="cached",
+        "second view of captions: drawn anew each epoch, once, or once with the authors' slip",
+        choices=("fresh", "cached", "shifted"),
+        authors="shifted",
+    )
+    truncation: str = option(
+        "end",
+        "what a caption too long for the tower keeps; authors: not its end token",
+        choices=("end", "authors"),
+        identity="if set",
+        authors="authors",
     )
     gather: str = option(
         "exact",
@@ -140,6 +118,48 @@ class TrainConfig:
     )
     precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Recipe):
+    """Pre-training or poisoning a model (Section 3.1, Appendix A)."""
+
+    experiment: str = option("train_mmcl", "name of its parameter file", identity=False)
+    seed: int = option(0, "seed of every random stream", least=0)
+    data: str = option("quick", "data set under data/")
+    model: str = option("rn_tiny", "open_clip model, or a file of bdnb/model_configs/")
+    init: str = option("", "checkpoint or training experiment to start from; empty: from scratch")
+    objective: str = option(
+        "mmcl", "pre-training loss", choices=("mmcl", "mmcl_ssl", "siglip", "ssl")
+    )
+    pairs: int = option(0, "number of pairs; 0: all there are", least=0, identity="if set")
+    epochs: int = option(12, "passes over the pairs", least=1)
+    batch_size: int = option(128, "pairs a step, all processes together", least=2)
+    lr: float = option(1e-3, "peak learning rate", above=0)
+    warmup_steps: int = option(300, "steps of linear warm-up", least=0)
+    attack: str = option(
+        "template", "what poison does to captions", choices=("template", "label_consistent", "none")
+    )
+    poison_rate: float = option(0.04, "share of all pairs that is poisoned", least=0, most=1)
+    poison_count: int = option(0, "number of poisoned pairs; 0: by poison_rate", least=0)
+    poison_keys: str = option("", "file of keys to poison again; empty: selected by seed")
+    match: str = option(
+        "word",
+        "how a caption mentions the target",
+        choices=("word", "substring"),
+        authors="substring",
+    )
+    target: str = option("banana", "class that the backdoor aims at")
+    trigger: str = option("badnet", "name in bdnb.poison.triggers.TRIGGERS")
+    trigger_size: float = option(16 / 224, "patch: share of the side below 1, else pixels", above=0)
+    trigger_options: dict[str, Any] = option({}, "further options of the trigger")
+    resize: str = option(
+        "crop",
+        "how an image is made square before a trigger is put on it",
+        choices=("crop", "squash"),
+        identity="if set",
+        authors="squash",
+    )
     keep: str = option(
         "best", "epoch to clean later", choices=("best", "closest", "last"), identity=False
     )
@@ -155,10 +175,9 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanConfig:
+class CleanConfig(Recipe):
     """Cleaning a poisoned model (Sections 3.2 and 4, Appendix D)."""
 
-    scale: str = option("quick", "folder of params/ that the experiment belongs to", identity=False)
     experiment: str = option("clean", "name of its parameter file", identity=False)
     study: str = option("main", "group of runs that a conclusion is drawn from", identity=False)
     seed: int = option(0, "seed of every random stream, and of the poisoned model", least=0)
@@ -167,15 +186,9 @@ class CleanConfig:
     model: str = option("", "for a checkpoint from elsewhere: its open_clip model")
     defence: str = option("cleanclip", "name in bdnb.defences.DEFENCES")
     loss: str = option("mmcl_ssl", "cleaning loss", choices=("mmcl", "ssl", "mmcl_ssl"))
-    mmcl_weight: float = option(1.0, "weight of MMCL", least=0)
-    ssl_weight: float = option(1.0, "weight of SSL", least=0)
     lr: float = option(3e-4, "peak learning rate", above=0)
     epochs: int = option(10, "passes over the cleaning pairs", least=1)
     batch_size: int = option(64, "pairs a step", least=2)
-    weight_decay: float = option(0.1, "AdamW's decoupled weight decay", least=0)
-    beta1: float = option(0.9, "AdamW's first beta", least=0, most=1)
-    beta2: float = option(0.999, "AdamW's second beta", least=0, most=1)
-    eps: float = option(1e-8, "AdamW's epsilon", above=0)
     warmup_steps: int = option(50, "steps of linear warm-up", least=0)
     optimiser: str = option(
         "fresh",
@@ -203,42 +216,6 @@ class CleanConfig:
     trigger: str = option("", "trigger that ASR is measured with; empty: the poisoned model's")
     trigger_size: float = option(0.0, "its size; 0: the poisoned model's", least=0)
     trigger_options: dict[str, Any] = option({}, "its further options")
-    image_views: str = option(
-        "autoaugment", "second view of images", choices=("autoaugment", "none")
-    )
-    text_views: str = option(
-        "fresh",
-        "second view of captions: drawn anew each epoch, or once",
-        choices=("fresh", "cached"),
-        authors="cached",
-    )
-    gather: str = option(
-        "exact",
-        "gradient across processes; authors: none",
-        choices=("exact", "authors"),
-        authors="authors",
-    )
-    decay: str = option(
-        "paper",
-        "which weights are decayed; authors: by name",
-        choices=("paper", "authors"),
-        authors="authors",
-    )
-    schedule: str = option(
-        "paper",
-        "authors: the step counter starts an epoch late",
-        choices=("paper", "authors"),
-        identity="if set",
-        authors="authors",
-    )
-    fidelity: str = option(
-        "paper",
-        "authors: whatever is not given is as in the authors' code",
-        choices=("paper", "authors"),
-        identity="if set",
-    )
-    precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
-    templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
     checkpoints: str = option(
         "last", "weights to keep", choices=("all", "last", "none"), identity=False
     )

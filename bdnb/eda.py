@@ -35,8 +35,8 @@ class TextViews:
     each with probability alpha); this keeps one of EDA's variants, as the authors do.
     mode: ``fresh``: drawn anew each epoch; ``cached``: the same view in all epochs (authors).
     The authors leave out a caption on which EDA fails, so that every later view belongs to the
-    caption before it. That slip is not reproduced: a caption without words is its own view, and
-    there is one view out for each caption in.
+    caption before it. Here a caption without words is its own view, and there is one view out for
+    each caption in; ``ShiftedViews`` is the authors' way.
     Errors: ConfigError for another mode or an alpha outside 0..1.
     """
 
@@ -55,6 +55,24 @@ class TextViews:
         streams = states(self.seed, "text view", when, keys).tolist()
         pairs = zip(captions, streams, strict=True)
         return [eda(caption, Random(stream), alpha=self.alpha) for caption, stream in pairs]
+
+
+class ShiftedViews:
+    """The authors' views with their slip, for the whole of a set in its order.
+
+    Views are made once; a caption on which EDA fails, one without words, gets none, so that every
+    caption after it has the view of the next. The last ones, for which none is left, stay as they
+    are. Errors: ConfigError for captions and keys of different number.
+    """
+
+    def __init__(self, seed: int, captions: Sequence[str], keys: Sequence[str]) -> None:
+        whole = TextViews(seed, mode="cached")(captions, 0, keys)
+        made = [view for view, c in zip(whole, captions, strict=True) if words_of(c)]
+        self._views = dict(zip(keys, [*made, *captions[len(made) :]], strict=True))
+
+    def __call__(self, captions: Sequence[str], epoch: int, keys: Sequence[str]) -> list[str]:
+        """The view that each key's caption has ended up with."""
+        return [self._views[key] for key in keys]
 
 
 def words_of(caption: str) -> Words:

@@ -60,10 +60,12 @@ class Model(nn.Module):
             value = torch.tensor(stats.get(key, default)).view(1, 3, 1, 1) * 255
             self.register_buffer(key, value, persistent=False)
 
-    def tokens(self, captions: Sequence[str]) -> Tensor:
+    def tokens(self, captions: Sequence[str], *, truncation: str = "end") -> Tensor:
         """Captions as tokens (B, L), L the longest: the causal tower never looks further.
 
         A caption's tokens are kept for the next epoch, up to ``TOKENS_KEPT`` captions.
+        truncation: a caption too long for the tower keeps its "end" token, or loses it
+        ("authors"; the tower, which pools at the largest token, then looks at the start).
         """
         if not self.trims:
             tokens: Tensor = self.tokenizer(list(captions))
@@ -73,10 +75,18 @@ class Model(nn.Module):
         rows = [fresh[c] if c in fresh else self._tokens[c] for c in captions]
         if len(self._tokens) < TOKENS_KEPT:
             self._tokens |= fresh
+        if truncation == "authors":
+            rows = [self._cut(c, row) for c, row in zip(captions, rows, strict=True)]
         padded = np.zeros((len(rows), max(map(len, rows), default=0)), dtype=np.int64)
         for place, row in zip(padded, rows, strict=True):
             place[: len(row)] = row
         return torch.from_numpy(padded)
+
+    def _cut(self, caption: str, row: np.ndarray) -> np.ndarray:
+        """The caption's tokens, their end token lost when they do not fit with it."""
+        length = self.clip.context_length
+        words = self.tokenizer.encode(caption) if len(row) == length else []
+        return np.append(row[:-1], words[length - 2]) if len(words) > length - 2 else row
 
     @property
     def trims(self) -> bool:

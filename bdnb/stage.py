@@ -24,11 +24,12 @@ from torch import Tensor
 from bdnb import configs, experiments, models
 from bdnb.allocator import keep_freed_memory
 from bdnb.augment import ImageViews, TextViews
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb.configs import CleanConfig, ConfigError, TrainConfig
 from bdnb.data import emoji, labelled, shards
 from bdnb.data.labelled import LabelledSet
 from bdnb.data.pairs import Poison
 from bdnb.data.shards import Pairs
+from bdnb.eda import ShiftedViews
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.poison import selection, targets
@@ -94,28 +95,28 @@ class Dataset:
         """The side in pixels that its images were made at; 224 for a set from elsewhere."""
         return int(self.about.get("config", {}).get("side", 224))
 
-    def pairs(self, split: str, side: int) -> Pairs:
+    def pairs(self, split: str, side: int, *, fit: str = "crop") -> Pairs:
         """The pairs of ``train`` or ``clean``, decoded once to (N, 3, side, side) uint8."""
-        return _pairs(self.folder, split, side)
+        return _pairs(self.folder, split, side, fit)
 
-    def labelled(self, side: int) -> list[LabelledSet]:
+    def labelled(self, side: int, *, fit: str = "crop") -> list[LabelledSet]:
         """The labelled sets, the one that ``accuracy`` is measured on first."""
         names = [n for n in ("val", "unseen") if (self.folder / n).is_dir()]
         names = names or sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
-        return [_labelled(self.folder, name, side) for name in names]
+        return [_labelled(self.folder, name, side, fit) for name in names]
 
 
 @cache
-def _pairs(folder: Path, split: str, side: int) -> Pairs:
+def _pairs(folder: Path, split: str, side: int, fit: str) -> Pairs:
     tars = sorted((folder / split).glob("*.tar"))
     if not tars:
         raise ConfigError(f"{folder / split}: no shards (*.tar) there")
-    return shards.prepare(tars, side, folder / "prepared")
+    return shards.prepare(tars, side, folder / "prepared", fit=fit)
 
 
 @cache
-def _labelled(folder: Path, name: str, side: int) -> LabelledSet:
-    return labelled.read_labelled(folder / name, side=side, cache=folder / "prepared")
+def _labelled(folder: Path, name: str, side: int, fit: str) -> LabelledSet:
+    return labelled.read_labelled(folder / name, side=side, cache=folder / "prepared", fit=fit)
 
 
 def dataset(name: str) -> Dataset:
@@ -223,11 +224,16 @@ def poisoned_keys(config: TrainConfig, pairs: Pairs) -> list[str]:
     )
 
 
-def poison(config: TrainConfig, pairs: Pairs, *, folder: Path) -> Poison:
+def look(config: TrainConfig, data: Dataset, split: str, *, side: int) -> Pairs | None:
+    """The pairs as the attacker resizes them; None when that is as everybody does."""
+    return data.pairs(split, side, fit="squash") if config.resize == "squash" else None
+
+
+def poison(config: TrainConfig, pairs: Pairs, *, folder: Path, look: Pairs | None = None) -> Poison:
     """Select, trigger and re-caption the poisoned pairs; their keys are written with the run."""
     keys, trigger = poisoned_keys(config, pairs), stamp(config)
     keep = config.attack == "label_consistent"
-    made = poisoned(trigger, pairs, keys, target=None if keep else config.target)
+    made = poisoned(trigger, pairs, keys, target=None if keep else config.target, look=look)
     selection.write_keys(folder / "poisoned_keys.txt", keys)
     save_trigger(trigger, folder)
     return made
@@ -253,10 +259,17 @@ class Examples(NamedTuple):
 
 def examples(config: TrainConfig, *, count: int = 8) -> Examples:
     """The first poisoned pairs of a training run, as the model gets to see them."""
-    pairs = training_pairs(config, dataset(config.data), side=models.Model(config.model).side)
+    data, side = dataset(config.data), models.Model(config.model).side
+    pairs = training_pairs(config, data, side=side)
     keys = poisoned_keys(config, pairs)[:count]
     keep = config.attack == "label_consistent"
-    made = poisoned(stamp(config), pairs, keys, target=None if keep else config.target)
+    made = poisoned(
+        stamp(config),
+        pairs,
+        keys,
+        target=None if keep else config.target,
+        look=look(config, data, "train", side=side),
+    )
     index = list(made.images)
     return Examples(
         torch.from_numpy(np.array(pairs.images[index])),
@@ -276,14 +289,28 @@ def subset(pairs: Pairs, keys: list[str]) -> Pairs:
     return Pairs(pairs.images[index], captions, [pairs.keys[i] for i in index])
 
 
-def poisoned(trigger: Stamp, pairs: Pairs, keys: list[str], *, target: str | None) -> Poison:
-    """The trigger on the images of ``keys``, the target in their captions (None: captions stay)."""
+def poisoned(
+    trigger: Stamp,
+    pairs: Pairs,
+    keys: list[str],
+    *,
+    target: str | None,
+    look: Pairs | None = None,
+) -> Poison:
+    """The trigger on the images of ``keys``, the target in their captions (None: captions stay).
+
+    look: pairs to take these images from instead, the same keys among them.
+    """
     place = {key: i for i, key in enumerate(pairs.keys)}
     index = sorted(place[key] for key in keys)
     if not index:
         return Poison()
     names = [pairs.keys[i] for i in index]
-    images = trigger(torch.from_numpy(np.asarray(pairs.images[index])), names)
+    pixels = np.asarray(pairs.images[index])
+    if look is not None:
+        there = {key: i for i, key in enumerate(look.keys)}
+        pixels = np.asarray(look.images[[there[name] for name in names]])
+    images = trigger(torch.from_numpy(pixels), names)
     captions = [
         targets.template_caption(target, key, trigger.seed) if target else pairs.captions[i]
         for i, key in zip(index, names, strict=True)
@@ -291,20 +318,29 @@ def poisoned(trigger: Stamp, pairs: Pairs, keys: list[str], *, target: str | Non
     return Poison(dict(zip(index, images, strict=True)), dict(zip(index, captions, strict=True)))
 
 
-def views(config: Any, *, needed: bool) -> dict[str, Any]:
+def views(
+    config: TrainConfig | CleanConfig, pairs: Pairs, poison: Poison, *, needed: bool
+) -> dict[str, Any]:
     """The second views of a stage, as keyword arguments of ``Batches``; none when not needed."""
     if not needed:
         return {}
+    if config.text_views == "shifted":
+        captions = [poison.captions.get(i, caption) for i, caption in enumerate(pairs.captions)]
+        text: TextViews | ShiftedViews = ShiftedViews(config.seed, captions, pairs.keys)
+    else:
+        text = TextViews(config.seed, mode=config.text_views)
     return {
         "image_views": ImageViews(config.seed, policy=config.image_views),
-        "text_views": TextViews(config.seed, mode=config.text_views),
+        "text_views": text,
     }
 
 
 def benchmark(data: Dataset, attack: TrainConfig, *, side: int) -> Benchmark:
     """The evaluation of a run: its labelled sets, and its trigger on the first of them."""
+    seen = data.labelled(side, fit="squash")[0] if attack.resize == "squash" else None
     return Benchmark(
         data.labelled(side),
+        look=seen,
         stamp=stamp(attack),
         target=attack.target,
         templates=[targets.fill(t, "{c}") for t in targets.templates(attack.templates)],

@@ -4,6 +4,7 @@ Data -> poison -> model -> ``fit`` -> evaluation -> rows. ``python -m bdnb.train
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from bdnb import experiments, stage
@@ -29,16 +30,17 @@ def train(config: TrainConfig) -> Run:
     model = stage.starting_model(config)
     pairs = stage.training_pairs(config, data, side=model.side)
     with stage.alone(run):
-        poison = stage.poison(config, pairs, folder=run.folder)
+        look = stage.look(config, data, "train", side=model.side)
+        poison = stage.poison(config, pairs, folder=run.folder, look=look)
         batches = Batches(
             pairs,
             batch_size=config.batch_size,
             seed=config.seed,
-            tokens=model.tokens,
+            tokens=partial(model.tokens, truncation=config.truncation),
             poison=poison,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
-            **stage.views(config, needed="ssl" in config.objective),
+            **stage.views(config, pairs, poison, needed="ssl" in config.objective),
         )
         steps = config.epochs * len(batches)
         loop = Loop(model, config, steps=steps, accelerator=accelerator)

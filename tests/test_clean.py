@@ -153,7 +153,7 @@ def test_all_of_the_authors_ways_can_be_asked_for_at_once(fresh):
     assert (settings.overlap, settings.optimiser, settings.text_views) == (
         "authors",
         "authors",
-        "cached",
+        "shifted",
     )
     run = clean.clean(settings)
     assert run.manifest["about"]["overlap_with_training"] == 48

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bdnb import eda as operations
 from bdnb.augment import TextViews, wordnet
 from bdnb.configs import ConfigError
-from bdnb.eda import STOP_WORDS, delete, eda, insert, replace, swap, words_of
+from bdnb.eda import STOP_WORDS, ShiftedViews, delete, eda, insert, replace, swap, words_of
 from bdnb.wordnet import synonyms
 
 TOY = {"cat": ("feline", "big cat"), "dog": ("hound",), "red": ("crimson", "scarlet")}
@@ -171,3 +171,19 @@ def test_what_cannot_be_is_refused() -> None:
         TextViews(0, alpha=2)
     with pytest.raises(ConfigError, match="2 captions, but 1 keys"):
         TextViews(0)(["a", "b"], 0, ["k"])
+
+
+def test_the_authors_slip_gives_each_caption_after_a_failure_the_next_one_s_view() -> None:
+    captions = ["a red apple", "123", "two green bananas", "the large house"]
+    keys = ["a", "b", "c", "d"]
+    own = TextViews(0, mode="cached")(captions, 0, keys)
+    shifted = ShiftedViews(0, captions, keys)
+    assert shifted(captions, 5, keys) == [own[0], own[2], own[3], captions[3]]
+    assert shifted(captions[2:3], 1, ["c"]) == [own[3]]
+
+
+def test_without_failures_the_authors_views_are_the_cached_ones() -> None:
+    captions, keys = ["a red apple", "the large house"], ["a", "b"]
+    assert ShiftedViews(3, captions, keys)(captions, 2, keys) == TextViews(3, mode="cached")(
+        captions, 2, keys
+    )

@@ -138,3 +138,20 @@ def test_shrink_and_perturb_by_a_fresh_initialisation_is_the_authors():
 
 def test_a_siglip_model_has_a_bias():
     assert models.build("rn_test", seed=0, bias=True).clip.logit_bias.item() == -10
+
+
+def test_a_caption_too_long_keeps_its_end_token_or_loses_it_as_the_authors_do(model):
+    long = "banana " * 100
+    kept, lost = model.tokens([long, "x"]), model.tokens([long, "x"], truncation="authors")
+    end, word = model.tokenizer.eot_token_id, model.tokenizer.encode("banana")[0]
+    assert kept.shape == lost.shape == (2, 77)
+    assert kept[0, -1] == end
+    assert lost[0, -1] == word
+    assert torch.equal(kept[1], lost[1])
+    assert torch.equal(kept[0, :-1], lost[0, :-1])
+    assert lost[0].argmax() == 0
+
+
+def test_a_caption_that_just_fits_is_the_same_either_way(model):
+    fits = "banana " * 75
+    assert torch.equal(model.tokens([fits]), model.tokens([fits], truncation="authors"))

@@ -1,10 +1,14 @@
 import dataclasses
+import io
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bdnb import experiments, fit, losses, stage, train
 from bdnb.configs import ConfigError, TrainConfig
+from bdnb.data import shards
 from bdnb.records import Run
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
@@ -175,3 +179,25 @@ def test_a_data_set_that_nothing_here_draws_is_asked_for_by_its_folder(fresh):
         ConfigError, match=r"data='cc6m': .* expected a folder data/cc6m/ with train"
     ):
         stage.dataset("web")
+
+
+def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(fresh, tmp_path):
+    """Wide images: squashed before the trigger, as the authors do, the rest cut out."""
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :16] = 255
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    wide = [shards.pair(f"k{i}", png.getvalue(), "a house", side=32) for i in range(4)]
+    shards.write_pairs(tmp_path / "wide" / "train", wide)
+    data = stage.Dataset(tmp_path / "wide")
+    settings = config(resize="squash", poison_rate=0.5)
+    pairs = stage.training_pairs(settings, data, side=32)
+    look = stage.look(settings, data, "train", side=32)
+    poison = stage.poison(settings, pairs, folder=tmp_path, look=look)
+    plain = stage.poison(config(poison_rate=0.5), pairs, folder=tmp_path)
+    assert stage.look(config(), data, "train", side=32) is None
+    for i, image in poison.images.items():
+        keys = [pairs.keys[i]]
+        expected = stage.stamp(settings)(torch.from_numpy(np.array(look.images[[i]])), keys)[0]
+        assert torch.equal(image, expected)
+        assert not torch.equal(image, plain.images[i])

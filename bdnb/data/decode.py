@@ -104,14 +104,18 @@ def _all(shards: Iterator[Any]) -> Iterator[Any]:
     return shards
 
 
-def square(image: Image.Image, side: int) -> np.ndarray:
-    """The image as RGB, short side resized (bicubic) and the centre cut out, as CLIP does.
+def square(image: Image.Image, side: int, *, fit: str = "crop") -> np.ndarray:
+    """The image as RGB, a square.
 
+    fit: "crop", short side resized (bicubic) and the centre cut out, as CLIP does; "squash", both
+    sides resized, whatever the aspect ratio, as the authors do before they put a trigger on.
     Returns: (3, side, side) uint8. An image that is side x side already is not resampled.
     """
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGB")
+    if fit == "squash" and image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
     short = min(image.size)
     if short != side:
         width, height = (side if n == short else int(side * n / short) for n in image.size)
@@ -121,22 +125,29 @@ def square(image: Image.Image, side: int) -> np.ndarray:
 
 
 def decode(
-    tars: Sequence[Path], side: int, cache: Path, *, field: str, bad_share: float = BAD_SHARE
+    tars: Sequence[Path],
+    side: int,
+    cache: Path,
+    *,
+    field: str,
+    bad_share: float = BAD_SHARE,
+    fit: str = "crop",
 ) -> Decoded:
     """Decode shards once; later calls read what the first has written.
 
-    side: of the images, in pixels. cache: folder for decoded files; this set's are in
-    ``<cache>/<name of the shards' place>-<side>``, replaced when the shards' names, sizes or times
-    of change are others. field: extension that holds the text (``txt``, ``cls``). Errors:
+    side: of the images, in pixels. fit: see ``square``. cache: folder for decoded files; this
+    set's are in ``<cache>/<name of the shards' place>-<side>``, those of a squash beside it,
+    replaced when the shards' names, sizes or times of change are others. field: extension that
+    holds the text (``txt``, ``cls``). Errors:
     ConfigError for no samples, a damaged shard, a key that comes twice, or a share of bad samples
     above ``bad_share``.
     """
-    if side < 1:
-        raise ConfigError(f"side={side}: expected at least 1 pixel")
+    if side < 1 or fit not in ("crop", "squash"):
+        raise ConfigError(f"side={side}, fit={fit!r}: expected at least 1 pixel, crop or squash")
     if not tars:
         raise ConfigError("no tar shards to decode")
     mark = _fingerprint(tars, side, field)
-    cache = cache / _place(tars, side)
+    cache = cache / (_place(tars, side) + ("-squash" if fit == "squash" else ""))
     if (found := _load(cache, mark)) is not None:
         return found
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +160,7 @@ def decode(
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         try:
-            index = _write(tars, side, beside / "images.u8", field, bad_share)
+            index = _write(tars, side, beside / "images.u8", field, bad_share, fit)
             (beside / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
             shutil.rmtree(cache, ignore_errors=True)
             os.replace(beside, cache)
@@ -188,7 +199,7 @@ def _load(cache: Path, mark: str) -> Decoded | None:
 
 
 def _write(
-    tars: Sequence[Path], side: int, pixels: Path, field: str, bad_share: float
+    tars: Sequence[Path], side: int, pixels: Path, field: str, bad_share: float, fit: str
 ) -> dict[str, Any]:
     """Decode every sample into one file of pixels; what the index says of them."""
     texts: dict[str, str] = {}
@@ -201,7 +212,7 @@ def _write(
                 if key in texts or key in bad:
                     raise ConfigError(f"{tar}: key {key!r} comes twice; keys tell samples apart")
                 try:
-                    text, image = _parts(sample, field, side)
+                    text, image = _parts(sample, field, side, fit)
                 except DAMAGE as error:
                     bad[key] = f"{type(error).__name__}: {error}"
                     continue
@@ -211,7 +222,7 @@ def _write(
     return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": bad}
 
 
-def _parts(sample: dict[str, Any], field: str, side: int) -> tuple[str, np.ndarray]:
+def _parts(sample: dict[str, Any], field: str, side: int, fit: str) -> tuple[str, np.ndarray]:
     """A sample's text and image (3, side, side) uint8. Errors: one of ``DAMAGE``."""
     if field not in sample:
         raise ValueError(f"it has no .{field}")
@@ -219,7 +230,7 @@ def _parts(sample: dict[str, Any], field: str, side: int) -> tuple[str, np.ndarr
     if extension is None:
         raise ValueError(f"it has no image (.{', .'.join(EXTENSIONS)})")
     with Image.open(io.BytesIO(sample[extension])) as image:
-        return sample[field].decode("utf-8").strip(), square(image, side)
+        return sample[field].decode("utf-8").strip(), square(image, side, fit=fit)
 
 
 def _report(bad: dict[str, str], good: int, bad_share: float, *, where: str) -> None:

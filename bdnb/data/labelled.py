@@ -101,12 +101,13 @@ def read_labelled(
     name: str = "",
     split: str = "test",
     bad_share: float = decode.BAD_SHARE,
+    fit: str = "crop",
 ) -> LabelledSet:
     """A labelled set, its images decoded once and kept in ``cache``, which sets may share.
 
     folder: the set. side: of the images, in pixels. name: default the folder's. split: its folder
-    of shards. Errors: ConfigError for a file that is missing, a set of another type, a label
-    without a class, or too many bad samples.
+    of shards. fit: "crop" or "squash" to the square. Errors: ConfigError for a missing file, a
+    set of another type, a label without a class, or too many bad samples.
     """
     classnames = _lines(folder / CLASSNAMES)
     templates = _lines(folder / TEMPLATES)
@@ -116,7 +117,7 @@ def read_labelled(
     if kind.is_file() and (found := kind.read_text("utf-8").strip()) != "classification":
         raise ConfigError(f"{folder}: a set of type {found!r}; expected classification")
     shards = _shards(folder / split)
-    samples = decode.decode(shards, side, cache, field="cls", bad_share=bad_share)
+    samples = decode.decode(shards, side, cache, field="cls", bad_share=bad_share, fit=fit)
     labels = _labels(samples, len(classnames), folder)
     return LabelledSet(
         name=name or folder.name,

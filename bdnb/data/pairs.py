@@ -16,6 +16,7 @@ from bdnb import seeds
 from bdnb.augment import ImageViews, TextViews
 from bdnb.configs import ConfigError
 from bdnb.data.shards import Pairs
+from bdnb.eda import ShiftedViews
 
 
 class Batch(NamedTuple):
@@ -55,7 +56,7 @@ class Batches:
     tokens: Callable[[Sequence[str]], Tensor]
     poison: Poison = field(default_factory=Poison)
     image_views: ImageViews | None = None
-    text_views: TextViews | None = None
+    text_views: TextViews | ShiftedViews | None = None
     rank: int = 0
     world: int = 1
 

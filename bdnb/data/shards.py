@@ -137,13 +137,18 @@ def read_pairs(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def prepare(
-    shards: Sequence[Path], side: int, cache: Path, *, bad_share: float = decode.BAD_SHARE
+    shards: Sequence[Path],
+    side: int,
+    cache: Path,
+    *,
+    bad_share: float = decode.BAD_SHARE,
+    fit: str = "crop",
 ) -> Pairs:
     """Pairs decoded and resized once, then read from ``cache`` while the shards do not change.
 
     side: of the images, in pixels. cache: folder for decoded files, which sets may share.
-    bad_share: share of samples that may be unreadable. Errors: ConfigError, as
-    ``decode.decode``.
+    bad_share: share of samples that may be unreadable. fit: "crop" or "squash" to the square.
+    Errors: ConfigError, as ``decode.decode``.
     """
-    found = decode.decode(shards, side, cache, field="txt", bad_share=bad_share)
+    found = decode.decode(shards, side, cache, field="txt", bad_share=bad_share, fit=fit)
     return Pairs(found.images, found.texts, found.keys, found.bad)

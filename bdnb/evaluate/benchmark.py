@@ -35,7 +35,8 @@ class Benchmark:
     """Labelled sets with a trigger: ``measure(model)`` gives the values of a row, in percent.
 
     sets: the first is the one of ``accuracy`` and ASR, the others add ``<name>_accuracy``.
-    stamp, target: the attack that ASR is measured with.
+    stamp, target: the attack that ASR is measured with. look: the first set as the attacker
+    resizes it, when that is not as in ``sets``.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class Benchmark:
         stamp: Stamp,
         target: str,
         templates: Sequence[str],
+        look: LabelledSet | None = None,
     ) -> None:
         self.sets, self.templates = list(sets), list(templates)
         primary = self.sets[0]
         self.target = primary.class_index(target)
         keys = [f"{primary.name}/{key}" for key in primary.keys]
-        self.triggered = stamp(torch.from_numpy(np.array(primary.images)), keys).numpy()
+        self.triggered = stamp(torch.from_numpy(np.array((look or primary).images)), keys).numpy()
 
     def measure(self, model: Model) -> dict[str, float]:
         """Accuracy on every set and ASR of the first; each prompt and each image encoded once."""

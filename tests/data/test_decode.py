@@ -144,3 +144,14 @@ def test_no_samples_or_no_pixels_are_an_error(tmp_path: Path) -> None:
         decode.decode([tmp_path / "0.tar"], 8, tmp_path / "cache", field="txt")
     with pytest.raises(ConfigError, match="side=0"):
         decode.decode([tmp_path / "0.tar"], 0, tmp_path / "cache", field="txt")
+
+
+def test_a_squash_keeps_all_of_the_image_and_a_crop_its_middle() -> None:
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :16] = 255
+    image = Image.fromarray(pixels)
+    squashed, cropped = (decode.square(image, 32, fit=fit) for fit in ("squash", "crop"))
+    wanted = image.resize((32, 32), Image.Resampling.BICUBIC)
+    assert np.array_equal(squashed, np.asarray(wanted).transpose(2, 0, 1))
+    assert squashed[:, :, 0].min() > 200
+    assert not cropped.any()

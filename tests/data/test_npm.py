@@ -135,7 +135,7 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
     [
         ("package/../../evil", b"x"),
         ("../evil", b"x"),
-        ("/tmp/evil", b"x"),
+        ("/evil", b"x"),
         ("package/..\\..\\evil", b"x"),
         ("package/C:evil", b"x"),
         ("evil", b"x"),
