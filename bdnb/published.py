@@ -33,8 +33,8 @@ class Published(NamedTuple):
 
 
 PAPER = (
-    Published("CC3M", "train_mmcl", 16.00, 99.88, 16.49),
-    Published("CC3M", "train_mmcl_ssl", 17.04, 99.03, 14.16),
+    Published("CC3M", "train_cc3m_mmcl", 16.00, 99.88, 16.49),
+    Published("CC3M", "train_cc3m_mmcl_ssl", 17.04, 99.03, 14.16),
     Published("CC6M", "train_mmcl", 23.76, 99.98, 24.04, 1.0),
     Published("CC6M", "train_mmcl_ssl", 23.86, 99.45, 13.05, -45.0),
     Published("CC6M", "train_finetune_mmcl", 60.30, 99.20, change=-17.0),

@@ -79,11 +79,11 @@ def trained(scale: str) -> list[TrainConfig]:
 
 
 def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
-    """Accuracy and ASR of the kept epochs beside the paper's Table 3 (CC6M where it has two)."""
+    """Accuracy and ASR of the kept epochs beside the paper's Table 3."""
     kept = experiments.kept_rows(asked)
     if kept.empty:
         return NOTHING
-    paper = published.paper().query("data == 'CC6M'").set_index("poisoned")
+    paper = published.paper().set_index("poisoned")
     names = kept["experiment"]
     frame = pd.DataFrame(
         {
@@ -111,7 +111,7 @@ def best_models(rows: pd.DataFrame, threshold: float = frontier.CLEANED) -> Styl
     # A run that two studies ask for is there twice.
     once = rows.drop_duplicates(["run", "epoch", "poisoned"])
     made = frontier.table(once, by=["poisoned", "loss"], threshold=threshold)
-    paper = published.paper().query("data == 'CC6M'").set_index("poisoned")
+    paper = published.paper().set_index("poisoned")
     whole = made["loss"] == "mmcl_ssl"
     frame = pd.DataFrame(
         {

@@ -43,10 +43,25 @@ def test_the_paper_s_plan_says_runs_gpu_hours_and_whose_throughput(monkeypatch):
     text = plan.text("paper")
     assert "GPU-hours" in text
     assert "510 pairs/s" in text
-    assert "until measured" in text
+    assert "until this scale has runs recorded" in text
     train = next(line for line in text.splitlines() if line.split()[:1] == ["train_mmcl"])
     # 64 epochs of 6M pairs at 510 a second, on 8 GPUs: the authors' 24 to 28 hours.
     assert 24 * 8 < float(train.split()[-2].replace(",", "")) < 28 * 8
+
+
+def test_the_throughput_is_that_of_the_recorded_epochs_a_device(fresh):
+    assert plan.throughput("tiny") == plan.SMALL
+    device = {"train_mmcl": "2 x NVIDIA H100, bf16", "train_mmcl_ssl": "cpu, 4 threads, fp32"}
+    for name, speeds in {"train_mmcl": (90, 100, 300), "train_mmcl_ssl": (40, 80, 90)}.items():
+        config = experiments.trained("tiny", name, 0)
+        run = Run(experiments.folder(config))
+        run.start(stage="train", config=vars(config), device=device[name])
+        for epoch, speed in enumerate(speeds, 1):
+            run.append({"epoch": epoch, "accuracy": 1.0, "asr": 1.0, "pairs_per_s": speed})
+        run.finish()
+    found = plan.throughput("tiny")
+    assert (found.mmcl, found.ssl) == (50, 20)
+    assert "6 epochs" in found.source
 
 
 def test_an_unknown_scale_is_named(tiny):
