@@ -40,11 +40,13 @@ JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 def assemble(executed: Path, out: Path) -> Path:
     """Put the book's sources together in ``out/book``; returns that folder.
 
-    executed: folder of executed notebooks, one a chapter of ``book/_toc.yml``; a chapter whose
-    notebook is not there is left out. Errors: ConfigError when there are no executed notebooks,
-    or none with a cell tagged ``front-page`` that drew an SVG.
+    executed: folder of executed notebooks, one a chapter of ``book/_toc.yml``, those of shipped
+    rows in ``results/<scale>/``; a chapter whose notebook is not there is left out. Errors:
+    ConfigError when there are no executed notebooks, or none with a cell tagged ``front-page``
+    that drew an SVG.
     """
-    chapters = sorted(executed.glob("*.ipynb"))
+    # Those from shipped rows first: they are the book's answer, and the front page shows theirs.
+    chapters = [*sorted(executed.glob("results/*/*.ipynb")), *sorted(executed.glob("*.ipynb"))]
     if not chapters:
         raise ConfigError(f"{executed}: no executed notebooks (*.ipynb); `make book` makes them")
     book = out / "book"
@@ -54,10 +56,12 @@ def assemble(executed: Path, out: Path) -> Path:
     listed = {c["file"]: c.get("title", "") for part in toc["parts"] for c in part["chapters"]}
     names: set[str] = set()
     for notebook in chapters:
-        if notebook.stem in listed:
-            write_atomic(book / notebook.name, page(notebook, listed[notebook.stem], names))
+        place = notebook.relative_to(executed)
+        file = place.with_suffix("").as_posix()
+        if file in listed:
+            write_atomic(book / place, page(notebook, file, listed[file], names))
         else:
-            print(f"not in the book: {notebook.name}, which has no chapter in book/_toc.yml")
+            print(f"not in the book: {place}, which has no chapter in book/_toc.yml")
     write_atomic(book / "front.svg", front_figure(chapters))
     write_atomic(book / "api.md", api_page())
     write_atomic(book / "_toc.yml", yaml.safe_dump(prune(toc, book), sort_keys=False))
@@ -65,18 +69,19 @@ def assemble(executed: Path, out: Path) -> Path:
     return book
 
 
-def page(notebook: Path, title: str, names: set[str]) -> str:
+def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
     """An executed notebook as a page: its title replaced if one is given, its labels its own.
 
-    names: labels of figures on earlier pages, which grow by this page's. A label that is taken,
-    as when one notebook was run twice, gets the page's name behind it.
+    file: its name in the table of contents. names: labels of figures on earlier pages, which grow
+    by this page's. A label that is taken, as when one notebook was run twice, gets the page's name
+    behind it.
     """
     text = notebook.read_text(encoding="utf-8")
     cells = json.loads(text)["cells"]
     figures = [c["metadata"].get("mystnb", {}).get("figure", {}) for c in cells]
     labels = {figure["name"] for figure in figures if "name" in figure}
     for label in labels & names:
-        own = f"{label}-{notebook.stem}"
+        own = f"{label}-{file.replace('/', '-')}"
         text = text.replace(f'"{label}"', f'"{own}"').replace(f"`{label}`", f"`{own}`")
     names |= labels
     content = json.loads(text)

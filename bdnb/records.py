@@ -29,8 +29,8 @@ PACKAGES = ("bdnb", "torch", "torchvision", "open_clip_torch", "accelerate", "nu
 
 
 def runs_folder() -> Path:
-    """Where runs are kept."""
-    return root() / "runs"
+    """Where runs are kept: ``runs/``, or the folder that ``BDNB_RUNS`` names."""
+    return Path(os.environ.get("BDNB_RUNS") or root() / "runs").absolute()
 
 
 @contextmanager
@@ -100,7 +100,7 @@ class Run:
         """Write the manifest, or note in it that the run is taken up again; mend torn rows."""
         old = self.manifest
         about = {"commit": commit(), "versions": versions(), "device": device}
-        about |= {"command": " ".join(sys.argv[:1]), "started": now()}
+        about |= {"command": Path(sys.argv[0]).name, "started": now()}
         if old:
             new = old | {"resumed": [*old.get("resumed", []), about]}
         else:

@@ -65,9 +65,10 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
     devices = "; ".join(sorted(rows["device"].dropna().unique()))
     commits = ", ".join(sorted(rows["commit"].dropna().unique()))
+    scale = rows["scale"].iloc[0]
     return Markdown(
         f"*n = {rows['run'].nunique()} runs, {len(rows)} rows; seeds {seeds}; {when}; "
-        f"{devices}; commit {commits}.*"
+        f"{devices}; commit {commits}. Made again by `make book SCALE={scale}`.*"
     )
 
 

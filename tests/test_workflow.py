@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
-SCALE = ["--config", "scale=tiny"]
+SCALE = ["--config", "scale=tiny", "results=0"]
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,38 @@ def test_a_page_that_is_gone_is_made_again_from_the_rows_there_are(home):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "rule run" not in done.stderr
     assert {path: path.stat().st_mtime for path in (home / "runs").glob("*/rows.jsonl")} == written
+
+
+def test_shipped_rows_become_pages_without_a_run_being_made(home):
+    """Those of the finished runs of the tests above, in a copy that has no runs of its own."""
+    shutil.rmtree(home / "book" / "results", ignore_errors=True)
+    pack = [sys.executable, "-m", "bdnb.shipped", "pack", "tiny"]
+    subprocess.run(pack, cwd=home, env=os.environ | {"BDNB_HOME": str(home)}, check=True)
+    toc = home / "book" / "_toc.yml"
+    chapters = "".join(f"      - file: results/tiny/{n}\n" for n in ("clean", "summary"))
+    toc.write_text(toc.read_text() + "  - caption: Results\n    chapters:\n" + chapters)
+    kept = (home / "runs").rename(home / "kept")
+    pages = [f"build/tiny/notebooks/results/tiny/{n}.ipynb" for n in ("clean", "summary")]
+    try:
+        done = snakemake(home, *pages, "--config", "scale=tiny")
+    finally:
+        shutil.rmtree(home / "runs", ignore_errors=True)
+        kept.rename(home / "runs")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "rule run:" not in done.stderr
+    assert all((home / page).is_file() for page in pages)
+    html = subprocess.run(
+        [sys.executable, "-m", "bdnb.book", "--notebooks", "build/tiny/notebooks"]
+        + ["--out", "build/tiny"],
+        cwd=home,
+        env=os.environ | {"BDNB_HOME": str(home)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert html.returncode == 0, html.stderr[-3000:] + html.stdout[-3000:]
+    page = (home / "build" / "tiny" / "html" / "results" / "tiny" / "clean.html").read_text()
+    assert "SCALE=tiny" in page
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_named(home):
