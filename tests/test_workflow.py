@@ -85,9 +85,9 @@ def test_shipped_rows_become_pages_without_a_run_being_made(home):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "rule run:" not in done.stderr
     assert all((home / page).is_file() for page in pages)
+    built = ["bdnb.book", "--notebooks", "build/tiny/notebooks", "--out", "build/tiny"]
     html = subprocess.run(
-        [sys.executable, "-m", "bdnb.book", "--notebooks", "build/tiny/notebooks"]
-        + ["--out", "build/tiny"],
+        [sys.executable, "-m", *built],
         cwd=home,
         env=os.environ | {"BDNB_HOME": str(home)},
         check=False,
