@@ -50,6 +50,7 @@ def text_of(path: Path) -> str:
         ("nonideal", ["-f", "{params}/tiny/nonideal.yaml"], "2 poisons left"),
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided here"),
+        ("regime", ["-p", "scale", "tiny"], "Of 1 settings"),
     ],
 )
 def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name, given, shows):

@@ -1,0 +1,157 @@
+"""When does the paper's contrast show? Rows of many settings in, a table and a figure out.
+
+A setting is how a pair of models was poisoned (one by MMCL, one by MMCL + SSL, all else the same)
+and how much clean data and how many epochs cleaning had. Files ``train_<name>_mmcl.yaml``,
+``train_<name>_mmcl_ssl.yaml`` and ``clean_<name>*.yaml`` of one scale make it.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from pandas.io.formats.style import Styler
+
+from bdnb import configs, experiments, frontier
+from bdnb.configs import ConfigError
+from bdnb.figures import ASR, COLOURS, MARKERS, NAMES
+from bdnb.frontier import CLEANED, KEPT
+
+OBJECTIVES = ("mmcl", "mmcl_ssl")
+TRAINED = ("epochs", "poison_rate", "trigger_size", "batch_size", "model", "lr")
+"""Parameters of pre-training that a setting is told by."""
+
+
+def settings(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of cleaning runs with columns ``setting`` (its name), ``objective`` and what it is.
+
+    rows: with columns scale, poisoned (``train_<name>_<objective>``), pairs, epochs, seed, as
+    ``experiments.rows`` gives them. New columns: classes, scenes, side, ``train_<parameter>``.
+    Rows of other defences than CleanCLIP are left out. Errors: ConfigError for a poisoned model
+    that is not named so, or when there are no rows.
+    """
+    rows = rows[rows["defence"] == "cleanclip"] if len(rows) else rows
+    if rows.empty:
+        raise ConfigError("no cleaning run of this scale is recorded yet: see `Run it` above")
+    about = {
+        (scale, name): about_model(scale, name)
+        for scale, name in rows[["scale", "poisoned"]].drop_duplicates().itertuples(index=False)
+    }
+    keys = zip(rows["scale"], rows["poisoned"], strict=True)
+    made = pd.DataFrame([about[key] for key in keys], index=rows.index)
+    pairs = rows.get("cleaning_pairs", rows["pairs"])
+    made["cleaning"] = [f"{p:,} x {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
+    return pd.concat([rows.drop(columns=[c for c in made if c in rows]), made], axis=1)
+
+
+def about_model(scale: str, name: str) -> dict[str, Any]:
+    """What tells a poisoned model's setting: data, poison, training. Errors: ConfigError."""
+    objective = next((o for o in reversed(OBJECTIVES) if name.endswith(f"_{o}")), None)
+    if objective is None or not experiments.is_experiment(scale, name):
+        raise ConfigError(f"{name!r}: expected train_<setting>_mmcl or ..._mmcl_ssl of {scale}")
+    config = experiments.trained(scale, name, 0)
+    drawn = configs.load(config.data, "data")
+    setting = name.removeprefix("train_").removesuffix(objective).strip("_") or "main"
+    values: dict[str, Any] = {"setting": setting, "objective": objective}
+    values |= {"classes": drawn["classes"], "side": drawn["side"]}
+    values |= {"scenes": config.pairs or drawn["pairs"]}
+    return values | {f"train_{key}": getattr(config, key) for key in TRAINED}
+
+
+def compare(rows: pd.DataFrame) -> pd.DataFrame:
+    """A line a setting and amount of cleaning: both objectives' numbers side by side.
+
+    rows: as ``settings`` returns them. Columns: what the setting is; for each objective
+    accuracy_before, asr_before, change (relative, at ASR <= 5 %; NaN: none cleaned) and lowest_asr
+    (at 90 % of the accuracy), percent, means over seeds; seeds; runs.
+    """
+    told = ["setting", "classes", "scenes", "side", *(f"train_{key}" for key in TRAINED)]
+    lines = []
+    for names, own in rows.groupby([*told, "cleaning"], sort=False):
+        line = dict(zip([*told, "cleaning"], names, strict=True))
+        for objective, some in own.groupby("objective"):
+            numbers = frontier.table(some, by=["objective"]).iloc[0]
+            line |= {f"{k}_{objective}": numbers[k] for k in SHOWN}
+        line |= {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+SHOWN: Mapping[str, str] = {
+    "accuracy_before": "accuracy before, %",
+    "asr_before": "ASR before, %",
+    "change": "change at ASR ≤ 5 %",
+    "lowest_asr": "lowest ASR at 90 %",
+}
+
+
+def table(rows: pd.DataFrame) -> Styler:
+    """``compare`` as a table to read: only what differs between settings is shown of them."""
+    made = compare(rows)
+    told = [c for c in made.columns if c.startswith("train_") or c in ("classes", "scenes", "side")]
+    varied = [c for c in told if made[c].nunique() > 1]
+    names = {c: c.removeprefix("train_").replace("_", " ") for c in varied}
+    numbers = {
+        f"{key}_{o}": f"{NAMES[o]}: {words}"
+        for key, words in SHOWN.items()
+        for o in OBJECTIVES
+        if f"{key}_{o}" in made
+    }
+    frame = made[["setting", *varied, "cleaning", *numbers, "seeds", "runs"]]
+    frame = frame.rename(columns=names | numbers | {"cleaning": "clean pairs x epochs"})
+    ours: list[Hashable] = list(numbers.values())
+    return frame.style.hide(axis="index").format(precision=1, na_rep="none", subset=ours)
+
+
+def contrast(rows: pd.DataFrame) -> Figure:
+    """The lowest ASR that cleaning reaches at 90 % of the accuracy, both objectives, by setting."""
+    made = compare(rows)
+    figure = Figure(figsize=(8, 0.42 * len(made) + 1.6), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(made))
+    for i, objective in enumerate(OBJECTIVES):
+        if f"lowest_asr_{objective}" in made:
+            axes.scatter(
+                made[f"lowest_asr_{objective}"], places, color=COLOURS[i], marker=MARKERS[i], s=60
+            )
+    lows, highs = (made.filter(like="lowest_asr").agg(how, axis=1) for how in ("min", "max"))
+    axes.hlines(places, lows, highs, color="0.6", lw=1, zorder=0)
+    axes.axvline(CLEANED, color="0.25", ls="--", lw=1.2)
+    words = made["setting"] + ", " + made["cleaning"] + " (n = " + made["seeds"].astype(str) + ")"
+    axes.set(yticks=places, yticklabels=words, xlim=(-3, 103))
+    axes.set_xlabel(f"lowest {ASR} of a model with {100 * KEPT:.0f} % of the accuracy")
+    axes.invert_yaxis()
+    sns.despine(ax=axes, left=True)
+    marks = [
+        Line2D([], [], ls="none", marker=MARKERS[i], color=COLOURS[i], ms=8)
+        for i in range(len(OBJECTIVES))
+    ]
+    labels = [f"pre-trained with {NAMES[o]}" for o in OBJECTIVES]
+    figure.legend(marks, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def answer(rows: pd.DataFrame) -> Markdown:
+    """In how many settings the contrast shows, and in which: counted from the rows."""
+    made = compare(rows).dropna(subset=[f"lowest_asr_{o}" for o in OBJECTIVES])
+    fit = made[(made["asr_before_mmcl"] >= 95) & (made["asr_before_mmcl_ssl"] >= 95)]
+    gap = made["lowest_asr_mmcl_ssl"] - made["lowest_asr_mmcl"]
+    changes = made[["change_mmcl", "change_mmcl_ssl"]]
+    cleaned = changes.notna().sum()
+    where = made[(gap >= 5)]["setting"].unique()
+    return Markdown(
+        f"Of {len(made)} settings, both models start at an ASR of 95 % or more in {len(fit)}. "
+        f"The model trained with MMCL + SSL keeps at least 5 points more ASR, at 90 % of its "
+        f"accuracy, in {int((gap >= 5).sum())} ({', '.join(where) or 'none'}); at least 5 points "
+        f"less in {int((gap <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
+        f"{cleaned['change_mmcl']}, for MMCL + SSL in {cleaned['change_mmcl_ssl']}. "
+        f"The smallest loss of accuracy at that ASR is {_least(changes['change_mmcl'])} for MMCL "
+        f"and {_least(changes['change_mmcl_ssl'])} for MMCL + SSL."
+    )
+
+
+def _least(changes: pd.Series) -> str:
+    return "none" if changes.dropna().empty else f"{changes.max():+.1f} %"

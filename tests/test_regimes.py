@@ -1,0 +1,69 @@
+import math
+
+import pandas as pd
+import pytest
+
+from bdnb import regimes
+from bdnb.configs import ConfigError
+
+
+def cleaned(poisoned, points, *, pairs=8, seed=0):
+    """Rows of one cleaning run: (accuracy, asr) an epoch, the first before cleaning."""
+    about = {"scale": "tiny", "poisoned": poisoned, "seed": seed, "defence": "cleanclip"}
+    about |= {"run": f"{poisoned}-{pairs}-{seed}", "epochs": len(points) - 1}
+    about |= {"cleaning_pairs": pairs, "pairs": 0}
+    return pd.DataFrame(
+        [about | {"epoch": e, "accuracy": a, "asr": s} for e, (a, s) in enumerate(points)]
+    )
+
+
+@pytest.fixture
+def rows(tiny):
+    weak = cleaned("train_mmcl", [(80, 99), (76, 4), (60, 1)])
+    strong = cleaned("train_mmcl_ssl", [(80, 97), (78, 60), (40, 3)])
+    return regimes.settings(pd.concat([weak, strong], ignore_index=True))
+
+
+def test_a_setting_is_told_by_its_data_and_training(rows):
+    assert set(rows["setting"]) == {"main"}
+    assert set(rows["objective"]) == {"mmcl", "mmcl_ssl"}
+    assert set(rows["cleaning"]) == {"8 x 2"}
+    assert rows["train_epochs"].nunique() == 1
+
+
+def test_both_objectives_stand_on_one_line_with_the_numbers_worked_out_by_hand(rows):
+    (line,) = regimes.compare(rows).to_dict("records")
+    assert line["change_mmcl"] == pytest.approx(100 * (76 - 80) / 80)
+    assert line["change_mmcl_ssl"] == pytest.approx(-50)
+    assert (line["lowest_asr_mmcl"], line["lowest_asr_mmcl_ssl"]) == (4, 60)
+    assert (line["asr_before_mmcl"], line["accuracy_before_mmcl_ssl"]) == (99, 80)
+
+
+def test_another_amount_of_clean_data_is_another_line(rows, tiny):
+    more = regimes.settings(cleaned("train_mmcl", [(80, 99), (70, 40)], pairs=96))
+    made = regimes.compare(pd.concat([rows, more], ignore_index=True))
+    assert made["cleaning"].tolist() == ["8 x 2", "96 x 1"]
+    assert math.isnan(made["change_mmcl"].iloc[1])
+
+
+def test_the_answer_counts_settings(rows):
+    said = regimes.answer(rows).data
+    assert "Of 1 settings" in said
+    assert "95 % or more in 1." in said
+    assert "in 1 (main)" in said
+    assert "-5.0 % for MMCL and -50.0 % for MMCL + SSL" in said
+
+
+def test_the_figure_has_a_line_a_setting(rows):
+    axes = regimes.contrast(rows).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["main, 8 x 2 (n = 1)"]
+
+
+def test_a_model_with_another_name_is_refused(tiny):
+    with pytest.raises(ConfigError, match="train_siglip"):
+        regimes.settings(cleaned("train_siglip", [(1, 1)]))
+
+
+def test_without_rows_it_says_so(tiny):
+    with pytest.raises(ConfigError, match="no cleaning run"):
+        regimes.settings(pd.DataFrame())
