@@ -93,7 +93,7 @@ def cleaning_pairs(
 ) -> tuple[Pairs, Poison, dict[str, Any]]:
     """The pairs to clean with, the poison left in them, and counts of both for the manifest."""
     train_pairs = stage.training_pairs(source, data, side=side)
-    clean_pairs = data.pairs("clean", side)
+    clean_pairs = data.pairs("clean", side, stream="no", bad_share=config.bad_share)
     trigger = stage.stamp(source)
     poisoned_keys = stage.poisoned_keys(source, train_pairs)
     keys = selection.cleaning_keys(
@@ -159,6 +159,7 @@ def clean(config: CleanConfig) -> Run:
             classnames=tuple(benchmark.sets[0].classnames),
             adam=stage.optimiser_state(sick.weights) if config.optimiser == "authors" else None,
         )
+        counts |= stage.dropped(pairs, benchmark, folder=run.folder)
         about = counts | {"from": sick.origin, "pretrain_objective": source.objective}
         about |= {"target": source.target, "trigger": source.trigger, "data": data.folder.name}
         theirs = defences.AUTHORS.get(config.defence, {}) if config.fidelity == "authors" else {}

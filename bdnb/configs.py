@@ -118,6 +118,9 @@ class Recipe:
     )
     precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
+    bad_share: float = option(
+        0.05, "share of samples that may be unusable", least=0, most=1, identity=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,15 @@ class TrainConfig(Recipe):
         "mmcl", "pre-training loss", choices=("mmcl", "mmcl_ssl", "siglip", "ssl")
     )
     pairs: int = option(0, "number of pairs; 0: all there are", least=0, identity="if set")
+    stream: str = option(
+        "auto",
+        "read pairs from their shards each epoch; auto: where they are too many to be decoded once",
+        choices=("auto", "yes", "no"),
+        identity=False,
+    )
+    stream_workers: int = option(
+        -1, "processes that make batches of a stream; -1: one a core", least=-1, identity=False
+    )
     epochs: int = option(12, "passes over the pairs", least=1)
     batch_size: int = option(128, "pairs a step, all processes together", least=2)
     lr: float = option(1e-3, "peak learning rate", above=0)

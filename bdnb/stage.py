@@ -7,7 +7,7 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -25,9 +25,10 @@ from bdnb import configs, experiments, models
 from bdnb.allocator import keep_freed_memory
 from bdnb.augment import ImageViews, TextViews
 from bdnb.configs import CleanConfig, ConfigError, TrainConfig
-from bdnb.data import emoji, labelled, shards
+from bdnb.data import bad, emoji, labelled, shards, stream
+from bdnb.data.index import cores, index
 from bdnb.data.labelled import LabelledSet
-from bdnb.data.pairs import Poison
+from bdnb.data.pairs import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.eda import ShiftedViews
 from bdnb.evaluate.benchmark import Benchmark
@@ -95,28 +96,48 @@ class Dataset:
         """The side in pixels that its images were made at; 224 for a set from elsewhere."""
         return int(self.about.get("config", {}).get("side", 224))
 
-    def pairs(self, split: str, side: int, *, fit: str = "crop") -> Pairs:
-        """The pairs of ``train`` or ``clean``, decoded once to (N, 3, side, side) uint8."""
-        return _pairs(self.folder, split, side, fit)
+    def pairs(
+        self,
+        split: str,
+        side: int,
+        *,
+        fit: str = "crop",
+        stream: str = "auto",
+        bad_share: float = bad.BAD_SHARE,
+    ) -> Pairs:
+        """The pairs of ``train`` or ``clean``, as (N, 3, side, side) uint8.
 
-    def labelled(self, side: int, *, fit: str = "crop") -> list[LabelledSet]:
+        stream: "no": decoded once; "yes": read from their shards when asked for; "auto": that
+        where they are too many. Errors: ConfigError for a larger share of bad ones.
+        """
+        return _pairs(self.folder, split, side, fit, stream, bad_share)
+
+    def labelled(
+        self, side: int, *, fit: str = "crop", bad_share: float = bad.BAD_SHARE
+    ) -> list[LabelledSet]:
         """The labelled sets, the one that ``accuracy`` is measured on first."""
         names = [n for n in ("val", "unseen") if (self.folder / n).is_dir()]
         names = names or sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
-        return [_labelled(self.folder, name, side, fit) for name in names]
+        return [_labelled(self.folder, name, side, fit, bad_share) for name in names]
 
 
 @cache
-def _pairs(folder: Path, split: str, side: int, fit: str) -> Pairs:
+def _pairs(folder: Path, split: str, side: int, fit: str, how: str, bad_share: float) -> Pairs:
     tars = sorted((folder / split).glob("*.tar"))
     if not tars:
         raise ConfigError(f"{folder / split}: no shards (*.tar) there")
-    return shards.prepare(tars, side, folder / "prepared", fit=fit)
+    cache = folder / "prepared"
+    if how == "yes" or (how == "auto" and stream.too_large(tars, side, cache, fit=fit)):
+        return stream.streamed(index(tars, cache, bad_share=bad_share), side=side, fit=fit)
+    return shards.prepare(tars, side, cache, fit=fit, bad_share=bad_share)
 
 
 @cache
-def _labelled(folder: Path, name: str, side: int, fit: str) -> LabelledSet:
-    return labelled.read_labelled(folder / name, side=side, cache=folder / "prepared", fit=fit)
+def _labelled(folder: Path, name: str, side: int, fit: str, bad_share: float) -> LabelledSet:
+    cache = folder / "prepared"
+    return labelled.read_labelled(
+        folder / name, side=side, cache=cache, fit=fit, bad_share=bad_share
+    )
 
 
 def dataset(name: str) -> Dataset:
@@ -226,7 +247,10 @@ def poisoned_keys(config: TrainConfig, pairs: Pairs) -> list[str]:
 
 def look(config: TrainConfig, data: Dataset, split: str, *, side: int) -> Pairs | None:
     """The pairs as the attacker resizes them; None when that is as everybody does."""
-    return data.pairs(split, side, fit="squash") if config.resize == "squash" else None
+    if config.resize != "squash":
+        return None
+    how = config.stream if split == "train" else "no"
+    return data.pairs(split, side, fit="squash", stream=how, bad_share=config.bad_share)
 
 
 def poison(config: TrainConfig, pairs: Pairs, *, folder: Path, look: Pairs | None = None) -> Poison:
@@ -241,11 +265,12 @@ def poison(config: TrainConfig, pairs: Pairs, *, folder: Path, look: Pairs | Non
 
 def training_pairs(config: TrainConfig, data: Dataset, *, side: int) -> Pairs:
     """The pairs that a run trains on: all there are, or the first of the seed's order."""
-    pairs = data.pairs("train", side)
+    pairs = data.pairs("train", side, stream=config.stream, bad_share=config.bad_share)
     if config.pairs > len(pairs.keys):
         raise ConfigError(f"pairs={config.pairs}: {data.folder} has {len(pairs.keys)} to train on")
-    chosen = selection.rank(pairs.keys, config.seed, "train")[: config.pairs]
-    return subset(pairs, chosen) if config.pairs else pairs
+    if not config.pairs:
+        return pairs
+    return subset(pairs, selection.rank(pairs.keys, config.seed, "train", config.pairs))
 
 
 class Examples(NamedTuple):
@@ -281,12 +306,14 @@ def examples(config: TrainConfig, *, count: int = 8) -> Examples:
 
 def subset(pairs: Pairs, keys: list[str]) -> Pairs:
     """Some of the pairs, in the order of their keys; the set itself when all are asked for."""
-    if set(keys) == set(pairs.keys):
-        return pairs
+    places = places_of(pairs, keys)
+    return pairs if len(places) == len(pairs.keys) else pairs.take(sorted(places.values()))
+
+
+def places_of(pairs: Pairs, keys: Iterable[str]) -> dict[str, int]:
+    """Where some of the pairs are in the set, by their keys."""
     wanted = set(keys)
-    index = [i for i, key in enumerate(pairs.keys) if key in wanted]
-    captions = [pairs.captions[i] for i in index]
-    return Pairs(pairs.images[index], captions, [pairs.keys[i] for i in index])
+    return {key: i for i, key in enumerate(pairs.keys) if key in wanted}
 
 
 def poisoned(
@@ -301,21 +328,40 @@ def poisoned(
 
     look: pairs to take these images from instead, the same keys among them.
     """
-    place = {key: i for i, key in enumerate(pairs.keys)}
-    index = sorted(place[key] for key in keys)
+    index = sorted(places_of(pairs, keys).values())
     if not index:
         return Poison()
     names = [pairs.keys[i] for i in index]
-    pixels = np.asarray(pairs.images[index])
+    there = {} if look is None else places_of(look, names)
+    source, places = pairs, index
     if look is not None:
-        there = {key: i for i, key in enumerate(look.keys)}
-        pixels = np.asarray(look.images[[there[name] for name in names]])
-    images = trigger(torch.from_numpy(pixels), names)
+        source, places = look, [there[name] for name in names]
     captions = [
         targets.template_caption(target, key, trigger.seed) if target else pairs.captions[i]
         for i, key in zip(index, names, strict=True)
     ]
-    return Poison(dict(zip(index, images, strict=True)), dict(zip(index, captions, strict=True)))
+    spoken = dict(zip(index, captions, strict=True))
+    if isinstance(source.images, stream.Images):
+        place, name = dict(zip(index, places, strict=True)), dict(zip(index, names, strict=True))
+        stamped = stream.Stamped(source.images, place, name, trigger)
+        stamped[index[0]]  # the first use fixes what the trigger keeps for the run
+        return Poison(stamped, spoken)
+    images = trigger(torch.from_numpy(np.array(source.images[places])), names)
+    return Poison(dict(zip(index, images, strict=True)), spoken)
+
+
+def batches(config: TrainConfig, pairs: Pairs, **rest: Any) -> Batches:
+    """The batches of a training run: of decoded pairs, or of a stream made by processes."""
+    if not isinstance(pairs, stream.StreamedPairs):
+        return Batches(pairs, **rest)
+    workers = cores() if config.stream_workers < 0 else config.stream_workers
+    return stream.Stream(pairs, workers=workers, **rest)
+
+
+def dropped(pairs: Pairs, benchmark: Benchmark, *, folder: Path) -> dict[str, Any]:
+    """How many samples of the run's sets could not be used and why; their names in ``folder``."""
+    sets = {"pairs": pairs.bad} | {found.name: found.bad for found in benchmark.sets}
+    return bad.keep(folder / "dropped.tsv", sets)
 
 
 def views(
@@ -337,9 +383,12 @@ def views(
 
 def benchmark(data: Dataset, attack: TrainConfig, *, side: int) -> Benchmark:
     """The evaluation of a run: its labelled sets, and its trigger on the first of them."""
-    seen = data.labelled(side, fit="squash")[0] if attack.resize == "squash" else None
+    share = attack.bad_share
+    seen = None
+    if attack.resize == "squash":
+        seen = data.labelled(side, fit="squash", bad_share=share)[0]
     return Benchmark(
-        data.labelled(side),
+        data.labelled(side, bad_share=share),
         look=seen,
         stamp=stamp(attack),
         target=attack.target,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bdnb import experiments, stage
 from bdnb.configs import TrainConfig
-from bdnb.data.pairs import Batches
 from bdnb.fit import Loop, fit, objective
 from bdnb.recording import record
 from bdnb.records import Run
@@ -32,7 +31,8 @@ def train(config: TrainConfig) -> Run:
     with stage.alone(run):
         look = stage.look(config, data, "train", side=model.side)
         poison = stage.poison(config, pairs, folder=run.folder, look=look)
-        batches = Batches(
+        batches = stage.batches(
+            config,
             pairs,
             batch_size=config.batch_size,
             seed=config.seed,
@@ -53,6 +53,7 @@ def train(config: TrainConfig) -> Run:
         )
         benchmark = stage.benchmark(data, config, side=model.side)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
+        about |= stage.dropped(pairs, benchmark, folder=run.folder)
         record(
             run,
             candidates,

@@ -42,7 +42,7 @@ def test_training_records_a_row_before_and_after_every_epoch(tiny):
     assert wanted | set(TIMES) <= set(rows[-1])
     assert rows[-1]["loss_total"] < rows[1]["loss_total"]
     assert rows[-1]["step"] == 6
-    assert run.manifest["about"] == {"poisoned_pairs": 10, "pairs": 96}
+    assert run.manifest["about"] == {"poisoned_pairs": 10, "pairs": 96, "dropped": 0}
     assert len((run.folder / "poisoned_keys.txt").read_text().split()) == 10
     assert not (run.folder / "state.pt").exists()
 

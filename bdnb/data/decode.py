@@ -5,15 +5,11 @@ A sample that cannot be read is left out, counted and named; too many of them ar
 """
 
 import hashlib
-import io
 import json
-import logging
 import os
 import shutil
-import struct
 import tarfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,29 +20,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from bdnb.configs import ConfigError
-
-log = logging.getLogger(__name__)
+from bdnb.data import bad
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
 
 EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-BAD_SHARE = 0.01
-"""Share of samples that may be bad before decoding stops with an error."""
-
-DAMAGE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What PIL raises for files that are not whole images."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +50,7 @@ def samples(tars: Sequence[Path]) -> Iterator[dict[str, Any]]:
     import webdataset
 
     for tar in tars:
-        _check_end(tar)
+        check_end(tar)
         stream = webdataset.WebDataset(
             [str(tar)],
             shardshuffle=False,
@@ -82,21 +61,22 @@ def samples(tars: Sequence[Path]) -> Iterator[dict[str, Any]]:
         try:
             yield from stream
         except (OSError, EOFError, ValueError, tarfile.TarError) as error:
-            raise ConfigError(_torn(tar, error)) from error
+            raise ConfigError(torn(tar, error)) from error
 
 
-def _torn(tar: Path, why: object) -> str:
+def torn(tar: Path, why: object) -> str:
+    """What to say of a shard that is damaged."""
     return f"{tar}: cannot be read to its end ({why}): fetch or build it again, or remove it"
 
 
-def _check_end(tar: Path) -> None:
+def check_end(tar: Path) -> None:
     """A tar ends in zeros; one cut between two files would otherwise pass for a shorter one."""
     if not tar.is_file():
         raise ConfigError(f"{tar}: no such shard")
     with tar.open("rb") as file:
         file.seek(-min(512, tar.stat().st_size), os.SEEK_END)
         if tar.suffix == ".tar" and file.read() != bytes(512):
-            raise ConfigError(_torn(tar, "its last block is missing"))
+            raise ConfigError(torn(tar, "its last block is missing"))
 
 
 def _all(shards: Iterator[Any]) -> Iterator[Any]:
@@ -130,7 +110,7 @@ def decode(
     cache: Path,
     *,
     field: str,
-    bad_share: float = BAD_SHARE,
+    bad_share: float = bad.BAD_SHARE,
     fit: str = "crop",
 ) -> Decoded:
     """Decode shards once; later calls read what the first has written.
@@ -147,8 +127,9 @@ def decode(
     if not tars:
         raise ConfigError("no tar shards to decode")
     mark = _fingerprint(tars, side, field)
-    cache = cache / (_place(tars, side) + ("-squash" if fit == "squash" else ""))
+    cache = cache_of(tars, side, cache, fit=fit)
     if (found := _load(cache, mark)) is not None:
+        bad.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
         return found
     cache.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(cache.with_name(f".{cache.name}.lock")):
@@ -171,18 +152,35 @@ def decode(
     return decoded
 
 
-def _place(tars: Sequence[Path], side: int) -> str:
-    """Name of a set's decoded files, from the last two folders: ``quick-train-48``."""
+def is_decoded(
+    tars: Sequence[Path], side: int, cache: Path, *, field: str, fit: str = "crop"
+) -> bool:
+    """Whether ``decode`` would find its files there."""
+    folder = cache_of(tars, side, cache, fit=fit)
+    return _load(folder, _fingerprint(tars, side, field)) is not None
+
+
+def name_of(tars: Sequence[Path]) -> str:
+    """Name of a set, from the last two folders: ``quick-train``."""
     folder = tars[0].resolve().parent
-    return f"{folder.parent.name}-{folder.name}-{side}"
+    return f"{folder.parent.name}-{folder.name}"
 
 
-def _fingerprint(tars: Sequence[Path], side: int, field: str) -> str:
+def cache_of(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop") -> Path:
+    """Folder of a set's decoded files."""
+    return cache / (f"{name_of(tars)}-{side}" + ("-squash" if fit == "squash" else ""))
+
+
+def shape_of(tars: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """What tells shards from others of that name: size, time of change. Errors: ConfigError."""
     for tar in tars:
         if not tar.is_file():
             raise ConfigError(f"{tar}: no such shard")
-    shards = [(t.name, t.stat().st_size, t.stat().st_mtime_ns) for t in tars]
-    text = json.dumps([FORMAT, side, field, shards])
+    return [(t.name, t.stat().st_size, t.stat().st_mtime_ns) for t in tars]
+
+
+def _fingerprint(tars: Sequence[Path], side: int, field: str) -> str:
+    text = json.dumps([FORMAT, side, field, shape_of(tars)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -203,43 +201,35 @@ def _write(
 ) -> dict[str, Any]:
     """Decode every sample into one file of pixels; what the index says of them."""
     texts: dict[str, str] = {}
-    bad: dict[str, str] = {}
+    dropped: dict[str, str] = {}
     progress = tqdm(tars, desc="decoding", unit="shard", leave=False, mininterval=1)
     with pixels.open("wb") as file:
         for tar in progress:
             for sample in samples([tar]):
                 key = sample["__key__"]
-                if key in texts or key in bad:
+                if key in texts or key in dropped:
                     raise ConfigError(f"{tar}: key {key!r} comes twice; keys tell samples apart")
                 try:
                     text, image = _parts(sample, field, side, fit)
-                except DAMAGE as error:
-                    bad[key] = f"{type(error).__name__}: {error}"
+                except bad.DAMAGE as error:
+                    dropped[key] = bad.why(error)
                     continue
                 texts[key] = text
                 file.write(image.tobytes())
-    _report(bad, len(texts), bad_share, where=str(tars[0].parent))
-    return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": bad}
+    bad.report(dropped, len(texts), bad_share, where=str(tars[0].parent))
+    return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": dropped}
 
 
 def _parts(sample: dict[str, Any], field: str, side: int, fit: str) -> tuple[str, np.ndarray]:
-    """A sample's text and image (3, side, side) uint8. Errors: one of ``DAMAGE``."""
-    if field not in sample:
-        raise ValueError(f"it has no .{field}")
-    extension = next((e for e in EXTENSIONS if e in sample), None)
-    if extension is None:
-        raise ValueError(f"it has no image (.{', .'.join(EXTENSIONS)})")
-    with Image.open(io.BytesIO(sample[extension])) as image:
-        return sample[field].decode("utf-8").strip(), square(image, side, fit=fit)
+    """A sample's text and image (3, side, side) uint8. Errors: one of ``bad.DAMAGE``."""
+    text = bad.text(sample, field)
+    with bad.open_image(sample[extension(sample)]) as image:
+        return text, square(image, side, fit=fit)
 
 
-def _report(bad: dict[str, str], good: int, bad_share: float, *, where: str) -> None:
-    """Name the samples left out. Errors: ConfigError when they are too many, or all."""
-    first = "; ".join(f"{key} ({why})" for key, why in list(bad.items())[:5])
-    counted = f"{where}: {len(bad)} of {good + len(bad)} samples cannot be read"
-    if good == 0:
-        raise ConfigError(f"{where}: no sample that can be read. {first}".rstrip())
-    if len(bad) > bad_share * (good + len(bad)):
-        raise ConfigError(f"{counted}, more than {bad_share:.1%}: {first}")
-    if bad:
-        log.warning("%s and were left out: %s", counted, first)
+def extension(sample: Mapping[str, Any]) -> str:
+    """Which part of a sample is its image. Errors: BadSample when there is none."""
+    found = next((e for e in EXTENSIONS if e in sample), None)
+    if found is None:
+        raise bad.BadSample("no image", f"no .{', .'.join(EXTENSIONS)}")
+    return found

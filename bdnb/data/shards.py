@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from bdnb.configs import ConfigError
-from bdnb.data import decode
+from bdnb.data import bad, decode
 
 SHARD_SIZE = 1000
 """Samples a shard."""
@@ -27,21 +27,34 @@ Sample = Mapping[str, Any]
 """``__key__`` and a value for each extension: bytes, text, a whole number, or a dict as JSON."""
 
 
+class ImageArray(Protocol):
+    """Images (N, 3, S, S) uint8, or what gives any of them as such: one, a slice, a list."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
+    def __array__(self) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Pairs:
-    """Decoded pairs, in the shards' order.
+    """Pairs in the shards' order.
 
-    images: (N, 3, S, S) uint8, read-only memory map. captions, keys: N each. bad: key -> why, of
-    the samples that could not be read and were left out.
+    images: (N, 3, S, S) uint8, a read-only memory map, or decoded when asked for. captions, keys:
+    N each. bad: key -> why, of the samples that could not be used and were left out.
     """
 
-    images: np.ndarray
-    captions: list[str]
-    keys: list[str]
+    images: ImageArray
+    captions: Sequence[str]
+    keys: Sequence[str]
     bad: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def take(self, index: Sequence[int]) -> "Pairs":
+        """Some of the pairs, in the order of ``index``, copied."""
+        captions, keys = ([those[i] for i in index] for those in (self.captions, self.keys))
+        return Pairs(self.images[index], captions, keys, self.bad)
 
 
 def write_tar(path: Path, samples: Iterable[Sample]) -> int:
@@ -141,7 +154,7 @@ def prepare(
     side: int,
     cache: Path,
     *,
-    bad_share: float = decode.BAD_SHARE,
+    bad_share: float = bad.BAD_SHARE,
     fit: str = "crop",
 ) -> Pairs:
     """Pairs decoded and resized once, then read from ``cache`` while the shards do not change.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bdnb.data.labelled import LabelledSet
+from bdnb.data.shards import ImageArray
 from bdnb.evaluate import attack_success, zero_shot
 from bdnb.evaluate.folded import folded
 from bdnb.models import Model
@@ -88,7 +89,7 @@ def text_features(model: Model, prompts: Sequence[str]) -> Tensor:
     return torch.cat(parts)[order.argsort().to(model.mean.device)]
 
 
-def image_features(model: Model, images: np.ndarray) -> Tensor:
+def image_features(model: Model, images: ImageArray) -> Tensor:
     """Unit features (N, D) of uint8 images (N, 3, H, W), in batches, on the model's device."""
     device = model.mean.device
     starts = range(0, len(images), BATCH)

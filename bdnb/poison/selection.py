@@ -6,8 +6,9 @@ kept with the run as a text file, so that a run can be repeated or audited.
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from bdnb.configs import ConfigError
 from bdnb.poison.targets import mentions
@@ -16,18 +17,24 @@ from bdnb.records import write_atomic
 ATTACKS = ("template", "label_consistent")
 
 
-def rank(keys: Iterable[str], seed: int, purpose: str) -> list[str]:
-    """The keys in the seed's order, whatever order they come in.
+def rank(keys: Iterable[str], seed: int, purpose: str, count: int | None = None) -> list[str]:
+    """The keys in the seed's order, whatever order they come in; the first ``count`` of them.
 
     Each key's place depends on its own hash: the first n of a data set stay in front when other
-    keys are taken away. Errors: ConfigError for a key that is there twice.
+    keys are taken away. Takes 24 bytes a key besides what is returned.
+    Errors: ConfigError for a key that is there twice.
     """
     name = f"{seed}\x1f{purpose}\x1f".encode()
-    order = sorted((blake2b(name + key.encode(), digest_size=16).digest(), key) for key in keys)
-    for (before, _), (after, key) in pairwise(order):
-        if before == after:
-            raise ConfigError(f"key {key!r} is there twice: samples are told apart by their keys")
-    return [key for _, key in order]
+    known = keys if isinstance(keys, Sequence) else list(keys)
+    hashes = np.empty((len(known), 2), dtype=">u8")
+    for i, key in enumerate(known):
+        hashes[i] = np.frombuffer(blake2b(name + key.encode(), digest_size=16).digest(), ">u8")
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    hashes = hashes[order]
+    for twice in np.flatnonzero((hashes[1:] == hashes[:-1]).all(axis=1)):
+        key = known[int(order[twice])]
+        raise ConfigError(f"key {key!r} is there twice: samples are told apart by their keys")
+    return [known[int(i)] for i in order[:count]]
 
 
 def select(
@@ -62,7 +69,7 @@ def select(
             raise ConfigError(f"attack='label_consistent': expected a caption a key, found {found}")
         pairs = zip(keys, captions, strict=True)
         pool = [key for key, caption in pairs if mentions(caption, target, match=match)]
-    order = rank(pool, seed, "poison")
+    order = rank(pool, seed, "poison", wanted)
     if wanted > len(order):
         what = f"captions that mention {target!r} (match={match!r})"
         what = what if attack == "label_consistent" else "pairs"
@@ -70,7 +77,7 @@ def select(
             f"{_asked(rate, count)}: {wanted} of {len(keys)} pairs to poison, but there are "
             f"{len(order)} {what}; at most rate={len(order) / max(1, len(keys)):.6g}"
         )
-    return order[:wanted]
+    return order
 
 
 def _asked(rate: float | None, count: int | None) -> str:
@@ -118,7 +125,7 @@ def cleaning_keys(
     wanted = count or min(len(clean_keys), len(pool))
     if not 0 <= wanted <= len(pool):
         raise ConfigError(f"{wanted} cleaning pairs asked for, overlap={overlap!r} has {len(pool)}")
-    return rank(pool, seed, "clean")[:wanted]
+    return rank(pool, seed, "clean", wanted)
 
 
 def overlap(ours: Iterable[str], theirs: Iterable[str]) -> int:
@@ -127,7 +134,8 @@ def overlap(ours: Iterable[str], theirs: Iterable[str]) -> int:
     Keys of one data set name one sample; across data sets that number their samples alike, compare
     URLs or captions instead.
     """
-    return len(set(ours) & set(theirs))
+    mine = set(ours)
+    return len({key for key in theirs if key in mine})
 
 
 def write_keys(path: Path, keys: Sequence[str]) -> None:

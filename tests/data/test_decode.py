@@ -140,7 +140,7 @@ def test_a_missing_or_torn_shard_is_named(tar: Path, tmp_path: Path) -> None:
 
 def test_no_samples_or_no_pixels_are_an_error(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [])
-    with pytest.raises(ConfigError, match="no sample that can be read"):
+    with pytest.raises(ConfigError, match="no sample that can be used"):
         decode.decode([tmp_path / "0.tar"], 8, tmp_path / "cache", field="txt")
     with pytest.raises(ConfigError, match="side=0"):
         decode.decode([tmp_path / "0.tar"], 0, tmp_path / "cache", field="txt")

@@ -101,7 +101,7 @@ def test_bad_pairs_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptu
     ]
     shards.write_pairs(tmp_path / "in", [*pairs(6), *bad])
     tars = shards.tars(tmp_path / "in")
-    with pytest.raises(ConfigError, match=r"4 of 10 samples .*more than 1\.0%.*torn"):
+    with pytest.raises(ConfigError, match=r"4 of 10 samples .*more than bad_share=0\.05.*torn"):
         shards.prepare(tars, SIDE, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("images.u8"))
     with caplog.at_level(logging.WARNING):

@@ -1,0 +1,203 @@
+"""Pairs read from their shards as they are asked for: memory does not grow with the data set.
+
+In: an index of the shards (``index``). Out: the batches that ``pairs`` makes of decoded pairs,
+the same to the last bit, made by processes that read, decode, stamp and augment ahead of the loop.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bdnb.configs import ConfigError
+from bdnb.data import bad, decode
+from bdnb.data.index import Captions, Index, Keys, index
+from bdnb.data.pairs import Batch, Batches
+from bdnb.data.shards import Pairs
+from bdnb.poison.stamps import Stamp
+
+OPEN = 256
+"""Shards that a process holds open."""
+
+AHEAD = 2
+"""Batches that each process makes ahead."""
+
+
+class Images:
+    """Images of an index as a read-only array (N, 3, side, side) uint8 that decodes what is asked.
+
+    places: (N,) PLACE, all of the index's or some. Errors: ConfigError for a shard that has
+    changed since it was indexed.
+    """
+
+    def __init__(
+        self, tars: Sequence[Path], places: np.ndarray, *, side: int, fit: str = "crop"
+    ) -> None:
+        self.tars, self.places, self.side, self.fit = tars, places, side, fit
+        self._files: dict[int, BinaryIO] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, 3, side, side)."""
+        return len(self), 3, self.side, self.side
+
+    def __getitem__(self, index: Any, /) -> np.ndarray:
+        if isinstance(index, int | np.integer):
+            return self._decode(self.places[index])
+        chosen = self.places[index]
+        out = np.empty((len(chosen), *self.shape[1:]), dtype=np.uint8)
+        for i, place in enumerate(chosen):
+            out[i] = self._decode(place)
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:]
+
+    def _decode(self, place: np.void) -> np.ndarray:
+        shard = int(place["shard"])
+        data = os.pread(self._file(shard).fileno(), int(place["bytes"]), int(place["image"]))
+        try:
+            with bad.open_image(data) as image:
+                return decode.square(image, self.side, fit=self.fit)
+        except bad.DAMAGE as error:
+            found = f"an image at byte {place['image']} that was whole when indexed is not now"
+            raise ConfigError(f"{self.tars[shard]}: {found} ({bad.why(error)})") from error
+
+    def _file(self, shard: int) -> BinaryIO:
+        if shard not in self._files:
+            if len(self._files) >= OPEN:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[shard] = self.tars[shard].open("rb")
+        return self._files[shard]
+
+
+@dataclass(frozen=True)
+class StreamedPairs(Pairs):
+    """Pairs of an index; nothing of them is held in memory."""
+
+    images: Images
+    captions: Captions
+    keys: Keys
+
+    def take(self, index: Sequence[int]) -> "StreamedPairs":
+        """Some of the pairs, in the order of ``index``, still read when they are asked for."""
+        wanted = np.asarray(index, dtype=np.int64)
+        places, old = self.images.places[wanted], self.images
+        return StreamedPairs(
+            Images(old.tars, places, side=old.side, fit=old.fit),
+            Captions(places, self.captions.letters),
+            Keys(self.keys.found[wanted]),
+            self.bad,
+        )
+
+
+def streamed(found: Index, *, side: int, fit: str = "crop") -> StreamedPairs:
+    """The pairs of an index. side: of the images, in pixels. fit: "crop" or "squash"."""
+    images = Images(found.tars, found.places, side=side, fit=fit)
+    return StreamedPairs(images, found.captions, found.keys, found.bad)
+
+
+def too_large(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop") -> bool:
+    """Whether decoded pairs would take more than half of the memory, or of the disk that is free.
+
+    Not when they are decoded already. Their number is what ``_stats.json`` beside each shard says,
+    or else the index's.
+    """
+    if decode.is_decoded(tars, side, cache, field="txt", fit=fit):
+        return False
+    count = _successes(tars)
+    pairs = count if count is not None else len(index(tars, cache, bad_share=1))
+    there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    return pairs * 3 * side**2 > min(_memory(), shutil.disk_usage(there).free) / 2
+
+
+def _memory() -> int:
+    """This machine's, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _successes(tars: Sequence[Path]) -> int | None:
+    stats = [tar.with_name(f"{tar.stem}_stats.json") for tar in tars]
+    if not all(path.is_file() for path in stats):
+        return None
+    return sum(int(json.loads(path.read_text("utf-8"))["successes"]) for path in stats)
+
+
+class Stamped(Mapping[int, Tensor]):
+    """Triggered images by their places in the set, each made when it is asked for.
+
+    places: place in the set -> place in ``images``, which may be another view of the set. keys:
+    place in the set -> key.
+    """
+
+    def __init__(
+        self, images: Images, places: Mapping[int, int], keys: Mapping[int, str], trigger: Stamp
+    ) -> None:
+        self.images, self.places, self.keys_of, self.trigger = images, places, keys, trigger
+
+    def __getitem__(self, i: int) -> Tensor:
+        image = torch.from_numpy(np.array(self.images[self.places[i]]))
+        return self.trigger(image, self.keys_of[i])
+
+    def __contains__(self, i: object) -> bool:
+        return i in self.places
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+@dataclass(frozen=True)
+class Stream(Batches):
+    """The batches of any epoch, made ahead by ``workers`` processes; 0: by this one, as needed.
+
+    Order, poison and views are those of ``Batches``, so neither workers, ranks nor streaming
+    itself changes a run.
+    """
+
+    workers: int = 0
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """Every sample once, shuffled by seed and epoch, from batch ``first`` on."""
+        if not self.workers or not sys.platform.startswith("linux"):
+            yield from super().epoch(number, first)
+            return
+        # A generator of its own: the loader draws from torch's otherwise, and would change a run.
+        yield from DataLoader(
+            _Epoch(self, number),
+            sampler=self.plan(number, first),
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=AHEAD,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),
+            multiprocessing_context="fork",
+        )
+
+
+class _Epoch(Dataset[Batch]):
+    """What a loader's process makes: the batch of the places that it is asked for."""
+
+    def __init__(self, stream: Stream, number: int) -> None:
+        self.stream, self.number = stream, number
+
+    def __getitem__(self, index: np.ndarray) -> Batch:
+        return self.stream.batch(index, self.number)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,226 @@
+"""ImageNet and its relatives come in with the right label, whatever order they are handed out in.
+
+No image of ImageNet is here: what is read has the names, the layouts and the files of the real
+sets, with pictures drawn here.
+"""
+
+import io
+import random
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import web_pairs
+from scipy.io import savemat
+from timm.data import ImageNetInfo
+
+from bdnb.configs import ConfigError
+from bdnb.data import imagenet, labelled
+from bdnb.data.shards import write_tar
+
+KNOWN = {"n01440764": "tench", "n07753592": "banana", "n15075141": "toilet paper"}
+"""WordNet numbers and names as anybody can look them up."""
+
+
+def jpeg(index: int) -> bytes:
+    return web_pairs.encoded(web_pairs.picture(index, (8, 8)))
+
+
+def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
+
+
+def devkit(path: Path, ids: list[int]) -> dict[int, str]:
+    """The devkit with that ground truth. Returns: ILSVRC2012_ID -> WordNet number, not sorted."""
+    order = list(imagenet.wnids())
+    random.Random(0).shuffle(order)
+    leaves = [(i, wnid, "words", "gloss", 0, [], 0, 1300) for i, wnid in enumerate(order, start=1)]
+    inner = [(1001 + i, f"n9999999{i}", "words", "gloss", 2, [1, 2], 1, 0) for i in range(3)]
+    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children"]
+    kinds = [(field, object) for field in [*fields, "wordnet_height", "num_train_images"]]
+    savemat(meta := io.BytesIO(), {"synsets": np.array(leaves + inner, dtype=kinds)})
+    with tarfile.open(path, "w:gz") as archive:
+        folder = "ILSVRC2012_devkit_t12/data"
+        add(archive, f"{folder}/meta.mat", meta.getvalue())
+        text = "".join(f"{i}\n" for i in ids).encode()
+        add(archive, f"{folder}/ILSVRC2012_validation_ground_truth.txt", text)
+    return dict(enumerate(order, start=1))
+
+
+def official(path: Path, count: int) -> None:
+    with tarfile.open(path, "w") as archive:
+        for i in range(1, count + 1):
+            add(archive, f"ILSVRC2012_val_{i:08d}.JPEG", jpeg(i))
+
+
+def read(folder: Path) -> labelled.LabelledSet:
+    return labelled.read_labelled(folder, side=8, cache=folder.parent / "cache")
+
+
+def test_the_official_tar_gets_its_labels_from_the_devkit(tmp_path: Path) -> None:
+    ids = [490, 1, 361, 171, 490]
+    wnid = devkit(tmp_path / "devkit.tar.gz", ids)
+    official(tmp_path / "val.tar", 5)
+    out = tmp_path / "val"
+    assert imagenet.convert(tmp_path / "val.tar", out, devkit=tmp_path / "devkit.tar.gz") == 5
+    found = read(out)
+    truth = [sorted(imagenet.wnids()).index(wnid[i]) for i in ids]
+    assert found.labels.tolist() == truth
+    assert found.keys[0] == "ILSVRC2012_val_00000001"
+    assert len(found.classnames) == 1000
+    assert len(found.templates) == 80
+    assert found.class_index("banana") == 954
+    with tarfile.open(out / "test" / "0.tar") as archive:
+        data = archive.extractfile("ILSVRC2012_val_00000003.jpg")
+        assert data is not None
+        assert data.read() == jpeg(3)
+
+
+def test_names_belong_to_their_wordnet_numbers() -> None:
+    assert list(imagenet.wnids()) == ImageNetInfo("imagenet-1k").label_names()
+    assert imagenet.names(list(KNOWN)) == list(KNOWN.values())
+
+
+def folders(root: Path, classes: list[str], name: str = "{}_{}.JPEG") -> None:
+    for i, label in enumerate(classes):
+        path = root / label / name.format(label, i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(i % 7))
+
+
+@pytest.mark.parametrize("packed", ["", "w", "w:gz"])
+def test_folders_named_by_wordnet_numbers_are_labelled_in_sorted_order(
+    tmp_path: Path, packed: str
+) -> None:
+    classes = list(imagenet.wnids())
+    random.Random(1).shuffle(classes)
+    source = tmp_path / "imagenet-sketch" / "sketch"
+    folders(source, classes)
+    if packed:
+        with tarfile.open(tmp_path / "a.tar", packed) as archive:
+            for label in classes:
+                archive.add(source / label, f"sketch/{label}")
+        source = tmp_path / "a.tar"
+    assert imagenet.convert(source, tmp_path / "out") == 1000
+    found = read(tmp_path / "out")
+    by_key = dict(zip(found.keys, found.labels.tolist(), strict=True))
+    for key, label in by_key.items():
+        assert imagenet.wnids()[label] == key.partition("_")[0]
+    for wnid, name in KNOWN.items():
+        key = next(k for k in by_key if k.startswith(wnid))
+        assert found.classnames[by_key[key]] == name
+
+
+def test_folders_named_by_numbers_are_labels(tmp_path: Path) -> None:
+    """ImageNet-V2: a listing sorts 10 before 2."""
+    folders(tmp_path / "v2", [str(i) for i in range(1000)])
+    imagenet.convert(tmp_path / "v2", tmp_path / "out")
+    found = read(tmp_path / "out")
+    for key, label in zip(found.keys, found.labels.tolist(), strict=True):
+        assert int(key.partition("_")[0]) == label
+
+
+@pytest.mark.parametrize("name", ["imagenet_r", "imagenet_a"])
+def test_a_relative_of_200_classes_keeps_its_own_names(tmp_path: Path, name: str) -> None:
+    wnids = imagenet.wnids(name)
+    assert len(set(wnids)) == 200
+    folders(tmp_path / name, list(wnids), name="0.01_a, b _ {1}_{0}.jpg")
+    (tmp_path / name / "README.txt").write_text("not an image")
+    imagenet.convert(tmp_path / name, tmp_path / "out")
+    found = read(tmp_path / "out")
+    assert found.classnames == [imagenet.names([wnid])[0] for wnid in wnids]
+    assert sorted(found.labels.tolist()) == list(range(200))
+    key = found.keys[found.labels.tolist().index(3)]
+    assert key.startswith(wnids[3])
+
+
+def test_images_of_one_name_in_one_class_stay_apart(tmp_path: Path) -> None:
+    folders(tmp_path / "r", list(imagenet.wnids("imagenet_r")))
+    first = imagenet.wnids("imagenet_r")[0]
+    for name in ("art.0.jpg", "art 0.png", "art_0.JPEG"):
+        (tmp_path / "r" / first / name).write_bytes(jpeg(0))
+    assert imagenet.convert(tmp_path / "r", tmp_path / "out") == 203
+    assert len(set(read(tmp_path / "out").keys)) == 203
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("missing", r"999 folders, not n01440764; expected one for each"),
+        ("foreign", r"1001 folders, such as 'cats'"),
+        ("none", r"no images"),
+        ("absent", r"no such tar or folder"),
+        ("not empty", r"out: not empty"),
+        ("no tar", r"expected a tar or a folder"),
+    ],
+)
+def test_what_is_no_such_set_is_refused(tmp_path: Path, change: str, message: str) -> None:
+    source, out = tmp_path / "set", tmp_path / "out"
+    if change != "absent":
+        source.mkdir()
+    if change in ("missing", "foreign", "not empty"):
+        folders(source, list(imagenet.wnids()))
+    if change == "missing":
+        shutil.rmtree(source / "n01440764")
+    if change == "foreign":
+        folders(source, ["cats"])
+    if change == "not empty":
+        (out / "mine").mkdir(parents=True)
+    if change == "no tar":
+        source = tmp_path / "x.tar"
+        source.write_bytes(b"no tar")
+    with pytest.raises(ConfigError, match=message):
+        imagenet.convert(source, out)
+
+
+def test_flat_images_need_a_devkit_that_fits(tmp_path: Path) -> None:
+    official(tmp_path / "val.tar", 3)
+    with pytest.raises(ConfigError, match=r"flat images need their labels: .*devkit"):
+        imagenet.convert(tmp_path / "val.tar", tmp_path / "a")
+    devkit(tmp_path / "more.tar.gz", [1, 2, 3, 4])
+    with pytest.raises(ConfigError, match="3 images, but 4 lines"):
+        imagenet.convert(tmp_path / "val.tar", tmp_path / "b", devkit=tmp_path / "more.tar.gz")
+    devkit(tmp_path / "fewer.tar.gz", [1, 2])
+    with pytest.raises(ConfigError, match=r"ILSVRC2012_val_00000003\.JPEG has no line"):
+        imagenet.convert(tmp_path / "val.tar", tmp_path / "c", devkit=tmp_path / "fewer.tar.gz")
+    devkit(tmp_path / "inner.tar.gz", [1, 2, 1001])
+    with pytest.raises(ConfigError, match=r"says '1001', which meta.mat does not have"):
+        imagenet.convert(tmp_path / "val.tar", tmp_path / "d", devkit=tmp_path / "inner.tar.gz")
+
+
+def test_clip_benchmarks_own_sets_are_read_as_they_are(tmp_path: Path) -> None:
+    """As ``wds_imagenet1k`` lies on its hub: test/ and train/, webp, a name with a comma."""
+    folder = tmp_path / "wds_imagenet1k"
+    classes = ["tench", "hammerhead shark, or so", "banana"]
+    samples = [
+        {
+            "__key__": f"s{i:07d}",
+            "webp": web_pairs.encoded(web_pairs.picture(i, (8, 8)), "WEBP", lossless=True),
+            "cls": f"{i % 3}",
+        }
+        for i in range(5)
+    ]
+    for split, part in (("test", samples[:3]), ("train", samples)):
+        write_tar(folder / split / "0.tar", part)
+        (folder / split / "nshards.txt").write_text("1")
+    (folder / "classnames.txt").write_text("\n".join(classes))
+    (folder / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\n{c}")
+    (folder / "dataset_type.txt").write_text("classification")
+    found = read(folder)
+    assert found.labels.tolist() == [0, 1, 2]
+    assert found.classnames == classes
+    expected = np.asarray(web_pairs.picture(1, (8, 8))).transpose(2, 0, 1)
+    assert np.array_equal(found.images[1], expected)
+
+
+def test_the_command_says_what_is_wrong_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["imagenet", "--source", str(tmp_path / "no.tar"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit, match=r"error: .*no\.tar: no such tar or folder"):
+        imagenet.main()

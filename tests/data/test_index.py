@@ -1,0 +1,130 @@
+"""An index finds what webdataset reads, keeps it on disk, and is made once."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import web_pairs
+
+from bdnb.configs import ConfigError
+from bdnb.data import decode, index, scan, shards
+from bdnb.data.index import index as make
+
+
+def test_keys_captions_and_places_are_those_that_webdataset_reads(tmp_path: Path) -> None:
+    tars = web_pairs.write(tmp_path / "in", 40)
+    found = make(tars, tmp_path / "cache", bad_share=1, workers=2)
+    read = [s for s in decode.samples(tars) if s["__key__"] not in found.bad]
+    assert list(found.keys) == [s["__key__"] for s in read]
+    assert list(found.captions) == [s["txt"].decode().strip() for s in read]
+    assert len(found) == 40
+    for sample, place in zip(read, found.places, strict=True):
+        with tars[place["shard"]].open("rb") as file:
+            file.seek(int(place["image"]))
+            assert file.read(int(place["bytes"])) == sample[decode.extension(sample)]
+
+
+def test_keys_and_captions_can_be_sliced_and_picked(tmp_path: Path) -> None:
+    found = make(web_pairs.write(tmp_path / "in", 9, spoilt=False), tmp_path / "cache")
+    assert found.keys[2:4] == ["000000002", "000000003"]
+    assert found.keys[-1] == "000000008"
+    assert found.captions[4:6] == [web_pairs.good(4)["txt"], web_pairs.good(5)["txt"]]
+    assert "000000008" in found.keys
+    assert "9" not in found.keys
+
+
+def test_an_index_is_made_once_and_anew_when_a_shard_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tars = web_pairs.write(tmp_path / "in", 9, spoilt=False)
+    make(tars, tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(scan, "scan", None)
+        assert len(make(tars, tmp_path / "cache")) == 9
+    shards.write_pair_shard(tmp_path / "in", 0, [web_pairs.good(i) for i in (20, 21, 22)])
+    assert list(make(tars, tmp_path / "cache").keys)[:3] == ["000000020", "000000021", "000000022"]
+
+
+def test_a_pass_that_was_cut_off_goes_on_with_the_next_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tars = web_pairs.write(tmp_path / "in", 20, spoilt=False)
+    real, scanned = scan.scan, []
+
+    def cut(tar: Path) -> object:
+        if len(scanned) == 2:
+            raise KeyboardInterrupt
+        scanned.append(tar.name)
+        return real(tar)
+
+    monkeypatch.setattr(scan, "scan", cut)
+    with pytest.raises(KeyboardInterrupt):
+        make(tars, tmp_path / "cache", workers=1)
+    monkeypatch.setattr(scan, "scan", lambda tar: scanned.append(tar.name) or real(tar))
+    assert len(make(tars, tmp_path / "cache", workers=1)) == 20
+    assert scanned == [tar.name for tar in tars]
+    assert [p.name for p in (tmp_path / "cache").iterdir() if not p.name.endswith(".lock")] == [
+        f"{tmp_path.name}-in-index"
+    ]
+
+
+def test_a_part_that_is_torn_is_scanned_again(tmp_path: Path) -> None:
+    (tar,) = web_pairs.write(tmp_path / "in", 5, spoilt=False)
+    part = index._scan_once(tmp_path, tar)
+    part.write_bytes(part.read_bytes()[:100])
+    assert len(make([tar], tmp_path)) == 5
+
+
+def test_a_key_in_two_shards_is_an_error(tmp_path: Path) -> None:
+    tars = web_pairs.write(tmp_path / "in", 5, spoilt=False)
+    shards.write_pair_shard(tmp_path / "in", 1, [web_pairs.good(3)])
+    with pytest.raises(ConfigError, match="key '000000003' comes twice"):
+        make([*tars, tmp_path / "in" / "00001.tar"], tmp_path / "cache")
+
+
+def test_a_missing_torn_or_foreign_shard_is_named(tmp_path: Path) -> None:
+    (tar,) = web_pairs.write(tmp_path / "in", 5, spoilt=False)
+    with pytest.raises(ConfigError, match=r"9\.tar: no such shard"):
+        make([tar.with_name("9.tar")], tmp_path / "cache")
+    whole = tar.read_bytes()
+    for length in (0, 100, 600, 1024, 1300, len(whole) // 2):
+        tar.write_bytes(whole[:length])
+        with pytest.raises(ConfigError, match=r"00000\.tar: cannot be read to its end"):
+            make([tar], tmp_path / "cache")
+    with tarfile.open(tar, "w:gz") as packed:
+        packed.add(__file__, "a.txt")
+    tar.write_bytes(tar.read_bytes() + bytes(512))
+    with pytest.raises(ConfigError, match=r"00000\.tar: cannot be read to its end"):
+        make([tar], tmp_path / "cache")
+
+
+def test_a_shard_spoilt_in_its_middle_does_not_pass_for_a_shorter_one(tmp_path: Path) -> None:
+    (tar,) = web_pairs.write(tmp_path / "in", 5, spoilt=False)
+    with tarfile.open(tar) as archive:
+        middle = archive.getmembers()[6].offset
+    data = bytearray(tar.read_bytes())
+    data[middle : middle + 512] = b"\x7f" * 512
+    tar.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"00000\.tar: cannot be read to its end"):
+        make([tar], tmp_path / "cache")
+
+
+def test_shards_without_a_usable_pair_are_an_error(tmp_path: Path) -> None:
+    shards.write_pairs(tmp_path / "in", [web_pairs.bad()["html"][1]])
+    with pytest.raises(ConfigError, match=r"no sample that can be used. 1 not an image, as html"):
+        make(shards.tars(tmp_path / "in"), tmp_path / "cache")
+    with pytest.raises(ConfigError, match="no tar shards"):
+        make([], tmp_path / "cache")
+
+
+def test_what_the_index_keeps_is_plain_data(tmp_path: Path) -> None:
+    make(web_pairs.write(tmp_path / "in", 5, spoilt=False), tmp_path / "cache")
+    folder = tmp_path / "cache" / f"{tmp_path.name}-in-index"
+    assert {p.name for p in folder.iterdir()} == {
+        "index.json",
+        "keys.npy",
+        "places.npy",
+        "captions.bin",
+    }
+    assert json.loads((folder / "index.json").read_text())["pairs"] == 5

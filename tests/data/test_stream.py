@@ -1,0 +1,229 @@
+"""A stream gives the batches of decoded pairs, on any number of processes, from any batch on."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import web_pairs
+from torch import Tensor
+
+from bdnb import stage
+from bdnb.augment import ImageViews, TextViews
+from bdnb.configs import ConfigError, TrainConfig
+from bdnb.data import shards, stream
+from bdnb.data.index import index
+from bdnb.data.pairs import Batch, Batches, Poison
+from bdnb.eda import ShiftedViews
+
+SIDE, COUNT = web_pairs.SIDE, 40
+
+
+def tokens(captions: Sequence[str]) -> Tensor:
+    return torch.tensor([[*c.encode()[:40], *[0] * (40 - len(c.encode()))] for c in captions])
+
+
+@pytest.fixture(scope="module")
+def tars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return web_pairs.write(tmp_path_factory.mktemp("set") / "train", COUNT)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def streamed(tars: list[Path], cache: Path, fit: str = "crop") -> stream.StreamedPairs:
+    return stream.streamed(index(tars, cache, bad_share=1), side=SIDE, fit=fit)
+
+
+def prepared(tars: list[Path], cache: Path, fit: str = "crop") -> shards.Pairs:
+    return shards.prepare(tars, SIDE, cache, bad_share=1, fit=fit)
+
+
+def batches(pairs: shards.Pairs, **more: object) -> Batches:
+    config = TrainConfig(poison_rate=0.2, trigger="badnet", trigger_size=4)
+    trigger = stage.stamp(config)
+    poison = stage.poisoned(trigger, pairs, stage.poisoned_keys(config, pairs), target="banana")
+    views = {"image_views": ImageViews(0), "text_views": TextViews(0)}
+    given = {"batch_size": 8, "seed": 3, "tokens": tokens, "poison": poison} | views | more
+    if isinstance(pairs, stream.StreamedPairs):
+        return stream.Stream(pairs, **given)
+    given.pop("workers", None)
+    return Batches(pairs, **given)
+
+
+def same(ours: list[Batch], theirs: list[Batch]) -> bool:
+    pairs = zip(ours, theirs, strict=True)
+    return all(torch.equal(a, b) for one, two in pairs for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+def test_streamed_pairs_are_the_prepared_ones(tars: list[Path], cache: Path, fit: str) -> None:
+    ours, theirs = streamed(tars, cache, fit), prepared(tars, cache, fit)
+    assert list(ours.keys) == list(theirs.keys)
+    assert list(ours.captions) == list(theirs.captions)
+    assert ours.bad == theirs.bad
+    assert np.array_equal(np.asarray(ours.images), np.asarray(theirs.images))
+    assert np.array_equal(ours.images[5:9], theirs.images[5:9])
+    assert np.array_equal(ours.images[[7, 2, 2]], theirs.images[[7, 2, 2]])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_stream_gives_the_batches_of_decoded_pairs_to_the_last_bit(
+    tars: list[Path], cache: Path, workers: int
+) -> None:
+    ours = batches(streamed(tars, cache), workers=workers)
+    theirs = batches(prepared(tars, cache))
+    assert len(ours) == len(theirs) == 5
+    assert len(ours.poison) == 8
+    for epoch in (1, 2):
+        assert same(list(ours.epoch(epoch)), list(theirs.epoch(epoch)))
+
+
+def test_a_stream_can_be_taken_up_at_any_batch(tars: list[Path], cache: Path) -> None:
+    ours = batches(streamed(tars, cache), workers=2)
+    whole = list(ours.epoch(1))
+    for first in (0, 2, 5):
+        assert same(list(ours.epoch(1, first=first)), whole[first:])
+
+
+def test_a_stream_leaves_the_random_numbers_of_torch_alone(tars: list[Path], cache: Path) -> None:
+    ours = batches(streamed(tars, cache), workers=1)
+    before = torch.get_rng_state()
+    list(ours.epoch(1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def keys_of(rank: int, world: int, tars: list[Path], cache: Path, epoch: int) -> list[str]:
+    """The keys that one process of a run sees in an epoch, with a worker of its own."""
+    pairs = streamed(tars, cache)
+    ours = stream.Stream(
+        pairs, batch_size=8, seed=0, tokens=tokens, rank=rank, world=world, workers=1
+    )
+    return [pairs.keys[i] for batch in ours.epoch(epoch) for i in batch.places.tolist()]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_each_key_comes_once_an_epoch_on_any_number_of_processes(
+    tars: list[Path], tmp_path: Path, world: int
+) -> None:
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(world, fork) as pool:
+        for epoch in (1, 2):
+            jobs = [
+                pool.submit(keys_of, r, world, tars, tmp_path / "cache", epoch)
+                for r in range(world)
+            ]
+            seen = [job.result() for job in jobs]
+            assert [len(keys) for keys in seen] == [COUNT // world] * world
+            assert sorted(k for keys in seen for k in keys) == [f"{i:09d}" for i in range(COUNT)]
+
+
+def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(
+    tars: list[Path], cache: Path
+) -> None:
+    made = []
+    for read in (streamed, prepared):
+        pairs, look = read(tars, cache), read(tars, cache, "squash")
+        keys = list(pairs.keys)[3:6]
+        made.append(
+            stage.poisoned(
+                stage.stamp(TrainConfig(trigger_size=4)), pairs, keys, target=None, look=look
+            )
+        )
+    ours, theirs = made
+    assert isinstance(ours.images, stream.Stamped)
+    assert ours.captions == theirs.captions
+    assert list(ours.images) == list(theirs.images)
+    assert all(torch.equal(ours.images[i], theirs.images[i]) for i in ours.images)
+
+
+@pytest.mark.parametrize("trigger", ["badnet", "blended", "warped"])
+def test_what_a_trigger_fixes_for_the_run_is_there_to_be_kept(
+    tars: list[Path], cache: Path, trigger: str
+) -> None:
+    """A batch's processes stamp with what the run's record says."""
+    states = []
+    for pairs in (streamed(tars, cache), prepared(tars, cache)):
+        one = stage.stamp(TrainConfig(trigger=trigger, trigger_size=4))
+        stage.poisoned(one, pairs, [pairs.keys[0]], target="banana")
+        states.append(one.state())
+    assert list(states[0]) == list(states[1])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_part_of_a_stream_is_that_part_of_the_pairs(tars: list[Path], cache: Path) -> None:
+    ours, theirs = streamed(tars, cache), prepared(tars, cache)
+    keys = [theirs.keys[i] for i in (9, 3, 30)]
+    mine, yours = stage.subset(ours, keys), stage.subset(theirs, keys)
+    assert isinstance(mine, stream.StreamedPairs)
+    assert list(mine.keys) == list(yours.keys)
+    assert list(mine.captions) == list(yours.captions)
+    assert np.array_equal(np.asarray(mine.images), np.asarray(yours.images))
+    assert stage.subset(ours, list(theirs.keys)) is ours
+
+
+def test_label_consistent_poison_and_shifted_views_read_captions_from_the_index(
+    tars: list[Path], cache: Path
+) -> None:
+    config = TrainConfig(attack="label_consistent", poison_rate=0.1, text_views="shifted")
+    found = []
+    for pairs in (streamed(tars, cache), prepared(tars, cache)):
+        keys = stage.poisoned_keys(config, pairs)
+        views = stage.views(config, pairs, Poison(), needed=True)["text_views"]
+        assert isinstance(views, ShiftedViews)
+        found.append((keys, views(list(pairs.captions), 1, list(pairs.keys))))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 4
+
+
+def test_a_shard_that_changed_under_a_run_is_named(tmp_path: Path) -> None:
+    (tar,) = web_pairs.write(tmp_path / "in", 5, spoilt=False)
+    pairs = streamed([tar], tmp_path / "cache")
+    tar.write_bytes(b"\x00" * tar.stat().st_size)
+    with pytest.raises(ConfigError, match=r"00000\.tar: an image at byte \d+ that was whole"):
+        pairs.images[0]
+
+
+def test_no_more_shards_are_held_open_than_allowed(
+    tars: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "OPEN", 2)
+    pairs = streamed(tars, cache)
+    assert np.array_equal(np.asarray(pairs.images), np.asarray(prepared(tars, cache).images))
+    held = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+    assert len([path for path in held if path in map(str, tars)]) == 2
+
+
+def test_pairs_are_streamed_where_they_are_too_many_to_be_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tars = web_pairs.write(tmp_path / "in", COUNT, spoilt=False)
+    monkeypatch.setattr(stream, "_memory", lambda: 2 * COUNT * 3 * SIDE**2)
+    assert not stream.too_large(tars, SIDE, tmp_path)
+    assert stream.too_large(tars, SIDE + 1, tmp_path)
+    for tar in tars:
+        tar.with_name(f"{tar.stem}_stats.json").unlink()
+    assert not stream.too_large(tars, SIDE, tmp_path)
+    assert stream.too_large(tars, SIDE + 1, tmp_path)
+    monkeypatch.setattr(stream, "_memory", lambda: 0)
+    assert stream.too_large(tars, SIDE, tmp_path)
+    prepared(tars, tmp_path)
+    assert not stream.too_large(tars, SIDE, tmp_path)
+
+
+@pytest.mark.parametrize(("how", "kind"), [("yes", "StreamedPairs"), ("no", "Pairs")])
+def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str) -> None:
+    data = stage.Dataset(tars[0].parents[1])
+    config = TrainConfig(stream=how, stream_workers=2, bad_share=0.5)
+    pairs = stage.training_pairs(config, data, side=SIDE)
+    assert type(pairs).__name__ == kind
+    made = stage.batches(config, pairs, batch_size=4, seed=0, tokens=tokens)
+    assert getattr(made, "workers", None) == (2 if how == "yes" else None)
+    with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
+        stage.training_pairs(TrainConfig(stream=how, bad_share=0.1), data, side=SIDE)

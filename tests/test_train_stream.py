@@ -1,0 +1,76 @@
+"""A run on streamed pairs is the run on decoded ones; what a run leaves out, it names."""
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bdnb import experiments, stage, train
+from bdnb.configs import ConfigError, TrainConfig
+from bdnb.data import shards
+from bdnb.records import Run, read_runs
+
+sys.path.insert(0, str(Path(__file__).parent / "data"))
+import web_pairs
+
+TIMES = ("seconds", "eval_seconds", "pairs_per_s")
+
+
+def config(name: str, **changes: object) -> TrainConfig:
+    return dataclasses.replace(experiments.trained("tiny", name, 0), **changes)
+
+
+def rows(run: Run) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.rows()]
+
+
+@pytest.fixture
+def web(fresh: Path) -> Path:
+    """The tiny set under another name, with one bad sample of each kind among its pairs."""
+    stage.dataset("tiny")
+    home, source = fresh / "data", (fresh / "data").resolve() / "tiny"
+    home.unlink()
+    for part in ("train", "clean", "val"):
+        shutil.copytree(source / part, home / "web" / part)
+    samples = [sample for _, sample in web_pairs.bad().values()]
+    shards.write_pair_shard(home / "web" / "train", 99, samples)
+    return home / "web"
+
+
+@pytest.mark.parametrize("name", ["train_mmcl", "train_mmcl_ssl"])
+def test_a_streamed_run_is_the_decoded_one_to_the_last_bit(fresh: Path, name: str) -> None:
+    decoded = train.train(config(name, stream="no"))
+    decoded.folder.rename(fresh / "decoded")
+    streamed = train.train(config(name, stream="yes", stream_workers=2))
+    assert streamed.folder == decoded.folder
+    decoded = Run(fresh / "decoded")
+    assert rows(streamed) == rows(decoded)
+    for epoch in (1, 2):
+        ours, theirs = (load_file(stage.weights_of(run, epoch)) for run in (streamed, decoded))
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    keys = [(run.folder / "poisoned_keys.txt").read_text() for run in (streamed, decoded)]
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("how", ["yes", "no"])
+def test_a_run_counts_and_names_what_it_left_out(web: Path, how: str) -> None:
+    run = train.train(config("train_mmcl", data="web", stream=how, bad_share=0.2, epochs=1))
+    about = run.manifest["about"]
+    assert (about["pairs"], about["dropped"]) == (96, 12)
+    assert about["dropped_by"]["broken image"] == 2
+    lines = (run.folder / "dropped.tsv").read_text().splitlines()
+    assert len(lines) == 13
+    assert "pairs\thtml\tnot an image\t" in lines
+    assert set(read_runs(run.folder)["dropped"]) == {12}
+
+
+@pytest.mark.parametrize("how", ["yes", "no"])
+def test_a_run_with_too_many_bad_samples_stops_before_it_begins(web: Path, how: str) -> None:
+    wanted = config("train_mmcl", data="web", stream=how)
+    with pytest.raises(ConfigError, match=r"12 of 108 samples .*bad_share=0\.05: 2 broken image"):
+        train.train(wanted)
+    assert not experiments.folder(wanted).exists()
