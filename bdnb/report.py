@@ -65,10 +65,11 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
     devices = "; ".join(sorted(rows["device"].dropna().unique()))
     commits = ", ".join(sorted(rows["commit"].dropna().unique()))
-    scale = rows["scale"].iloc[0]
+    scales = sorted(rows["scale"].dropna().unique()) if "scale" in rows else []
+    again = ", ".join(f"`make book SCALE={scale}`" for scale in scales)
     return Markdown(
         f"*n = {rows['run'].nunique()} runs, {len(rows)} rows; seeds {seeds}; {when}; "
-        f"{devices}; commit {commits}. Made again by `make book SCALE={scale}`.*"
+        f"{devices}; commit {commits}{'. Made again by ' if again else ''}{again}.*"
     )
 
 

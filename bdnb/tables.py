@@ -41,6 +41,18 @@ def verdict(rows: pd.DataFrame, name: str) -> Styler:
     return _shown(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
 
 
+def conclusions(rows: pd.DataFrame) -> Styler:
+    """Those of C1 to C7 that are about the poisoned models of these rows, each with its verdict.
+
+    rows: of cleaning runs, a line an epoch.
+    """
+    made = frontier.verdicts(rows)
+    there = set(rows["poisoned"])
+    about = {c.id: set(c.where["poisoned"]) for c in frontier.CONCLUSIONS[:7]}
+    line = made[[bool(about.get(name, set()) & there) for name in made["id"]]]
+    return _shown(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
+
+
 def smoothness(rows: pd.DataFrame) -> Styler:
     """How smooth the runs of each objective and rate are: means over seeds.
 

@@ -63,3 +63,18 @@ def test_a_run_that_turns_back_is_less_smooth(rows):
     (line,) = tables.smoothness(rows).data.to_dict("records")
     assert line["largest rise of ASR"] == pytest.approx((47 + 0) / 2)
     assert line["n"] == 2
+
+
+def test_a_cleaning_page_shows_the_conclusions_about_its_models():
+    ways = [
+        cleaning(1, [(99.0, 80.0), (3.0, 79.0)]).assign(poisoned="train_vit_mmcl", study="main")
+    ]
+    ways += [ways[0].assign(run="b", poisoned="train_vit_mmcl_ssl")]
+    shown = tables.conclusions(pd.concat(ways, ignore_index=True)).data
+    assert shown["id"].tolist() == ["C6"]
+    assert shown["verdict"].tolist() == ["not decided here (one seed)"]
+    assert tables.conclusions(ways[0].assign(poisoned="train_mmcl")).data["id"].tolist() == [
+        "C1",
+        "C3",
+        "C4",
+    ]
