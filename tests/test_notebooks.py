@@ -51,6 +51,7 @@ def text_of(path: Path) -> str:
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided here"),
         ("regime", ["-p", "scale", "tiny"], "Of 1 settings"),
+        ("explore", ["-p", "scale", "tiny"], "Name a folder of yours"),
     ],
 )
 def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name, given, shows):
@@ -79,6 +80,7 @@ def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):
         ("ablations", ["-p", "study", "magic"], "study='magic': no such study; params/tiny/ has"),
         ("data", ["-p", "size", "3"], "'size' is not a parameter"),
         ("summary", ["-p", "scale", "huge"], "scale='huge': no such folder"),
+        ("explore", ["-p", "folders", "mine"], "'folders' is not a parameter"),
     ],
 )
 def test_a_bad_parameter_stops_the_first_cell_and_leaves_nothing(fresh, name, given, message):

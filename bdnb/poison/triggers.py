@@ -36,7 +36,9 @@ AUTHORS: Mapping[str, Mapping[str, Any]] = {
 }
 """Options that make each trigger the authors' (``fidelity="authors"``)."""
 
-Place = Literal["random", "four_corners"]
+Place = Literal[
+    "random", "four_corners", "top_left", "top_right", "bottom_left", "bottom_right", "middle"
+]
 PlaceRange = Literal["full", "authors"]
 
 
@@ -55,7 +57,7 @@ def badnet(
     """A square of Gaussian noise (Section 3.1, after Gu et al. 2017).
 
     images: (B, 3, H, W) uint8. size: pixels, or share of the shorter side.
-    place: at random, or the same noise in all ``four_corners``.
+    place: at random, the same noise in all ``four_corners``, or at one fixed place.
     pattern: drawn ``fresh`` for each image, or one ``fixed`` pattern for the run.
     center: the noise is N(0, 1) in units where white is 1, about ``zero`` (paper) or about the
     ``image_mean`` of each channel (authors).
@@ -162,6 +164,9 @@ def _corners(
     if place == "four_corners":
         ends = [(0, 0), (0, last[1]), (last[0], 0), (last[0], last[1])]
         return np.broadcast_to(np.array(ends), (len(images), 4, 2))
+    if place in FIXED:
+        corner = (last * np.array(FIXED[place])).astype(int)
+        return np.broadcast_to(corner, (len(images), 1, 2))
     if place_range == "authors":
         last = last - 1
     if last.min() < 0:
@@ -171,6 +176,11 @@ def _corners(
             "place_range='authors' needs images larger than the patch"
         )
     return np.stack([stream.integers(0, last, endpoint=True) for stream in streams])[:, None]
+
+
+FIXED = {"top_left": (0.0, 0.0), "top_right": (0.0, 1.0), "middle": (0.5, 0.5)}
+FIXED |= {"bottom_left": (1.0, 0.0), "bottom_right": (1.0, 1.0)}
+"""Places that are the same on every image: shares of the way that a patch can move down, right."""
 
 
 def _channel_means(images: Tensor) -> np.ndarray:

@@ -61,7 +61,7 @@ def test_a_users_own_trigger_is_one_decorated_function(monkeypatch: pytest.Monke
         ("badnet", {"size": "big"}, "size='big'"),
         ("badnet", {"size": True}, "size=True"),
         ("badnet", {"size": float("nan")}, "size=nan"),
-        ("badnet", {"place": "middle"}, "place='middle': expected one of random, four_corners"),
+        ("badnet", {"place": "edge"}, "place='edge': expected one of random, four_corners"),
         ("badnet", {"overflow": "saturate"}, "expected one of clip, wrap"),
         ("blended", {"opacity": 1.2}, "opacity=1.2: expected a number from 0 to 1"),
         ("warped", {"strength": -1}, "strength=-1"),

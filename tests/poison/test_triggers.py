@@ -154,6 +154,19 @@ def test_places_fill_their_range(place_range: str, last: int) -> None:
     assert int(stamped[:, 2].max()) == 0
 
 
+@pytest.mark.parametrize(
+    ("place", "corner"),
+    [("top_left", (0, 0)), ("bottom_right", (8, 13)), ("middle", (4, 6)), ("top_right", (0, 13))],
+)
+def test_a_fixed_place_is_the_same_on_every_image(place: str, corner: tuple[int, int]) -> None:
+    images = torch.zeros(2, 3, 12, 17, dtype=torch.uint8)
+    stamped = Stamp("yellow", seed=0, options={"size": 4, "place": place})(images, ["a", "b"])
+    row, column = corner
+    expected = torch.zeros_like(images)
+    expected[:, :2, row : row + 4, column : column + 4] = 255
+    assert torch.equal(stamped, expected)
+
+
 def test_four_corners_hold_the_same_noise_and_nothing_else_changes() -> None:
     images = random_images(3, 12, 16)
     options = {"size": 3, "place": "four_corners"}

@@ -1,0 +1,94 @@
+"""The exploring notebook as its reader has it: JupyterLab in a real browser, run, moved, seen."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from chrome import Chrome, in_browser
+
+from bdnb import sweep
+
+REPOSITORY = Path(__file__).parents[1]
+TOKEN = "exploring"
+IMAGES = "[...document.querySelectorAll('.jupyter-widgets img')].map(one => one.src)"
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+
+@pytest.fixture
+def lab(tiny: Path, tmp_path: Path) -> Iterator[str]:
+    """JupyterLab on a copy of the notebook, in the tiny project with its cleaning runs made."""
+    sweep.of_file("tiny", "clean").run()
+    shutil.copy(REPOSITORY / "notebooks" / "explore.ipynb", tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"ServerApp.port": port, "ServerApp.ip": "127.0.0.1", "ServerApp.allow_root": True}
+    options |= {"IdentityProvider.token": TOKEN, "LabApp.expose_app_in_browser": True}
+    options |= {"LabApp.news_url": None, "LabApp.check_for_updates_class": None}
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    given += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    places = {"BDNB_HOME": str(tiny), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+    places |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
+    places |= {"JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces")}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", *given],
+        cwd=tmp_path,
+        env=os.environ | places,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield started(f"http://127.0.0.1:{port}")
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def started(address: str) -> str:
+    for _ in range(300):
+        with suppress(OSError):
+            urlopen(f"{address}/api?token={TOKEN}", timeout=5).read()
+            return address
+        time.sleep(0.2)
+    raise TimeoutError("JupyterLab did not start in a minute")
+
+
+@in_browser
+def test_a_reader_opens_runs_all_moves_a_slider_and_sees_the_figure_change(lab, tmp_path):
+    with Chrome(tmp_path / "profile") as page:
+        page.open(f"{lab}/lab/tree/explore.ipynb?token={TOKEN}")
+        page.wait("!!window.jupyterapp && !!document.querySelector('.jp-Notebook .jp-Cell')")
+        sessions = f"fetch('/api/sessions?token={TOKEN}').then(answer => answer.json())"
+        page.wait(f"{sessions}.then(all => all[0]?.kernel.execution_state == 'idle')", seconds=90)
+        shown = "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status"
+        page.wait(f"{shown} == 'idle'")
+        page.js("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.wait(f"{IMAGES}.length >= 4", seconds=120)
+
+        for slider, image in (("epoch", 0), ("size, pixels", 1)):
+            before = page.js(f"{IMAGES}[{image}]")
+            page.js(
+                f"""[...document.querySelectorAll('.widget-slider')]
+                .find(one => one.querySelector('label').textContent == '{slider}')
+                .querySelector('.noUi-handle').focus()"""
+            )
+            page.press("ArrowRight", 39)
+            page.wait(f"{IMAGES}[{image}] != {before!r}")
+
+        page.js(
+            """(() => { const box = document.querySelector('.widget-text input');
+            box.value = 'a photo of a cat'; box.dispatchEvent(new Event('input', {bubbles: true}));
+            box.dispatchEvent(new Event('change', {bubbles: true})); })()"""
+        )
+        alt = "[...document.querySelectorAll('.jupyter-widgets img')][2].alt"
+        page.wait(f"{alt}.includes('a photo of a cat')")
+        assert not page.js("document.querySelector('.jp-RenderedText[data-mime-type*=stderr]')")
