@@ -61,18 +61,26 @@ class Batches:
     world: int = 1
 
     def __post_init__(self) -> None:
-        if len(self.pairs.keys) < 2 * self.world:
-            raise ConfigError(f"{len(self.pairs.keys)} pairs: expected 2 or more for each process")
+        if self.samples < 2 * self.world:
+            raise ConfigError(f"{self.samples} pairs: expected 2 or more for each process")
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        full, rest = divmod(len(self.pairs.keys), self.batch_size)
+        full, rest = divmod(self.samples, self.batch_size)
         return full + (rest >= 2 * self.world)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Every sample once, shuffled by seed and epoch; a last batch of one sample is left out."""
-        order = seeds.generator(self.seed, "order", number).permutation(len(self.pairs.keys))
-        for step in range(len(self)):
+    @property
+    def samples(self) -> int:
+        """Pairs in an epoch, all processes together."""
+        return len(self.pairs.keys)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """Every sample once, shuffled by seed and epoch; a last batch of one sample is left out.
+
+        first: index of the batch to begin with, for a run that goes on in mid-epoch.
+        """
+        order = seeds.generator(self.seed, "order", number).permutation(self.samples)
+        for step in range(first, len(self)):
             together = order[step * self.batch_size : (step + 1) * self.batch_size]
             share = len(together) // self.world
             yield self.batch(together[self.rank * share : (self.rank + 1) * share], number)

@@ -67,6 +67,17 @@ def test_second_views_come_behind_and_are_made_of_the_triggered_images():
         assert torch.equal(first + 2, second)
 
 
+def test_an_epoch_can_be_taken_up_at_any_batch():
+    batches = made(12, rank=1, world=2)
+    whole = list(batches.epoch(2))
+    for first in range(len(batches) + 1):
+        rest = list(batches.epoch(2, first=first))
+        assert [b.places.tolist() for b in rest] == [b.places.tolist() for b in whole[first:]]
+        assert all(
+            torch.equal(a.images, b.images) for a, b in zip(rest, whole[first:], strict=True)
+        )
+
+
 def test_too_few_pairs_are_refused():
     with pytest.raises(ConfigError, match="1 pairs"):
         made(1)
