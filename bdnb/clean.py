@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bdnb import configs, defences, experiments, models, stage
+from bdnb import configs, defences, experiments, interrupts, models, stage
 from bdnb.configs import CleanConfig, ConfigError, TrainConfig
 from bdnb.data.pairs import Batches, Poison
 from bdnb.data.shards import Pairs
@@ -133,13 +131,14 @@ def clean(config: CleanConfig) -> Run:
     defend = defences.check(config)
     run = Run(experiments.folder(config))
     if run.finished:
+        run.settle()
         return run
     sick = patient(config)
     source = attack(config, sick.source)
-    accelerator = stage.accelerator(config.precision)
+    accelerator = stage.accelerator(config, run.folder)
     data = stage.dataset(config.data or source.data)
     side = sick.model.side
-    with stage.alone(run):
+    with interrupts.listening(run.folder.name), stage.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=side)
         batches = Batches(
             pairs,
@@ -155,7 +154,7 @@ def clean(config: CleanConfig) -> Run:
         setting = defences.Setting(
             config=config,
             accelerator=accelerator,
-            state=run.folder / "state.pt",
+            state=run.state,
             classnames=tuple(benchmark.sets[0].classnames),
             adam=stage.optimiser_state(sick.weights) if config.optimiser == "authors" else None,
         )
@@ -186,10 +185,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params/<scale>/clean*.yaml")
     path = parser.parse_args().params
-    for config in experiments.of_file(path.parent.name, path.stem):
-        print(clean(config).folder)
+    with interrupts.command("bdnb.clean"):
+        for config in experiments.of_file(path.parent.name, path.stem):
+            print(clean(config).folder)
 
 
 if __name__ == "__main__":
-    torch.set_float32_matmul_precision("high")
     main()

@@ -117,6 +117,41 @@ class Recipe:
         identity="if set",
     )
     precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
+    tf32: bool = option(True, "TensorFloat-32 for float32 products on GPUs", identity="if set")
+    channels_last: bool = option(True, "images in memory as (B, H, W, C)", identity="if set")
+    fused: bool = option(True, "AdamW as one kernel", identity="if set")
+    pinned: bool = option(True, "batches go to a GPU from pinned memory", identity=False)
+    compile: str = option(
+        "off",
+        "torch.compile of the model: a minute or more before the first step, then faster steps",
+        choices=("off", "default", "reduce-overhead", "max-autotune"),
+        identity="if set",
+    )
+    micro_batch: int = option(
+        0,
+        "images, second views counted, that go forward at once, features cached; 0: all",
+        least=0,
+        identity="if set",
+    )
+    batch_norm: str = option(
+        "shared",
+        "statistics over several processes: of the whole batch, or of each one's own (authors)",
+        choices=("shared", "own"),
+        identity="if set",
+        authors="own",
+    )
+    processes: int = option(
+        1, "processes on this machine, a GPU each, that share every batch", least=1, identity=False
+    )
+    save_every: float = option(
+        60.0, "seconds between two saves of what a run goes on from", least=0, identity=False
+    )
+    log_with: str = option(
+        "none",
+        "tracker that rows go to as well",
+        choices=("none", "tensorboard", "wandb", "trackio"),
+        identity=False,
+    )
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
     bad_share: float = option(
         0.05, "share of samples that may be unusable", least=0, most=1, identity=False

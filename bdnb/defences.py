@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from bdnb import clusters, experiments, losses, models, stage
@@ -21,7 +22,8 @@ from bdnb.data.labelled import openai_templates
 from bdnb.data.pairs import Batch, Batches
 from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import evaluating, image_features
-from bdnb.fit import Epoch, Features, Loop, Objective, fit, objective
+from bdnb.fit import Epoch, fit, objective
+from bdnb.loop import Features, Loop, Objective
 from bdnb.models import Model
 
 
@@ -217,7 +219,8 @@ def deep_cluster(
     width = model.clip.text_projection.shape[-1]
     head = clusters.ClusterHead(width, min(k, len(images)), seed=seed)
     loop = start(model, pairs, setting, extra=head)
-    found: dict[str, Tensor] = {} if fixed is None else {"labels": fixed}
+    found = loop.kept
+    found |= {} if fixed is None else {"labels": fixed.to(setting.accelerator.device)}
 
     def renew(epoch: int, loop: Loop) -> None:
         if fixed is None:
@@ -226,7 +229,8 @@ def deep_cluster(
             made = clusters.kmeans(
                 seen, k=head.out_features, iterations=iterations, seed=seed + epoch
             )
-            found.update(made._asdict())
+            on_device = {n: t.to(setting.accelerator.device) for n, t in made._asdict().items()}
+            found.update(broadcast(on_device))
         head.renew(seed=seed, epoch=epoch)
         for parameter in head.parameters():
             loop.optimizer.state.pop(parameter, None)
@@ -237,10 +241,10 @@ def deep_cluster(
         parts = loss(embedded, batch)
         image = embedded.image[: len(batch.places)]
         if lookup == "batch" and fixed is None:
-            wanted = (image.detach() @ found["centroids"].to(image.device).T).argmax(dim=1)
+            wanted = (image.detach() @ found["centroids"].T).argmax(dim=1)
         else:
-            wanted = found["labels"][batch.places].to(image.device)
-        term = losses.deep_cluster(head(image), wanted)
+            wanted = found["labels"][batch.places.to(image.device)]
+        term = losses.deep_cluster(head(image), wanted) * batch.weight
         return parts | {
             "loss_total": parts["loss_total"] + weight * term,
             "loss_deep_cluster": term,

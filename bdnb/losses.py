@@ -5,7 +5,7 @@ In: features (B, D) of unit length, already gathered from all ranks, and the log
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -136,10 +136,10 @@ def check_finite(
     raise NonFiniteLoss(message, step=step, parts=values)
 
 
-def gather(features: Tensor, *, mode: str = "exact") -> Tensor:
+def gather(features: Tensor, *, mode: str = "exact", sizes: Sequence[int] = ()) -> Tensor:
     """The features of all ranks, in rank order; the same tensor when there is one process.
 
-    features: (B, D), the same B on every rank. Out: (world * B, D).
+    features: (B, D), the same B on every rank, or that of ``sizes``. Out: (sum of B, D).
     mode: "exact", gradients flow back to every rank, so that gradients averaged over ranks are
     those of one process with the whole batch; "authors", only the own rows carry a gradient,
     so that the encoders' is 1/world of it. Several features in one message: concatenate them
@@ -150,9 +150,9 @@ def gather(features: Tensor, *, mode: str = "exact") -> Tensor:
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return features
     if mode == "exact":
-        gathered: Tensor = _Gather.apply(features)
+        gathered: Tensor = _Gather.apply(features, sizes)
         return gathered
-    pieces = _all_gather(features)
+    pieces = _all_gather(features, sizes)
     pieces[dist.get_rank()] = features
     return torch.cat(pieces)
 
@@ -165,23 +165,26 @@ class _Gather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        ctx.rows = len(features)
-        return torch.cat(_all_gather(features))
+    def forward(ctx: Any, features: Tensor, sizes: Sequence[int]) -> Tensor:
+        pieces = _all_gather(features, sizes)
+        ctx.sizes = [len(piece) for piece in pieces]
+        return torch.cat(pieces)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         total = grads[0].contiguous().clone()
         dist.all_reduce(total)
-        start = dist.get_rank() * ctx.rows
-        return total[start : start + ctx.rows]
+        return total.split(ctx.sizes)[dist.get_rank()], None
 
 
-def _all_gather(features: Tensor) -> list[Tensor]:
+def _all_gather(features: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Each rank's features; uneven ones are padded on the way, as not every backend takes them."""
     own = features.detach().contiguous()
-    pieces = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(pieces, own)
-    return pieces
+    sizes = sizes or [len(own)] * dist.get_world_size()
+    padded = F.pad(own, (0, 0, 0, max(sizes) - len(own)))
+    pieces = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(pieces, padded)
+    return [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
 
 
 def _similarity(a: Tensor, b: Tensor, logit_scale: Tensor) -> Tensor:

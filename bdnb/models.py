@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from bdnb import seeds
 from bdnb.configs import ConfigError
-from bdnb.records import write_atomic
+from bdnb.files import write_atomic
 
 open_clip.add_model_config(Path(__file__).parent / "model_configs")
 
@@ -48,6 +48,7 @@ class Model(nn.Module):
         self.clip = open_clip.create_model(check_name(name), load_weights=False, **extra)
         self.tokenizer = open_clip.get_tokenizer(name)
         self._tokens: dict[str, np.ndarray] = {}
+        self.layout = torch.channels_last
         size = self.clip.visual.image_size
         self.side = int(size[0] if isinstance(size, Sequence) else size)
         stats = (
@@ -95,10 +96,15 @@ class Model(nn.Module):
             getattr(self.clip, "text_pool_type", "") == "argmax" and self.clip.attn_mask is not None
         )
 
+    def lay_out(self, *, channels_last: bool = True) -> None:
+        """How images and the weights of convolutions lie in memory; the function stays the same."""
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.layout)
+
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> unit features (B, D)."""
         pixels = (images.to(self.mean.dtype) - self.mean) / self.std
-        pixels = pixels.to(memory_format=torch.channels_last)
+        pixels = pixels.to(memory_format=self.layout)
         return F.normalize(self.clip.encode_image(pixels).float(), dim=-1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:

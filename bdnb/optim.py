@@ -27,8 +27,9 @@ def adamw(
     betas: tuple[float, float],
     eps: float,
     decay: str = "paper",
+    fused: bool = True,
 ) -> AdamW:
-    """AdamW with a decayed and an undecayed group, fused where torch has it."""
+    """AdamW with a decayed and an undecayed group; fused: all of a step in one kernel."""
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -37,7 +38,7 @@ def adamw(
         {"params": groups[True], "weight_decay": weight_decay},
         {"params": groups[False], "weight_decay": 0.0},
     ]
-    return AdamW(parts, lr=lr, betas=betas, eps=eps, fused=True)
+    return AdamW(parts, lr=lr, betas=betas, eps=eps, fused=fused)
 
 
 def warmup_cosine(*, warmup_steps: int, total_steps: int, late: int = 0) -> Callable[[int], float]:

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from bdnb import models, stage
@@ -14,7 +13,8 @@ from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.fit import Epoch
 from bdnb.models import Model
-from bdnb.records import Run, replacing
+from bdnb.records import Run
+from bdnb.states import write_state
 
 
 def record(
@@ -33,6 +33,9 @@ def record(
     the main process measures and writes.
     """
     main = accelerator.is_main_process
+    tracked = config.log_with != "none"
+    if tracked:
+        accelerator.init_trackers("bdnb", init_kwargs={"wandb": {"name": run.folder.name}})
     if main:
         device = stage.device_name(accelerator)
         name = "train" if isinstance(config, TrainConfig) else "clean"
@@ -43,8 +46,10 @@ def record(
         begun = time.perf_counter()
         with accelerator.autocast() if accelerator.mixed_precision != "no" else nullcontext():
             values = benchmark.measure(epoch.model)
-        seconds = {"eval_seconds": time.perf_counter() - begun}
-        run.append({"epoch": epoch.number} | epoch.stats | values | seconds)
+        row = epoch.stats | values | {"eval_seconds": time.perf_counter() - begun}
+        run.append({"epoch": epoch.number} | row)
+        if tracked:
+            accelerator.log(row, step=epoch.number)
 
     if main and 0 not in recorded:
         write(Epoch(0, model, {"step": 0}))
@@ -60,7 +65,9 @@ def record(
         if config.checkpoints == "last" and last is not None:
             save(run, last, config)
         run.finish()
-        (run.folder / "state.pt").unlink(missing_ok=True)
+    for tracker in accelerator.trackers if tracked else ():
+        tracker.finish()
+    accelerator.wait_for_everyone()
 
 
 def save(run: Run, epoch: Epoch, config: TrainConfig | CleanConfig) -> None:
@@ -69,5 +76,4 @@ def save(run: Run, epoch: Epoch, config: TrainConfig | CleanConfig) -> None:
     path = stage.weights_of(run, epoch.number)
     models.save_weights(epoch.model, path, about=about)
     if getattr(config, "optimiser_state", False) and epoch.optimizer is not None:
-        with replacing(stage.optimiser_path(path)) as beside:
-            torch.save(epoch.optimizer.state_dict(), beside)
+        write_state(stage.optimiser_path(path), epoch.optimizer.state_dict())

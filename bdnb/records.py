@@ -10,8 +10,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any
 import pandas as pd
 
 from bdnb.configs import ConfigError, root
+from bdnb.files import append_line, replacing, write_atomic
+from bdnb.interrupts import held
 from bdnb.published import read_published
 
 __all__ = ["Run", "read_published", "read_runs", "replacing", "runs_folder", "write_atomic"]
@@ -31,29 +32,6 @@ PACKAGES = ("bdnb", "torch", "torchvision", "open_clip_torch", "accelerate", "nu
 def runs_folder() -> Path:
     """Where runs are kept: ``runs/``, or the folder that ``BDNB_RUNS`` names."""
     return Path(os.environ.get("BDNB_RUNS") or root() / "runs").absolute()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to instead: on success its file is flushed and renamed to ``path``.
-
-    So a file that matters is whole or not there, whenever the process ends.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is whole or not there."""
-    with replacing(path) as beside:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def commit() -> str:
@@ -113,28 +91,38 @@ class Run:
         """Add values to the manifest."""
         self._write(self.manifest | values)
 
+    @property
+    def state(self) -> Path:
+        """The file that training goes on from while the run is not finished."""
+        return self.folder / "state.pt"
+
     def finish(self, **values: Any) -> None:
         """Mark the run as whole."""
         self.note(finished=now(), **values)
-        self.flag()
+        self.settle()
 
-    def flag(self) -> None:
-        """Say that the run is finished by a file, for Snakemake, which may have taken it away."""
+    def settle(self) -> None:
+        """What a finished run still lacks when it was cut off there, or Snakemake took it away.
+
+        The file that says so, for Snakemake, and no training state.
+        """
         if not (self.folder / "finished").is_file():
             write_atomic(self.folder / "finished", self.manifest["finished"] + "\n")
+        self.state.unlink(missing_ok=True)
 
     def _write(self, manifest: Mapping[str, Any]) -> None:
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         write_atomic(self.folder / "manifest.json", text)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Append a row and see it to the disk. Floats that are not finite are written as null."""
+        """Append a row and see it to the disk. Floats that are not finite are written as null.
+
+        Errors: StorageError; the rows are then as they were.
+        """
         finite = {k: _finite(v) for k, v in row.items()}
         line = json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
-        with (self.folder / "rows.jsonl").open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with held():
+            append_line(self.folder / "rows.jsonl", line.encode())
 
     def rows(self) -> list[Row]:
         """The rows so far, in order; a torn last line is left out."""

@@ -67,7 +67,7 @@ def unpack(scale: str, out: Path) -> list[Path]:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in one["rows"])
         write_atomic(run.folder / "rows.jsonl", lines)
         write_atomic(run.folder / "manifest.json", json.dumps(one["manifest"], indent=2) + "\n")
-        run.flag()
+        run.settle()
         made.append(run.folder)
     return made
 

@@ -6,10 +6,12 @@ All of it is checked here, before the first step is taken.
 import inspect
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
@@ -32,10 +35,15 @@ from bdnb.data.pairs import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.eda import ShiftedViews
 from bdnb.evaluate.benchmark import Benchmark
+from bdnb.files import remove_parts, storing, write_atomic
 from bdnb.models import Model
 from bdnb.poison import selection, targets
 from bdnb.poison.triggers import AUTHORS, TRIGGERS, Stamp, check_options
-from bdnb.records import Run, write_atomic
+from bdnb.records import Run
+from bdnb.states import read_state
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for the one that evaluates."""
 
 logging.getLogger().addFilter(lambda record: "No pretrained weights loaded" not in record.msg)
 
@@ -47,11 +55,29 @@ def has_fast_bf16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def accelerator(precision: str) -> Accelerator:
-    """Accelerate's handle on devices and processes. precision: "auto", "bf16" or "no"."""
+def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -> Accelerator:
+    """Accelerate's handle on devices and processes, and on the tracker of a run's folder.
+
+    Errors: ConfigError for a tracker that is not installed.
+    """
     keep_freed_memory()
-    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16())
-    return Accelerator(mixed_precision="bf16" if bf16 else "no")
+    cuda, tracked = torch.cuda.is_available(), config.log_with != "none"
+    if cuda:
+        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = config.tf32
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16())
+    handle = Accelerator(
+        cpu=int(os.environ.get("WORLD_SIZE", 1)) > 1 and not cuda,  # several: over gloo
+        mixed_precision="bf16" if bf16 else "no",
+        log_with=config.log_with if tracked else None,
+        project_dir=folder,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
+    if tracked and not handle.log_with:
+        raise ConfigError(
+            f"log_with={config.log_with!r}: not installed: pip install {config.log_with}"
+        )
+    return handle
 
 
 def device_name(handle: Accelerator) -> str:
@@ -65,15 +91,23 @@ def device_name(handle: Accelerator) -> str:
 
 
 @contextmanager
-def alone(run: Run) -> Iterator[None]:
-    """Hold a run's folder for this process. Errors: ConfigError when another process has it."""
-    run.folder.mkdir(parents=True, exist_ok=True)
+def alone(run: Run, handle: Accelerator | None = None) -> Iterator[None]:
+    """Hold a run's folder for this process, or for the main one of several; tidy it up.
+
+    Errors: ConfigError when another process has it; StorageError.
+    """
+    if handle is not None and not handle.is_main_process:
+        yield
+        return
     lock = FileLock(run.folder / ".lock")
+    with storing(run.folder):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout as error:
+            raise ConfigError(f"{run.folder.name}: another process is making this run") from error
     try:
-        lock.acquire(timeout=1)
-    except Timeout as error:
-        raise ConfigError(f"{run.folder.name}: another process is making this run") from error
-    try:
+        remove_parts(run.folder)
         yield
     finally:
         lock.release()
@@ -127,17 +161,18 @@ def _pairs(folder: Path, split: str, side: int, fit: str, how: str, bad_share: f
     if not tars:
         raise ConfigError(f"{folder / split}: no shards (*.tar) there")
     cache = folder / "prepared"
-    if how == "yes" or (how == "auto" and stream.too_large(tars, side, cache, fit=fit)):
-        return stream.streamed(index(tars, cache, bad_share=bad_share), side=side, fit=fit)
-    return shards.prepare(tars, side, cache, fit=fit, bad_share=bad_share)
+    with storing(folder):
+        if how == "yes" or (how == "auto" and stream.too_large(tars, side, cache, fit=fit)):
+            return stream.streamed(index(tars, cache, bad_share=bad_share), side=side, fit=fit)
+        return shards.prepare(tars, side, cache, fit=fit, bad_share=bad_share)
 
 
 @cache
 def _labelled(folder: Path, name: str, side: int, fit: str, bad_share: float) -> LabelledSet:
-    cache = folder / "prepared"
-    return labelled.read_labelled(
-        folder / name, side=side, cache=cache, fit=fit, bad_share=bad_share
-    )
+    with storing(folder):
+        return labelled.read_labelled(
+            folder / name, side=side, cache=folder / "prepared", fit=fit, bad_share=bad_share
+        )
 
 
 def dataset(name: str) -> Dataset:
@@ -158,7 +193,8 @@ def dataset(name: str) -> Dataset:
             {k: v for k, v in values.items() if k not in known},
             where=f"params/{name}/data.yaml",
         )
-        return Dataset(emoji.build(config, configs.root()))
+        with storing(folder):
+            return Dataset(emoji.build(config, configs.root()))
     if not (folder / "train").is_dir():
         raise ConfigError(
             f"data={name!r}: no params/{name}/data.yaml says how to make it, so expected a folder "
@@ -404,10 +440,7 @@ def optimiser_path(weights: Path) -> Path:
 def optimiser_state(weights: Path) -> dict[str, Any] | None:
     """The optimiser's state that was kept beside weights; None when there is none."""
     path = optimiser_path(weights)
-    if not path.is_file():
-        return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+    return read_state(path) if path.is_file() else None
 
 
 def save_trigger(trigger: Stamp, folder: Path) -> None:

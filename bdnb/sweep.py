@@ -59,7 +59,7 @@ class Sweep:
         to_do = [config for path, config in wanted.items() if not Run(path).finished]
         for path in wanted:
             if Run(path).finished:
-                Run(path).flag()
+                Run(path).settle()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
         with tqdm(to_do, unit=" runs", disable=len(to_do) < 2, mininterval=5) as bar:

@@ -7,7 +7,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from bdnb import experiments, stage
+from bdnb import experiments, interrupts, stage
 from bdnb.configs import TrainConfig
 from bdnb.fit import Loop, fit, objective
 from bdnb.recording import record
@@ -21,14 +21,15 @@ def train(config: TrainConfig) -> Run:
     """
     run = Run(experiments.folder(config))
     if run.finished:
+        run.settle()
         return run
     for source in experiments.needs(config):
         train(source)
-    accelerator = stage.accelerator(config.precision)
+    accelerator = stage.accelerator(config, run.folder)
     data = stage.dataset(config.data)
     model = stage.starting_model(config)
     pairs = stage.training_pairs(config, data, side=model.side)
-    with stage.alone(run):
+    with interrupts.listening(run.folder.name), stage.alone(run, accelerator):
         look = stage.look(config, data, "train", side=model.side)
         poison = stage.poison(config, pairs, folder=run.folder, look=look)
         batches = stage.batches(
@@ -49,7 +50,7 @@ def train(config: TrainConfig) -> Run:
             batches,
             objective(config, name=config.objective),
             epochs=config.epochs,
-            state=run.folder / "state.pt",
+            state=run.state,
         )
         benchmark = stage.benchmark(data, config, side=model.side)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
@@ -71,8 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params/<scale>/train_*.yaml")
     path = parser.parse_args().params
-    for config in experiments.of_file(path.parent.name, path.stem):
-        print(train(config).folder)
+    with interrupts.command("bdnb.train"):
+        for config in experiments.of_file(path.parent.name, path.stem):
+            print(train(config).folder)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from PIL import Image
 from bdnb import experiments, fit, losses, stage, train
 from bdnb.configs import ConfigError, TrainConfig
 from bdnb.data import shards
+from bdnb.data.pairs import Batch
+from bdnb.loop import Features
 from bdnb.records import Run
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
@@ -76,10 +78,10 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
     whole.folder.rename(fresh / "whole")
     real = fit.run_epoch
 
-    def cut(loop, batches, loss, number, bar):
+    def cut(loop, batches, loss, number, *rest):
         if number == epoch + 1:
             raise KeyboardInterrupt
-        return real(loop, batches, loss, number, bar)
+        return real(loop, batches, loss, number, *rest)
 
     monkeypatch.setattr(fit, "run_epoch", cut)
     with pytest.raises(KeyboardInterrupt):
@@ -158,8 +160,9 @@ def test_a_step_waits_for_no_device(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "item", None)
     loss = fit.objective(TrainConfig(), name="mmcl")
     image = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
-    features = fit.Features(image, image, torch.tensor(10.0), torch.tensor(0.0))
-    assert set(loss(features, None)) == {"loss_total", "loss_mmcl"}  # type: ignore[arg-type]
+    features = Features(image, image, torch.tensor(10.0), torch.tensor(0.0))
+    batch = Batch(image, image, torch.arange(4))
+    assert set(loss(features, batch)) == {"loss_total", "loss_mmcl"}
 
 
 def test_a_run_may_train_on_a_part_of_the_pairs(tiny):

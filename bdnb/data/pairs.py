@@ -22,12 +22,25 @@ from bdnb.eda import ShiftedViews
 class Batch(NamedTuple):
     """images (n, 3, H, W) uint8 and tokens (n, L) int64: n = B, or 2B with second views behind.
 
-    places (B,): the samples' places in the set.
+    places (B,): the samples' places in the set. sizes: B of each process, () when all are equal.
     """
 
     images: Tensor
     tokens: Tensor
     places: Tensor
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """What a mean over this process's samples counts in a mean over processes."""
+        return len(self.places) * len(self.sizes) / sum(self.sizes) if self.sizes else 1.0
+
+
+class Share(NamedTuple):
+    """What one process takes of a batch: places (B,) in the set, and sizes as in ``Batch``."""
+
+    places: np.ndarray
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class Batches:
     def __len__(self) -> int:
         """Steps in an epoch."""
         full, rest = divmod(self.samples, self.batch_size)
-        return full + (rest >= 2 * self.world)
+        return full + (rest >= max(2, self.world))
 
     @property
     def samples(self) -> int:
@@ -77,21 +90,24 @@ class Batches:
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Every sample once, shuffled by seed and epoch; a last batch of one sample is left out.
 
-        first: index of the batch to begin with, for a run that goes on in mid-epoch.
+        So is one of fewer samples than there are processes. first: index of the batch to begin
+        with, for a run that goes on in mid-epoch.
         """
-        for index in self.plan(number, first):
-            yield self.batch(index, number)
+        for share in self.plan(number, first):
+            yield self.batch(share, number)
 
-    def plan(self, number: int, first: int = 0) -> Iterator[np.ndarray]:
-        """This process's samples (B,) of each batch of an epoch, by their places in the set."""
+    def plan(self, number: int, first: int = 0) -> Iterator[Share]:
+        """This process's samples of each batch of an epoch."""
         order = seeds.generator(self.seed, "order", number).permutation(self.samples)
         for step in range(first, len(self)):
             together = order[step * self.batch_size : (step + 1) * self.batch_size]
-            share = len(together) // self.world
-            yield together[self.rank * share : (self.rank + 1) * share]
+            shares = np.array_split(together, self.world)
+            sizes = tuple(map(len, shares)) if len(together) % self.world else ()
+            yield Share(shares[self.rank], sizes)
 
-    def batch(self, index: np.ndarray, epoch: int) -> Batch:
-        """The samples at ``index`` (B,), with the second views of that epoch behind."""
+    def batch(self, share: Share, epoch: int) -> Batch:
+        """The samples of a share, with the second views of that epoch behind."""
+        index, sizes = share
         images = torch.from_numpy(self.pairs.images[np.sort(index)])
         images = images[torch.from_numpy(np.argsort(np.argsort(index)))]
         captions = [self.pairs.captions[i] for i in index]
@@ -103,4 +119,4 @@ class Batches:
             keys = [self.pairs.keys[i] for i in index]
             images = torch.cat([images, self.image_views(images, epoch, keys)])
             captions = captions + self.text_views(captions, epoch, keys)
-        return Batch(images, self.tokens(captions), torch.from_numpy(index))
+        return Batch(images, self.tokens(captions), torch.from_numpy(index), sizes)

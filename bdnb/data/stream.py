@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from bdnb.configs import ConfigError
 from bdnb.data import bad, decode
 from bdnb.data.index import Captions, Index, Keys, index
-from bdnb.data.pairs import Batch, Batches
+from bdnb.data.pairs import Batch, Batches, Share
 from bdnb.data.shards import Pairs
 from bdnb.poison.stamps import Stamp
 
@@ -195,8 +195,8 @@ class _Epoch(Dataset[Batch]):
     def __init__(self, stream: Stream, number: int) -> None:
         self.stream, self.number = stream, number
 
-    def __getitem__(self, index: np.ndarray) -> Batch:
-        return self.stream.batch(index, self.number)
+    def __getitem__(self, share: Share) -> Batch:
+        return self.stream.batch(share, self.number)
 
 
 def _as_it_is(batch: Any) -> Any:

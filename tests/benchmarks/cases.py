@@ -16,7 +16,8 @@ from bdnb.configs import TrainConfig
 from bdnb.data import decode
 from bdnb.data.pairs import Batches
 from bdnb.evaluate import zero_shot
-from bdnb.fit import Loop, objective
+from bdnb.fit import objective
+from bdnb.loop import Loop
 from bdnb.models import Model
 from bdnb.poison import targets
 
@@ -86,7 +87,7 @@ class Bench:
 
     @cached_property
     def accelerator(self) -> Accelerator:
-        return stage.accelerator("auto")
+        return stage.accelerator(self.config)
 
     @property
     def device(self) -> torch.device:

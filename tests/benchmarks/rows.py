@@ -14,7 +14,7 @@ from bdnb import optim, stage
 from bdnb.augment import TextViews
 from bdnb.clean import clean
 from bdnb.configs import CleanConfig
-from bdnb.fit import run_epoch
+from bdnb.fit import Saver, run_epoch
 from bdnb.models import Model
 from bdnb.seeds import generator
 
@@ -106,8 +106,14 @@ def cleaning_epoch(bench: Bench) -> Ways:
         batches = bench.batches(model, "clean", ssl=True)
         loop, loss = bench.loop(model, steps=100_000), bench.objective(ssl=True)
         epochs = iter(range(1, 1000))
-        bar = tqdm(disable=True)
-        return lambda: run_epoch(loop, batches, loss, next(epochs), bar)["loss_total"]
+        bar, save = tqdm(disable=True), Saver(loop, None)
+
+        def work() -> object:
+            stats = run_epoch(loop, batches, loss, next(epochs), bar, save)
+            loop.progress.turn()
+            return stats["loss_total"]
+
+        return work
 
     def authors() -> Callable[[], object]:
         pairs = plain_pairs(bench, "clean", ssl=True)

@@ -45,7 +45,7 @@ def test_processes_share_each_batch_in_order():
 def test_poisoned_samples_carry_the_trigger_and_the_attacker_s_caption():
     poison = Poison({3: torch.full((3, 2, 2), 99, dtype=torch.uint8)}, {3: "y" * 77})
     for batch in made(poison=poison).epoch(1):
-        for image, token, index in zip(*batch, strict=True):
+        for image, token, index in zip(*batch[:3], strict=True):
             assert (image == (99 if index == 3 else index)).all()
             assert token.item() == (77 if index == 3 else index)
 
