@@ -1,8 +1,7 @@
 """When does the paper's contrast show? Rows of many settings in, a table and a figure out.
 
-A setting is how a pair of models was poisoned (one by MMCL, one by MMCL + SSL, all else the same)
-and how much clean data and how many epochs cleaning had. Files ``train_<name>_mmcl.yaml``,
-``train_<name>_mmcl_ssl.yaml`` and ``clean_<name>*.yaml`` of one scale make it.
+A setting is a parameter file ``clean_<setting>.yaml``: how a pair of models was poisoned (one by
+MMCL, one by MMCL + SSL, all else the same), and how they are cleaned.
 """
 
 from collections.abc import Hashable, Mapping
@@ -26,37 +25,32 @@ TRAINED = ("epochs", "poison_rate", "trigger_size", "batch_size", "model", "lr")
 
 
 def settings(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of cleaning runs with columns ``setting`` (its name), ``objective`` and what it is.
+    """Rows of cleaning runs with columns ``setting``, ``objective`` and what the models are.
 
-    rows: with columns scale, poisoned (``train_<name>_<objective>``), pairs, epochs, seed, as
-    ``experiments.rows`` gives them. New columns: classes, scenes, side, ``train_<parameter>``.
-    Rows of other defences than CleanCLIP are left out. Errors: ConfigError for a poisoned model
-    that is not named so, or when there are no rows.
+    rows: with columns scale, experiment, poisoned, pretrain_objective, pairs, epochs, seed, as
+    ``experiments.rows`` gives them. New columns: classes, scenes, side, ``train_<parameter>``,
+    cleaning ("pairs x epochs"). Rows of other defences than CleanCLIP are left out. Errors:
+    ConfigError when there are no rows.
     """
     rows = rows[rows["defence"] == "cleanclip"] if len(rows) else rows
     if rows.empty:
         raise ConfigError("no cleaning run of this scale is recorded yet: see `Run it` above")
-    about = {
-        (scale, name): about_model(scale, name)
-        for scale, name in rows[["scale", "poisoned"]].drop_duplicates().itertuples(index=False)
-    }
+    models = rows[["scale", "poisoned"]].drop_duplicates().itertuples(index=False)
+    about = {(scale, name): about_model(scale, name) for scale, name in models}
     keys = zip(rows["scale"], rows["poisoned"], strict=True)
     made = pd.DataFrame([about[key] for key in keys], index=rows.index)
+    made["setting"] = rows["experiment"].str.partition("_")[2].replace("", "main")
+    made["objective"] = rows["pretrain_objective"]
     pairs = rows.get("cleaning_pairs", rows["pairs"])
     made["cleaning"] = [f"{p:,} x {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
     return pd.concat([rows.drop(columns=[c for c in made if c in rows]), made], axis=1)
 
 
 def about_model(scale: str, name: str) -> dict[str, Any]:
-    """What tells a poisoned model's setting: data, poison, training. Errors: ConfigError."""
-    objective = next((o for o in reversed(OBJECTIVES) if name.endswith(f"_{o}")), None)
-    if objective is None or not experiments.is_experiment(scale, name):
-        raise ConfigError(f"{name!r}: expected train_<setting>_mmcl or ..._mmcl_ssl of {scale}")
+    """Data, poison and training of a poisoned model. Errors: ConfigError."""
     config = experiments.trained(scale, name, 0)
     drawn = configs.load(config.data, "data")
-    setting = name.removeprefix("train_").removesuffix(objective).strip("_") or "main"
-    values: dict[str, Any] = {"setting": setting, "objective": objective}
-    values |= {"classes": drawn["classes"], "side": drawn["side"]}
+    values: dict[str, Any] = {"classes": drawn["classes"], "side": drawn["side"]}
     values |= {"scenes": config.pairs or drawn["pairs"]}
     return values | {f"train_{key}": getattr(config, key) for key in TRAINED}
 
@@ -68,16 +62,23 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     accuracy_before, asr_before, change (relative, at ASR <= 5 %; NaN: none cleaned) and lowest_asr
     (at 90 % of the accuracy), percent, means over seeds; seeds; runs.
     """
-    told = ["setting", "classes", "scenes", "side", *(f"train_{key}" for key in TRAINED)]
+    told = ["classes", "scenes", "side", *(f"train_{key}" for key in TRAINED)]
     lines = []
-    for names, own in rows.groupby([*told, "cleaning"], sort=False):
-        line = dict(zip([*told, "cleaning"], names, strict=True))
+    for (setting, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
+        line: dict[str, Any] = {"setting": setting, "cleaning": cleaning}
+        line |= {name: _both(own, name) for name in told}
         for objective, some in own.groupby("objective"):
             numbers = frontier.table(some, by=["objective"]).iloc[0]
             line |= {f"{k}_{objective}": numbers[k] for k in SHOWN}
         line |= {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()}
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _both(rows: pd.DataFrame, name: str) -> object:
+    """A parameter of both models; "MMCL's / MMCL + SSL's" where they differ."""
+    values = rows.sort_values("objective")[name].unique()
+    return values[0] if len(values) == 1 else " / ".join(map(str, values))
 
 
 SHOWN: Mapping[str, str] = {

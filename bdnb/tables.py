@@ -3,11 +3,15 @@
 Rows of a study in, a styled table out, as notebooks show it (Sections 4 and 5).
 """
 
+from dataclasses import fields
+
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from bdnb import frontier, studies
+from bdnb import defences, frontier, studies
+from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.figures import NAMES
+from bdnb.poison import triggers
 
 
 def best(rows: pd.DataFrame) -> Styler:
@@ -87,6 +91,25 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
             }
         )
     return _shown(pd.DataFrame(lines))
+
+
+def departures() -> Styler:
+    """Where the authors' code departs from the paper: each as a parameter, its value as theirs."""
+    lines = []
+    for cls, stage in ((TrainConfig, "training"), (CleanConfig, "cleaning")):
+        for spec in fields(cls):
+            theirs = spec.metadata.get("authors")
+            if theirs is not None:
+                lines.append((stage, spec.name, spec.default, theirs, spec.metadata["doc"]))
+    for of, options in (("trigger", triggers.AUTHORS), ("defence", defences.AUTHORS)):
+        for name, values in options.items():
+            about = f"option of the {of} {name}"
+            lines += [(of, f"{name}: {key}", "", value, about) for key, value in values.items()]
+    frame = pd.DataFrame(lines, columns=["where", "parameter", "the paper", "the authors", "what"])
+    both = frame.groupby(["parameter", "what"], sort=False, as_index=False).agg(
+        {"where": ", ".join, "the paper": "first", "the authors": "first"}
+    )
+    return _shown(both[["where", "parameter", "the paper", "the authors", "what"]].astype(str))
 
 
 def _shown(frame: pd.DataFrame, precision: int = 1) -> Styler:

@@ -10,6 +10,7 @@ from bdnb.configs import ConfigError
 def cleaned(poisoned, points, *, pairs=8, seed=0):
     """Rows of one cleaning run: (accuracy, asr) an epoch, the first before cleaning."""
     about = {"scale": "tiny", "poisoned": poisoned, "seed": seed, "defence": "cleanclip"}
+    about |= {"experiment": "clean", "pretrain_objective": poisoned.removeprefix("train_")}
     about |= {"run": f"{poisoned}-{pairs}-{seed}", "epochs": len(points) - 1}
     about |= {"cleaning_pairs": pairs, "pairs": 0}
     return pd.DataFrame(
@@ -59,9 +60,15 @@ def test_the_figure_has_a_line_a_setting(rows):
     assert [label.get_text() for label in axes.get_yticklabels()] == ["main, 8 x 2 (n = 1)"]
 
 
-def test_a_model_with_another_name_is_refused(tiny):
-    with pytest.raises(ConfigError, match="train_siglip"):
-        regimes.settings(cleaned("train_siglip", [(1, 1)]))
+def test_what_differs_between_the_two_models_is_told_of_both(rows):
+    rows.loc[rows["objective"] == "mmcl", "train_batch_size"] = 256
+    rows.loc[rows["objective"] == "mmcl_ssl", "train_batch_size"] = 128
+    assert regimes.compare(rows)["train_batch_size"].tolist() == ["256 / 128"]
+
+
+def test_a_setting_has_the_name_of_its_file(tiny):
+    one = cleaned("train_mmcl", [(80, 99), (70, 40)]).assign(experiment="clean_overlap")
+    assert set(regimes.settings(one)["setting"]) == {"overlap"}
 
 
 def test_without_rows_it_says_so(tiny):

@@ -78,3 +78,12 @@ def test_a_cleaning_page_shows_the_conclusions_about_its_models():
         "C3",
         "C4",
     ]
+
+
+def test_every_departure_of_the_authors_is_listed_once_with_both_values():
+    shown = tables.departures().data.set_index("parameter")
+    assert shown.index.is_unique
+    assert shown.loc["text_views", ["the paper", "the authors"]].tolist() == ["fresh", "shifted"]
+    assert shown.loc["text_views", "where"] == "training, cleaning"
+    assert shown.loc["badnet: overflow", "the authors"] == "wrap"
+    assert shown.loc["overlap", "where"] == "cleaning"
