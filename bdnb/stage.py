@@ -391,7 +391,9 @@ def batches(config: TrainConfig, pairs: Pairs, **rest: Any) -> Batches:
     """The batches of a training run: of decoded pairs, or of a stream made by processes."""
     if not isinstance(pairs, stream.StreamedPairs):
         return Batches(pairs, **rest)
-    workers = cores() if config.stream_workers < 0 else config.stream_workers
+    workers = config.stream_workers
+    if workers < 0:
+        workers = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return stream.Stream(pairs, workers=workers, **rest)
 
 
