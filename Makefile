@@ -9,13 +9,14 @@ FAISS ?= $(shell command -v nvidia-smi > /dev/null && echo gpu || echo cpu)
 INSTALLED := $(VENV)/.installed
 WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help book test lab format clean install
+.PHONY: help book test lab web format clean install
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book    run the experiments of SCALE=$(SCALE) (quick, laptop, paper) and build the book"
 	@echo "make test    formatting, lint, types and tests"
 	@echo "make lab     JupyterLab on the notebooks"
+	@echo "make web     install img2dataset in a venv of its own, for CC3M and CC12M"
 	@echo "make format  format the code, strip the notebooks' outputs"
 	@echo "make clean   remove what was built; data and runs stay"
 
@@ -33,6 +34,9 @@ test: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(WITH) jupyter lab notebooks
+
+web: $(INSTALLED)
+	@$(BIN)/python -c "from bdnb.data import web; print(web.tool())"
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

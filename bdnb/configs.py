@@ -178,7 +178,10 @@ class TrainConfig(Recipe):
         identity=False,
     )
     stream_workers: int = option(
-        -1, "processes that make batches of a stream; -1: one a core", least=-1, identity=False
+        -1,
+        "processes that make batches of a stream, for each of the run's; -1: a core each",
+        least=-1,
+        identity=False,
     )
     epochs: int = option(12, "passes over the pairs", least=1)
     batch_size: int = option(128, "pairs a step, all processes together", least=2)

@@ -150,8 +150,8 @@ class Dataset:
         self, side: int, *, fit: str = "crop", bad_share: float = bad.BAD_SHARE
     ) -> list[LabelledSet]:
         """The labelled sets, the one that ``accuracy`` is measured on first."""
-        names = [n for n in ("val", "unseen") if (self.folder / n).is_dir()]
-        names = names or sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
+        there = sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
+        names = sorted(there, key=lambda n: {"val": 0, "unseen": 1}.get(n, 2))
         return [_labelled(self.folder, name, side, fit, bad_share) for name in names]
 
 
@@ -199,7 +199,8 @@ def dataset(name: str) -> Dataset:
         raise ConfigError(
             f"data={name!r}: no params/{name}/data.yaml says how to make it, so expected a folder "
             f"data/{name}/ with train/ and clean/ (shards *.tar, as img2dataset writes them) and "
-            "val/ (a labelled set, as CLIP_benchmark's wds_*)"
+            "val/ (a labelled set, as CLIP_benchmark's wds_*); bdnb.data.web and "
+            "bdnb.data.imagenet make them from CC3M, CC12M and ImageNet"
         )
     return Dataset(folder)
 
@@ -390,7 +391,9 @@ def batches(config: TrainConfig, pairs: Pairs, **rest: Any) -> Batches:
     """The batches of a training run: of decoded pairs, or of a stream made by processes."""
     if not isinstance(pairs, stream.StreamedPairs):
         return Batches(pairs, **rest)
-    workers = cores() if config.stream_workers < 0 else config.stream_workers
+    workers = config.stream_workers
+    if workers < 0:
+        workers = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return stream.Stream(pairs, workers=workers, **rest)
 
 

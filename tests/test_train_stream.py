@@ -56,6 +56,13 @@ def test_a_streamed_run_is_the_decoded_one_to_the_last_bit(fresh: Path, name: st
     assert keys[0] == keys[1]
 
 
+def test_every_labelled_set_of_a_folder_is_measured_val_first(web: Path) -> None:
+    for name in ("imagenet-r", "a-shift"):
+        shutil.copytree(web / "val", web / name)
+    found = stage.Dataset(web).labelled(32)
+    assert [labelled.name for labelled in found] == ["val", "a-shift", "imagenet-r"]
+
+
 @pytest.mark.parametrize("how", ["yes", "no"])
 def test_a_run_counts_and_names_what_it_left_out(web: Path, how: str) -> None:
     run = train.train(config("train_mmcl", data="web", stream=how, bad_share=0.2, epochs=1))

@@ -85,9 +85,9 @@ class Index:
 
 
 def cores() -> int:
-    """Cores for this process, those of its machine shared with the run's other processes."""
+    """Cores that this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (allowed or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return allowed or 1
 
 
 def index(

@@ -7,6 +7,7 @@ the same to the last bit, made by processes that read, decode, stamp and augment
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -184,6 +185,7 @@ class Stream(Batches):
             num_workers=self.workers,
             prefetch_factor=AHEAD,
             collate_fn=_as_it_is,
+            worker_init_fn=_leave_signals,
             generator=torch.Generator(),
             multiprocessing_context="fork",
         )
@@ -197,6 +199,12 @@ class _Epoch(Dataset[Batch]):
 
     def __getitem__(self, share: Share) -> Batch:
         return self.stream.batch(share, self.number)
+
+
+def _leave_signals(_: int) -> None:
+    """A scheduler's SIGTERM or a Ctrl-C goes to all processes; the loop is what answers it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

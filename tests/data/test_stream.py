@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -233,3 +236,43 @@ def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str
     assert getattr(made, "workers", None) == (2 if how == "yes" else None)
     with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
         stage.training_pairs(TrainConfig(stream=how, bad_share=0.1), data, side=SIDE)
+
+
+TERMINATED = """
+import signal, sys
+from pathlib import Path
+import torch
+from bdnb.data import stream
+from bdnb.data.index import index
+
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
+found = index(sorted(Path(sys.argv[1]).glob("*.tar")), Path(sys.argv[2]), bad_share=1)
+pairs = stream.streamed(found, side=16)
+tokens = lambda captions: torch.zeros(len(captions), 1)
+places = []
+for batch in stream.Stream(pairs, batch_size=4, seed=0, tokens=tokens, workers=2).epoch(1):
+    places += batch.places.tolist()
+    if len(places) == 4:
+        print("ready", flush=True)
+        sys.stdin.readline()
+print(len(set(places)), *heard)
+"""
+
+
+def test_a_scheduler_s_signal_to_all_processes_leaves_the_loop_to_answer_it(
+    tars: list[Path], tmp_path: Path
+) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", TERMINATED, str(tars[0].parent), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "ready\n"
+    os.killpg(run.pid, signal.SIGTERM)
+    said, _ = run.communicate("\n", timeout=120)
+    assert said == f"{COUNT} SIGTERM\n"
+    assert run.returncode == 0

@@ -1,0 +1,223 @@
+"""CC3M and CC12M from their lists: a subset by seed, downloaded by img2dataset into shards.
+
+In: a list (.tsv of url and caption). Out: ``train/`` and, of other URLs, ``clean/``, as shards,
+and a report of what was dead or broken. ``python -m bdnb.data.web --help``.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bdnb.configs import ConfigError
+from bdnb.data import lists
+from bdnb.data.bad import LONGEST
+from bdnb.records import write_atomic
+
+REQUIREMENT = "img2dataset==1.47.*"
+"""It wants pandas below 3 and webdataset below 0.3, so it lives in a venv of its own."""
+
+DIGITS = {"train": 5, "clean": 6}
+"""Digits of a shard's number. Keys begin with it: no key of one split is one of the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """How images are fetched. size: short side in pixels, larger images are made smaller.
+
+    timeout: seconds. shard_size: rows of the list a shard.
+    """
+
+    size: int = 256
+    processes: int = 16
+    threads: int = 64
+    timeout: int = 10
+    retries: int = 0
+    shard_size: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < (0 if name == "retries" else 1):
+                raise ConfigError(f"{name}={value}: expected a whole number of at least 1")
+
+
+def home() -> Path:
+    """The venv that img2dataset lives in, inside this Python's own."""
+    return Path(sys.prefix) / "img2dataset"
+
+
+def tool(*, install: bool = True) -> Path | None:
+    """The command ``img2dataset``; installed when it is not there, or None.
+
+    Errors: ConfigError when it cannot be installed.
+    """
+    for folder in (home() / "bin", home() / "Scripts"):
+        if found := shutil.which("img2dataset", path=str(folder)):
+            return Path(found)
+    if not install:
+        return None
+    print(f"installing {REQUIREMENT} into {home()} (once, about 1 GB)", flush=True)
+    steps = [
+        [sys.executable, "-m", "venv", str(home())],
+        [str(home() / "bin" / "python"), "-m", "pip", "install", "-q", REQUIREMENT],
+    ]
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            raise ConfigError(f"{REQUIREMENT} could not be installed: {' '.join(said)}")
+    return tool(install=False)
+
+
+def download(source: Path, folder: Path, fetch: Fetch, *, digits: int = 5) -> dict[str, Any]:
+    """Fetch a list of pairs (.jsonl) into shards; shards that are whole already are kept.
+
+    Returns: ``counts`` of the folder. Errors: ConfigError for a shard that was not made.
+    """
+    command = tool()
+    options = {
+        "url_list": source,
+        "input_format": "jsonl",
+        "url_col": "url",
+        "caption_col": "caption",
+        "output_format": "webdataset",
+        "output_folder": folder,
+        "image_size": fetch.size,
+        "resize_mode": "keep_ratio",
+        "resize_only_if_bigger": True,
+        "max_image_area": Image.MAX_IMAGE_PIXELS,
+        "max_aspect_ratio": LONGEST,
+        "extract_exif": False,
+        "timeout": fetch.timeout,
+        "retries": fetch.retries,
+        "processes_count": fetch.processes,
+        "thread_count": fetch.threads,
+        "number_sample_per_shard": fetch.shard_size,
+        "oom_shard_count": digits,
+        "incremental_mode": "incremental",
+    }
+    log = folder.with_name(f".{folder.name}.log")
+    folder.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        done = subprocess.run(
+            [str(command), *(f"--{name}={value}" for name, value in options.items())],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"},
+            check=False,
+        )
+    rows = sum(1 for _ in source.open("rb"))
+    wanted = -(-rows // fetch.shard_size)
+    made = len(list(folder.glob("*_stats.json")))
+    if done.returncode or made < wanted:
+        raise ConfigError(
+            f"{folder}: img2dataset made {made} of {wanted} shards (exit status "
+            f"{done.returncode}; what it said is in {log}); the same command goes on"
+        )
+    return counts(folder)
+
+
+def counts(folder: Path) -> dict[str, Any]:
+    """What img2dataset's ``_stats.json`` say of a folder of shards, all together.
+
+    Returns: ``asked``, ``good``, ``not_downloaded``, ``not_decoded``, and ``status``: message ->
+    number, the commonest first.
+    """
+    total: Counter[str] = Counter()
+    status: Counter[str] = Counter()
+    for path in sorted(folder.glob("*_stats.json")):
+        found = json.loads(path.read_text("utf-8"))
+        names = ("count", "successes", "failed_to_download", "failed_to_resize")
+        total.update({name: found[name] for name in names})
+        status.update(found["status_dict"])
+    return {
+        "asked": total["count"],
+        "good": total["successes"],
+        "not_downloaded": total["failed_to_download"],
+        "not_decoded": total["failed_to_resize"],
+        "status": dict(status.most_common()),
+    }
+
+
+def build(
+    source: Path, out: Path, *, pairs: int, clean: int, spare: float, seed: int, fetch: Fetch
+) -> dict[str, Any]:
+    """Both splits of a data set in ``out``, and ``report.json`` of them.
+
+    pairs, clean: how many rows of the list for each split, 0 pairs for all that are left.
+    spare: share of further rows that stand in for dead ones. Called again with the same values,
+    it goes on where it was cut off. Errors: ConfigError, as ``lists.choose`` and ``download``.
+    """
+    asked = {"list": source.name, "pairs": pairs, "clean": clean, "spare": spare, "seed": seed}
+    asked |= {"size": fetch.size, "shard_size": fetch.shard_size}
+    _check_same(out / "web.json", asked)
+    rows = lists.choose(source, out / ".lists", train=pairs, clean=clean, spare=spare, seed=seed)
+    report: dict[str, Any] = {"asked": asked, "list": rows}
+    for split, wanted in (("clean", clean), ("train", pairs)):
+        if (path := out / ".lists" / f"{split}.jsonl").stat().st_size:
+            report[split] = download(path, out / split, fetch, digits=DIGITS[split])
+            report[split]["wanted"] = wanted
+            write_atomic(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False))
+    return report
+
+
+def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
+    """Note what is asked for. Errors: ConfigError when something else was asked for before."""
+    then = json.loads(path.read_text("utf-8")) if path.is_file() else asked
+    if other := [name for name in asked if asked[name] != then.get(name)]:
+        differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {asked[n]!r}" for n in other)
+        raise ConfigError(f"{path.parent}: begun with other values ({differs}): use another folder")
+    write_atomic(path, json.dumps(asked, indent=2))
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """A report in words: each split's good, dead and broken pairs, and what was said of them."""
+    found = report["list"]
+    lines = [
+        f"list: {found['rows']} rows; left out: {found['twice']} URLs that come again, "
+        f"{found['malformed']} rows without a URL and a caption"
+    ]
+    for split in ("train", "clean"):
+        if (got := report.get(split)) is None:
+            continue
+        lines.append(f"{split}: {got['good']} good of {got['asked']} asked for")
+        failed = {name: n for name, n in got["status"].items() if name != "success"}
+        lines += [f"  {n:>9} {name}" for name, n in failed.items()]
+        if got["good"] < got["wanted"]:
+            lines.append(f"  fewer than the {got['wanted']} wanted: a larger --spare helps")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """``python -m bdnb.data.web --list cc12m.tsv --out data/cc6m --pairs 6000000 ...``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--list", type=Path, required=True, help="cc12m.tsv, Train_GCC-training.tsv"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--pairs", type=int, default=0, help="to train on; 0: all that are left")
+    parser.add_argument("--clean", type=int, default=200_000, help="to clean with, of other URLs")
+    parser.add_argument("--spare", type=float, default=0.0, help="share of further rows to try")
+    parser.add_argument("--seed", type=int, default=0, help="that chooses the rows")
+    for name, value in asdict(Fetch()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    given = vars(parser.parse_args())
+    try:
+        fetch = Fetch(**{name: given.pop(name) for name in asdict(Fetch())})
+        report = build(given.pop("list"), given.pop("out"), **given, fetch=fetch)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    print(text(report))
+
+
+if __name__ == "__main__":
+    main()

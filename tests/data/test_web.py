@@ -1,0 +1,208 @@
+"""A real run of img2dataset against a server on this machine that serves what the web serves."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import web_pairs
+from PIL import Image
+
+from bdnb import stage
+from bdnb.configs import ConfigError, TrainConfig
+from bdnb.data import decode, shards, web
+
+KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
+"""Kind -> how many URLs of the list are of it."""
+
+FETCH = web.Fetch(size=32, processes=1, threads=8, timeout=1, shard_size=10)
+
+
+def bodies() -> dict[str, bytes]:
+    big = web_pairs.encoded(Image.new("1", (11_000, 10_000)), "PNG")
+    jpeg = web_pairs.encoded(web_pairs.picture(0, (200, 160)))
+    return {
+        "html": b"<html><body>Moved</body></html>",
+        "short": jpeg,
+        "cut": jpeg[: len(jpeg) // 2],
+        "huge": big,
+        "long": web_pairs.encoded(Image.new("L", (3000, 2)), "PNG"),
+    }
+
+
+class Web(BaseHTTPRequestHandler):
+    """Answers ``/KIND/NUMBER``; counts what it was asked for."""
+
+    asked: Counter[str]
+    bodies: dict[str, bytes]
+
+    def do_GET(self) -> None:
+        _, kind, number = self.path.split("/")
+        self.asked[kind] += 1
+        if kind == "slow":
+            time.sleep(4)
+        self.send_response(404 if kind == "gone" else 200)
+        body = self.bodies.get(kind, b"")
+        if kind == "good":
+            size = (48 + 8 * (int(number) % 4), 64)
+            body = web_pairs.encoded(web_pairs.picture(int(number), size))
+        length = len(body) + (1000 if kind == "short" else 0)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        with suppress(BrokenPipeError):
+            self.wfile.write(body)
+
+    def log_message(self, *given: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    Web.asked, Web.bodies = Counter(), bodies()
+    ours = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    thread = threading.Thread(target=ours.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{ours.server_port}"
+    ours.shutdown()
+    ours.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    if web.tool(install=False) is None:
+        pytest.skip(f"img2dataset is not in {web.home()}; `make web` puts it there")
+    folder = tmp_path_factory.mktemp("web")
+    pages = [f"{server}/{kind}/{i}" for kind, count in KINDS.items() for i in range(count)]
+    lines = [f"{i} banana, as it is: é\t{url}\n" for i, url in enumerate(pages)]
+    (folder / "list.tsv").write_text("".join(lines), "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "127.0.0.1")
+        report = web.build(
+            folder / "list.tsv", folder / "set", pairs=0, clean=8, spare=0, seed=0, fetch=FETCH
+        )
+    return folder / "set", report
+
+
+@pytest.mark.web
+def test_every_kind_of_answer_is_counted_for_what_it_is(built: tuple[Path, dict]) -> None:
+    folder, report = built
+    total = {name: report["train"][name] + report["clean"][name] for name in ("asked", "good")}
+    assert total == {"asked": sum(KINDS.values()), "good": KINDS["good"]}
+    status: Counter[str] = Counter(report["train"]["status"]) + Counter(report["clean"]["status"])
+    assert status["HTTP Error 404: Not Found"] == KINDS["gone"]
+    assert sum(n for what, n in status.items() if "timed out" in what) == KINDS["slow"]
+    assert sum(n for what, n in status.items() if "IncompleteRead" in what) == KINDS["short"]
+    assert status["Image decoding error"] == KINDS["html"] + KINDS["cut"]
+    assert status["image area too large"] == KINDS["huge"]
+    assert status["aspect ratio too large"] == KINDS["long"]
+    assert report["train"]["not_downloaded"] + report["clean"]["not_downloaded"] == 8
+    assert json.loads((folder / "report.json").read_text())["train"] == report["train"]
+
+
+@pytest.mark.web
+def test_cleaning_pairs_share_no_key_and_no_url_with_training_pairs(
+    built: tuple[Path, dict],
+) -> None:
+    keys, urls = [], []
+    for split in ("train", "clean"):
+        samples = list(shards.read_pairs(shards.tars(built[0] / split)))
+        keys.append({sample["__key__"] for sample in samples})
+        urls.append({sample["json"]["url"] for sample in samples})
+        assert len(keys[-1]) == len(urls[-1]) == built[1][split]["good"]
+    assert not keys[0] & keys[1]
+    assert not urls[0] & urls[1]
+
+
+@pytest.mark.web
+@pytest.mark.parametrize("how", ["yes", "no"])
+def test_what_was_fetched_is_trained_on_as_it_is(built: tuple[Path, dict], how: str) -> None:
+    folder, report = built
+    pairs = stage.training_pairs(TrainConfig(stream=how), stage.Dataset(folder), side=24)
+    assert len(pairs) == report["train"]["good"]
+    assert pairs.bad == {}
+    by_key = {s["__key__"]: s for s in shards.read_pairs(shards.tars(folder / "train"))}
+    for i, key in enumerate(pairs.keys):
+        about = by_key[key]["json"]
+        assert pairs.captions[i] == about["caption"]
+        assert min(about["width"], about["height"]) == 32
+        number = int(about["url"].rpartition("/")[2])
+        sent = web_pairs.picture(number, (48 + 8 * (number % 4), 64))
+        small = decode.square(sent, 24).astype(float)
+        others = decode.square(web_pairs.picture(number + 100, sent.size), 24).astype(float)
+        seen = np.asarray(pairs.images[i]).astype(float)
+        assert np.abs(seen - small).mean() < 0.5 * np.abs(seen - others).mean()
+
+
+@pytest.mark.web
+def test_a_second_call_fetches_nothing_again(
+    built: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, report = built
+    before = Web.asked.copy()
+    source = folder.parent / "list.tsv"
+    again = web.build(source, folder, pairs=0, clean=8, spare=0, seed=0, fetch=FETCH)
+    assert again == report
+    assert Web.asked == before
+    with pytest.raises(ConfigError, match=r"begun with other values \(seed is 0, asked for 1\)"):
+        web.build(source, folder, pairs=0, clean=8, spare=0, seed=1, fetch=FETCH)
+
+
+def stats(folder: Path, number: int, **values: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{number:05d}_stats.json").write_text(json.dumps(values))
+
+
+def test_counts_of_all_shards_are_added_up(tmp_path: Path) -> None:
+    some = {"failed_to_download": 2, "failed_to_resize": 1}
+    gone = {"success": 7, "gone": 2, "html": 1}
+    stats(tmp_path, 0, count=10, successes=7, status_dict=gone, **some)
+    stats(tmp_path, 1, count=5, successes=2, status_dict={"gone": 2, "success": 2, "x": 1}, **some)
+    found = web.counts(tmp_path)
+    assert found["status"] == {"success": 9, "gone": 4, "html": 1, "x": 1}
+    assert list(found["status"])[:2] == ["success", "gone"]
+    assert (found["asked"], found["good"], found["not_downloaded"]) == (15, 9, 4)
+
+
+def test_the_report_says_in_words_what_was_lost() -> None:
+    part = {"asked": 10, "good": 6, "wanted": 8, "status": {"success": 6, "gone": 4}}
+    said = web.text({"list": {"rows": 12, "twice": 1, "malformed": 1}, "train": part})
+    assert "train: 6 good of 10 asked for" in said
+    assert "4 gone" in said
+    assert "fewer than the 8 wanted" in said
+
+
+def fake(path: Path, script: str) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_shard_that_was_not_made_is_an_error_that_names_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "home", lambda: tmp_path / "venv")
+    fake(tmp_path / "venv" / "bin" / "img2dataset", "echo the disk is full; exit 3")
+    (tmp_path / "a.jsonl").write_text("{}\n" * 25)
+    with pytest.raises(ConfigError, match=r"made 0 of 3 shards \(exit status 3; .*\.train\.log"):
+        web.download(tmp_path / "a.jsonl", tmp_path / "train", FETCH)
+    assert "the disk is full" in (tmp_path / ".train.log").read_text()
+
+
+def test_the_command_says_what_is_wrong_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["web", "--list", str(tmp_path / "no.tsv"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit, match=r"error: .*no\.tsv: no such list"):
+        web.main()
+    monkeypatch.setattr("sys.argv", [*given, "--timeout", "0"])
+    with pytest.raises(SystemExit, match=r"error: timeout=0"):
+        web.main()
