@@ -36,10 +36,17 @@ def ask(which: signal.Signals = signal.SIGTERM) -> None:
     _Wish.asked = _Wish.asked or which
 
 
+def stop(which: signal.Signals) -> None:
+    """Stop here and now, as the signal does. Errors: Stopped, or KeyboardInterrupt for SIGINT."""
+    ask(which)
+    _stop()
+
+
 def _heard(number: int, _: FrameType | None) -> None:
-    ask(signal.Signals(number))
-    if not _Wish.held:
-        _stop()
+    if _Wish.held:
+        ask(signal.Signals(number))
+    else:
+        stop(signal.Signals(number))
 
 
 def _stop() -> None:

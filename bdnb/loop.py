@@ -198,10 +198,11 @@ class Loop:
 
     def load(self, path: Path) -> None:
         """Take up what ``save`` put down. Errors: ConfigError for a file that it did not write."""
-        state = read_state(path, device=self.accelerator.device)
+        state, device = read_state(path), self.accelerator.device
         try:
             self.progress = Progress(**state["progress"])
-            self.kept.update(state["kept"])
+            self.progress.sums = self.progress.sums.to(device)
+            self.kept.update({name: value.to(device) for name, value in state["kept"].items()})
             self.whole.load_state_dict(state["weights"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])

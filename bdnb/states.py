@@ -21,10 +21,10 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     write_atomic(path, made.getbuffer())
 
 
-def read_state(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A state that ``write_state`` wrote. Errors: ConfigError for any other file."""
+def read_state(path: Path) -> dict[str, Any]:
+    """A state that ``write_state`` wrote, on the CPU. Errors: ConfigError for any other file."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise TypeError(f"it holds a {type(state).__name__}")
     except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from bdnb import configs, experiments
+from bdnb import configs, experiments, interrupts
 from bdnb.configs import CleanConfig, ConfigError, TrainConfig
 from bdnb.experiments import Stage
 from bdnb.records import Run
@@ -83,10 +83,14 @@ class Sweep:
 
 
 def run_one(config: Stage) -> Run:
-    """One run of either stage."""
+    """One run of either stage, on as many processes as it says."""
     from bdnb.clean import clean
+    from bdnb.launch import launched, on_processes
     from bdnb.train import train
 
+    if config.processes > 1 and not launched():
+        on_processes(config.processes, run_one, config)
+        return Run(experiments.folder(config))
     return train(config) if isinstance(config, TrainConfig) else clean(config)
 
 
@@ -184,7 +188,8 @@ def main() -> None:
         raise ConfigError(f"--only {given.only}: no such run in {given.params}")
     for config in chosen:
         check(config)
-    Sweep(chosen).run(needed=given.only is None)
+    with interrupts.command("bdnb.sweep"):
+        Sweep(chosen).run(needed=given.only is None)
 
 
 if __name__ == "__main__":
