@@ -35,14 +35,14 @@ def best(rows: pd.DataFrame) -> Styler:
             "seeds": made["seeds"],
         }
     )
-    return _shown(frame)
+    return styled(frame)
 
 
 def verdict(rows: pd.DataFrame, name: str) -> Styler:
     """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule."""
     made = frontier.verdicts(rows[rows["defence"] != "screen"])
     line = made[made["id"] == studies.of(name).conclusion]
-    return _shown(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
+    return styled(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
 
 
 def conclusions(rows: pd.DataFrame) -> Styler:
@@ -54,7 +54,7 @@ def conclusions(rows: pd.DataFrame) -> Styler:
     there = set(rows["poisoned"])
     about = {c.id: set(c.where["poisoned"]) for c in frontier.CONCLUSIONS[:7]}
     line = made[[bool(about.get(name, set()) & there) for name in made["id"]]]
-    return _shown(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
+    return styled(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:
@@ -71,7 +71,7 @@ def smoothness(rows: pd.DataFrame) -> Styler:
         line = {"objective": NAMES.get(str(objective), str(objective)), "rate": f"{lr:.2g}"}
         means = {new: ways[old].mean() for old, new in names.items()}
         lines.append(line | means | {"n": len(ways)})
-    return _shown(pd.DataFrame(lines), 2)
+    return styled(pd.DataFrame(lines), 2)
 
 
 def last_epochs(rows: pd.DataFrame) -> Styler:
@@ -90,7 +90,7 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
                 "of them at ASR ≤ 5 %": f"{(last['asr'] <= frontier.CLEANED).sum()} of {len(last)}",
             }
         )
-    return _shown(pd.DataFrame(lines))
+    return styled(pd.DataFrame(lines))
 
 
 def departures() -> Styler:
@@ -109,8 +109,9 @@ def departures() -> Styler:
     both = frame.groupby(["parameter", "what"], sort=False, as_index=False).agg(
         {"where": ", ".join, "the paper": "first", "the authors": "first"}
     )
-    return _shown(both[["where", "parameter", "the paper", "the authors", "what"]].astype(str))
+    return styled(both[["where", "parameter", "the paper", "the authors", "what"]].astype(str))
 
 
-def _shown(frame: pd.DataFrame, precision: int = 1) -> Styler:
+def styled(frame: pd.DataFrame, precision: int = 1) -> Styler:
+    """A table as the book shows it: no index, so many decimals, a dash for nothing."""
     return frame.style.hide(axis="index").format(precision=precision, na_rep="–", escape="html")

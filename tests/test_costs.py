@@ -1,0 +1,62 @@
+import math
+from itertools import permutations
+
+import open_clip
+import pytest
+
+from bdnb import costs, experiments, plan
+
+
+def test_all_runs_are_counted_once(tiny):
+    names = [experiments.folder(config).name for config in costs.runs("tiny")]
+    assert len(names) == len(set(names)) == plan.sections("tiny")["runs"].sum()
+
+
+def test_jobs_end_no_sooner_than_the_best_order_and_no_later_than_four_thirds_of_it():
+    jobs = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0]
+
+    def ends(order, places=2):
+        busy = [0.0] * places
+        for job in order:
+            busy[busy.index(min(busy))] += job
+        return max(busy)
+
+    best = min(ends(order) for order in permutations(jobs))
+    assert best <= costs._makespan(jobs, 2) <= best * 4 / 3
+    assert costs._makespan(jobs, 1) == sum(jobs)
+    assert costs._makespan(jobs, 99) == max(jobs)
+
+
+def test_more_nodes_take_no_longer_and_never_less_than_their_share(tiny):
+    one, two = costs.days("tiny", 1), costs.days("tiny", 2)
+    assert one / 2 <= two <= one
+
+
+def test_hours_grow_with_seeds_as_a_whole_and_with_the_others_in_part(tiny):
+    made = costs.growth("tiny").set_index(["what", "times"])["hours"]
+    whole = plan.sections("tiny")["hours"].sum()
+    for what in ("pre-training data", "learning rates", "seeds"):
+        assert made[what, 1] == pytest.approx(whole)
+    assert made["seeds", 4] == pytest.approx(4 * whole)
+    data, rates = (made[what, 2] - whole for what in ("pre-training data", "learning rates"))
+    assert 0 < data < whole
+    assert 0 < rates < whole
+
+
+def test_checkpoints_are_counted_by_what_a_run_keeps(tiny):
+    kept = costs._checkpoints("tiny")
+    train = [experiments.trained("tiny", n, 0) for n in ("train_mmcl", "train_mmcl_ssl")]
+    assert sum(kept.values()) >= sum(config.epochs for config in train)
+    assert set(kept) == {config.model for config in train}
+
+
+def test_a_model_s_weights_are_those_open_clip_makes():
+    model = open_clip.create_model("RN50", pretrained=None)
+    assert math.isclose(costs.parameters("RN50"), sum(p.numel() for p in model.parameters()))
+
+
+def test_the_disk_table_ends_with_the_sum(tiny):
+    made = costs.disk("tiny").data
+    numbers = made[["disk, GB", "network, GB"]]
+    assert made["what"].iloc[-1] == "all"
+    assert numbers.iloc[-1].tolist() == pytest.approx(numbers.iloc[:-1].sum().tolist())
