@@ -116,6 +116,11 @@ class Recipe:
         choices=("paper", "authors"),
         identity="if set",
     )
+    code: str = option(
+        "",
+        "Python file of yours with triggers or defences, such as plugins/mine.py",
+        identity="if set",
+    )
     precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
 

@@ -51,6 +51,8 @@ def text_of(path: Path) -> str:
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided here"),
         ("explore", ["-p", "scale", "tiny"], "Name a folder of yours"),
+        ("howto_defence", ["-p", "scale", "tiny", "-p", "pairs", "40"], "wise_ft"),
+        ("howto_trigger", ["-p", "scale", "tiny", "-p", "pairs", "96"], "train-mmcl-s0"),
     ],
 )
 def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name, given, shows):
