@@ -32,7 +32,7 @@ VENDOR = (
 """What the pages load: npm package, path in it, place in the assembled book."""
 
 FRONT = "front-page"
-"""Tag of the notebook cell whose SVG figure stands on the front page."""
+"""Tag of the notebook cells whose SVG figure and whose text stand on the front page."""
 
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
@@ -63,6 +63,7 @@ def assemble(executed: Path, out: Path) -> Path:
         else:
             print(f"not in the book: {place}, which has no chapter in book/_toc.yml")
     write_atomic(book / "front.svg", front_figure(chapters))
+    write_atomic(book / "front.md", front_text(chapters))
     write_atomic(book / "api.md", api_page())
     write_atomic(book / "_toc.yml", yaml.safe_dump(prune(toc, book), sort_keys=False))
     vendor(book)
@@ -103,22 +104,27 @@ def prune(toc: dict, book: Path) -> dict:
 
 def front_figure(notebooks: list[Path]) -> str:
     """The SVG that the first cell tagged ``front-page`` drew. Errors: ConfigError without one."""
-    for notebook in notebooks:
-        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if FRONT in cell["metadata"].get("tags", []):
-                for svg in _svgs(cell):
-                    return svg
+    for svg in _front(notebooks, "image/svg+xml"):
+        return svg
     raise ConfigError(
         f"{notebooks[0].parent}: no notebook has a cell tagged {FRONT!r} that drew an SVG, "
         "which the book's front page shows"
     )
 
 
-def _svgs(cell: dict) -> Iterator[str]:
-    for output in cell.get("outputs", []):
-        svg = output.get("data", {}).get("image/svg+xml", "")
-        if svg:
-            yield svg if isinstance(svg, str) else "".join(svg)
+def front_text(notebooks: list[Path]) -> str:
+    """The Markdown of the first cell tagged ``front-page`` that has some; empty without one."""
+    return next(_front(notebooks, "text/markdown"), "") + "\n"
+
+
+def _front(notebooks: list[Path], kind: str) -> Iterator[str]:
+    """What cells tagged ``front-page`` show of a kind (a MIME type), notebook by notebook."""
+    for notebook in notebooks:
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            if FRONT in cell["metadata"].get("tags", []):
+                for output in cell.get("outputs", []):
+                    if shown := output.get("data", {}).get(kind, ""):
+                        yield shown if isinstance(shown, str) else "".join(shown)
 
 
 def vendor(book: Path) -> None:

@@ -136,6 +136,33 @@ def best_models(rows: pd.DataFrame, threshold: float = frontier.CLEANED) -> Styl
     return frame.style.hide(axis="index").format(precision=1, na_rep="–", subset=numbers)
 
 
+def headline(rows: pd.DataFrame) -> Markdown:
+    """What CleanCLIP did to the two models from scratch, in a sentence each, for the front page.
+
+    rows: of cleaning runs, a line an epoch.
+    """
+    mine = main_study(rows)
+    mine = mine[mine["loss"] == "mmcl_ssl"] if len(mine) else mine
+    lines = []
+    for poisoned, name in (("train_mmcl", "MMCL"), ("train_mmcl_ssl", "MMCL + SSL")):
+        own = mine[mine["poisoned"] == poisoned] if len(mine) else mine
+        if own.empty:
+            continue
+        made = frontier.table(own, by=["poisoned"]).iloc[0]
+        start = f"{made['accuracy_before']:.1f} % accurate at an ASR of {made['asr_before']:.1f} %"
+        if pd.isna(made["best_accuracy"]):
+            end = "no cleaned model has an ASR of 5 % or less"
+        else:
+            end = (
+                f"the most accurate cleaned model at an ASR of 5 % or less has "
+                f"{made['best_accuracy']:.1f} % ({made['change']:+.0f} % relative)"
+            )
+        seeds = f"n = {made['seeds']} seed{'s' if made['seeds'] > 1 else ''}"
+        runs = f"{own['run'].nunique()} cleaning runs"
+        lines.append(f"- pre-trained with **{name}**: {start}; {end} ({seeds}, {runs}).")
+    return Markdown("\n".join(lines)) if lines else NOTHING
+
+
 def main_study(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of CleanCLIP under the paper's main conditions: those that Table 2 is made of."""
     if rows.empty:

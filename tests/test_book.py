@@ -22,7 +22,16 @@ from bdnb.api import api_page
 from bdnb.configs import ConfigError, root
 from bdnb.data.npm import PINNED
 
-CHAPTERS = ["data", "poison", "train_mmcl", "train_mmcl_ssl", "clean", "summary"]
+REPOSITORY = Path(__file__).parents[1]
+TOC = yaml.safe_load((REPOSITORY / "book" / "_toc.yml").read_text())
+LISTED = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+CHAPTERS = [
+    name
+    for name in LISTED
+    if "/" not in name and name != "api" and not (REPOSITORY / "book" / f"{name}.md").is_file()
+]
+"""Those that notebooks are; the pages of shipped rows are tried with the workflow."""
+
 ALT = "Accuracy rises with the epoch"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 in_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium on the PATH")
@@ -59,9 +68,13 @@ def notebook(name: str) -> nbformat.NotebookNode:
         "widgets": {"application/vnd.jupyter.widget-state+json": view["manager_state"]},
     }
     tags = {"mystnb": dict(zip(("image", "figure"), about, strict=True)), "tags": ["front-page"]}
+    words = new.new_output("display_data", {"text/markdown": f"Measured by **{name}**."})
     cells = [
         new.new_markdown_cell(prose),
         new.new_code_cell("draw()", execution_count=1, metadata=tags, outputs=[drawn]),
+        new.new_code_cell(
+            "say()", execution_count=2, metadata={"tags": ["front-page"]}, outputs=[words]
+        ),
         new.new_code_cell(
             "slider", execution_count=2, outputs=[new.new_output("display_data", mime)]
         ),
@@ -98,8 +111,7 @@ def pages(site: Path) -> list[Path]:
 
 
 def test_every_chapter_has_a_page(site: Path) -> None:
-    toc = yaml.safe_load((root() / "book" / "_toc.yml").read_text())
-    expected = {toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])}
+    expected = {TOC["root"], *(name for name in LISTED if "/" not in name)}
     assert expected <= {page.stem for page in pages(site)}
 
 
@@ -127,6 +139,11 @@ def test_the_front_page_shows_the_tagged_figure(site: Path) -> None:
     assert [(site / has["src"]).read_text() for has in images] == [figure()]
 
 
+def test_the_front_page_says_what_the_first_tagged_cell_says(site: Path) -> None:
+    first = min(CHAPTERS)
+    assert f"Measured by <strong>{first}</strong>." in (site / "index.html").read_text()
+
+
 def test_one_notebook_run_twice_makes_two_pages_with_titles_and_labels_of_their_own(
     site: Path,
 ) -> None:
@@ -134,7 +151,7 @@ def test_one_notebook_run_twice_makes_two_pages_with_titles_and_labels_of_their_
     second = (site / "train_mmcl_ssl.html").read_text(encoding="utf-8")
     assert "<h1>Training a poisoned model with MMCL<" in first
     assert "<h1>Training a poisoned model with MMCL + SSL<" in second
-    assert 'id="fig-train"' in first
+    assert 'id="fig-train-train-mmcl"' in first
     assert 'id="fig-train-train-mmcl-ssl"' in second
     assert 'href="#fig-train-train-mmcl-ssl"' in second
 

@@ -34,3 +34,14 @@ def test_table_2_takes_plain_cleaning_of_the_main_study_only():
     )
     assert len(report.main_study(mixed)) == 3
     assert report.main_study(pd.DataFrame()).empty
+
+
+def test_the_headline_says_both_models_numbers_and_n():
+    weak = rows("main").assign(defence="cleanclip")
+    strong = weak.assign(poisoned="train_mmcl_ssl", run="clean-b", asr=[95.0, 40.0, 30.0])
+    said = report.headline(pd.concat([weak, strong], ignore_index=True)).data
+    assert "80.0 % accurate at an ASR of 95.0 %" in said
+    assert "has 70.0 % (-12 % relative) (n = 1 seed, 1 cleaning runs)" in said
+    assert said.count("\n") == 1
+    assert "no cleaned model" in said.splitlines()[1]
+    assert "Nothing is recorded" in report.headline(pd.DataFrame()).data
