@@ -104,7 +104,7 @@ def table(rows: pd.DataFrame) -> Styler:
     frame = made[["setting", *varied, "cleaning", *numbers, "seeds", "runs"]]
     frame = frame.rename(columns=names | numbers | {"cleaning": "clean pairs x epochs"})
     ours: list[Hashable] = list(numbers.values())
-    return frame.style.hide(axis="index").format(precision=1, na_rep="none", subset=ours)
+    return frame.style.hide(axis="index").format(precision=1, na_rep="–", subset=ours)
 
 
 def contrast(rows: pd.DataFrame) -> Figure:
