@@ -1,8 +1,12 @@
 """A run on streamed pairs is the run on decoded ones; what a run leaves out, it names."""
 
 import dataclasses
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +58,32 @@ def test_a_streamed_run_is_the_decoded_one_to_the_last_bit(fresh: Path, name: st
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     keys = [(run.folder / "poisoned_keys.txt").read_text() for run in (streamed, decoded)]
     assert keys[0] == keys[1]
+
+
+def test_a_streamed_run_stopped_by_a_scheduler_goes_on_to_the_same_weights(fresh: Path) -> None:
+    """SIGTERM reaches the processes that make batches, too."""
+    folder = fresh / "params" / "tiny"
+    text = (folder / "train_mmcl.yaml").read_text().replace("train_mmcl", "train_long")
+    text = text.replace("epochs: 2", "epochs: 8")
+    (folder / "train_long.yaml").write_text(text + "stream: 'no'\n")
+    wanted = experiments.trained("tiny", "train_long", 0)
+    train.train(wanted).folder.rename(fresh / "decoded")
+    (folder / "train_long.yaml").write_text(text + "stream: 'yes'\nstream_workers: 2\n")
+    command = [sys.executable, "-m", "bdnb.train", "--params", str(folder / "train_long.yaml")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run = Run(experiments.folder(wanted))
+    while len(run.rows()) < 3 and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    assert not run.finished
+    assert subprocess.run(command, capture_output=True, check=True)
+    assert rows(run) == rows(Run(fresh / "decoded"))
+    ours, theirs = (load_file(stage.weights_of(r, 8)) for r in (run, Run(fresh / "decoded")))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_every_labelled_set_of_a_folder_is_measured_val_first(web: Path) -> None:
