@@ -146,7 +146,10 @@ class Recipe:
         authors="own",
     )
     processes: int = option(
-        1, "processes on this machine, a GPU each, that share every batch", least=1, identity=False
+        1,
+        "processes of this machine that share every batch, a GPU each; 0: one for each GPU",
+        least=0,
+        identity=False,
     )
     save_every: float = option(
         60.0, "seconds between two saves of what a run goes on from", least=0, identity=False
@@ -303,7 +306,7 @@ def scale_folder(scale: str) -> Path:
     """``params/<scale>``. Errors: ConfigError that lists the scales there are."""
     folder = root() / "params"
     if not scale or not (folder / scale).is_dir():
-        known = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
+        known = ", ".join(sorted({p.parent.name for p in folder.glob("*/*.yaml")}))
         raise ConfigError(f"scale={scale!r}: no such folder in params/; there is {known}")
     return folder / scale
 

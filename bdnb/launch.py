@@ -23,6 +23,11 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
+def devices() -> int:
+    """How many GPUs a run may use; 1 without any. Leaves them untouched, as forking needs."""
+    return max(1, torch.cuda.device_count())
+
+
 def on_processes(count: int, work: Callable[..., object], *given: Any) -> None:
     """Call ``work(*given)`` in that many processes of this machine, a GPU each where there are any.
 

@@ -85,11 +85,12 @@ class Sweep:
 def run_one(config: Stage) -> Run:
     """One run of either stage, on as many processes as it says."""
     from bdnb.clean import clean
-    from bdnb.launch import launched, on_processes
+    from bdnb.launch import devices, launched, on_processes
     from bdnb.train import train
 
-    if config.processes > 1 and not launched():
-        on_processes(config.processes, run_one, config)
+    count = config.processes or devices()
+    if count > 1 and not launched():
+        on_processes(count, run_one, config)
         return Run(experiments.folder(config))
     return train(config) if isinstance(config, TrainConfig) else clean(config)
 

@@ -63,7 +63,8 @@ def test_a_page_that_is_gone_is_made_again_from_the_rows_there_are(home):
     (home / "build" / "tiny" / "notebooks" / "summary.ipynb").unlink()
     done = snakemake(home, "build/tiny/notebooks/summary.ipynb")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "rule run" not in done.stderr
+    assert "rule train" not in done.stderr
+    assert "rule clean" not in done.stderr
     assert {path: path.stat().st_mtime for path in (home / "runs").glob("*/rows.jsonl")} == written
 
 
@@ -83,7 +84,7 @@ def test_shipped_rows_become_pages_without_a_run_being_made(home):
         shutil.rmtree(home / "runs", ignore_errors=True)
         kept.rename(home / "runs")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "rule run:" not in done.stderr
+    assert "rule train:" not in done.stderr
     assert all((home / page).is_file() for page in pages)
     built = ["bdnb.book", "--notebooks", "build/tiny/notebooks", "--out", "build/tiny"]
     html = subprocess.run(
