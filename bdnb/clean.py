@@ -47,7 +47,8 @@ def patient(config: CleanConfig) -> Patient:
     else:
         path = checkpoint(config.poisoned)
         about = models.read_about(path)
-        given = {"model": config.model} if config.model else {}
+        # Whose code is run is for the user to say, not for a file from elsewhere.
+        given = {"code": config.code} | ({"model": config.model} if config.model else {})
         known = about.get("config", {}) | given
         source = configs.make(TrainConfig, known, where=str(path))
         if not known.get("model"):

@@ -116,6 +116,11 @@ class Recipe:
         choices=("paper", "authors"),
         identity="if set",
     )
+    code: str = option(
+        "",
+        "Python file of yours with triggers or defences, such as plugins/mine.py",
+        identity="if set",
+    )
     precision: str = option("auto", "auto: bf16 where it is fast", choices=("auto", "bf16", "no"))
     tf32: bool = option(True, "TensorFloat-32 for float32 products on GPUs", identity="if set")
     channels_last: bool = option(True, "images in memory as (B, H, W, C)", identity="if set")

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from bdnb import clusters, experiments, losses, models, stage
+from bdnb import clusters, experiments, losses, models, plugins, stage
 from bdnb.configs import CleanConfig, ConfigError
 from bdnb.data.labelled import openai_templates
 from bdnb.data.pairs import Batch, Batches
@@ -55,9 +55,14 @@ AUTHORS: dict[str, dict[str, Any]] = {
 
 
 def defence(name: str) -> Callable[[Defence], Defence]:
-    """Register ``fn(model, pairs, setting, *, options...) -> Iterator[Epoch]`` under a name."""
+    """Register ``fn(model, pairs, setting, *, options...) -> Iterator[Epoch]`` under a name.
+
+    Errors: ConfigError if another module has taken it; the same one may define it anew.
+    """
 
     def register(function: Defence) -> Defence:
+        if name in DEFENCES and DEFENCES[name].__module__ != function.__module__:
+            raise ConfigError(f"defence {name!r} is there already: {DEFENCES[name].__module__}")
         DEFENCES[name] = function
         return function
 
@@ -66,8 +71,12 @@ def defence(name: str) -> Callable[[Defence], Defence]:
 
 def check(config: CleanConfig) -> Defence:
     """The defence of a run. Errors: ConfigError for an unknown name or option."""
+    plugins.load(config.code)
     if config.defence not in DEFENCES:
-        raise ConfigError(f"defence={config.defence!r}: unknown. There are: {', '.join(DEFENCES)}")
+        raise ConfigError(
+            f"defence={config.defence!r}: unknown. There are: {', '.join(DEFENCES)}; the book's "
+            "page howto_defence adds one"
+        )
     function = DEFENCES[config.defence]
     parameters = inspect.signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from bdnb import configs
+from bdnb import configs, plugins
 from bdnb.configs import CleanConfig, ConfigError, TrainConfig
 from bdnb.records import Run, read_runs, runs_folder
 
@@ -152,6 +152,8 @@ def before(config: Stage) -> list[Stage]:
 def identity(config: Stage) -> dict[str, Any]:
     """All that a run's rows depend on, that of the models it starts from included."""
     values = configs.identity(config)
+    if config.code:
+        values["code"] = plugins.digest(config.code)
     if sources := needs(config):
         values |= {"from": [folder(source).name for source in sources]}
         values.pop("poisoned", None)

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from bdnb import configs, experiments, models
+from bdnb import configs, experiments, models, plugins
 from bdnb.allocator import keep_freed_memory
 from bdnb.augment import ImageViews, TextViews
 from bdnb.configs import CleanConfig, ConfigError, TrainConfig
@@ -253,6 +253,7 @@ def kept_weights(config: TrainConfig) -> Path:
 
 def stamp(attack: TrainConfig) -> Stamp:
     """The trigger of a run with its size and options. Errors: ConfigError."""
+    plugins.load(attack.code)
     theirs = AUTHORS.get(attack.trigger, {}) if attack.fidelity == "authors" else {}
     options = {**theirs, **attack.trigger_options}
     check_options(attack.trigger, options)

@@ -54,6 +54,8 @@ def text_of(path: Path) -> str:
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
         ("fidelity", ["-p", "scale", "tiny"], "badnet: overflow"),
         ("explore", ["-p", "scale", "tiny"], "Name a folder of yours"),
+        ("howto_defence", ["-p", "scale", "tiny", "-p", "pairs", "40"], "wise_ft"),
+        ("howto_trigger", ["-p", "scale", "tiny", "-p", "pairs", "96"], "train-mmcl-s0"),
     ],
 )
 def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name, given, shows):

@@ -54,10 +54,13 @@ Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
 def trigger(name: str) -> Callable[[Function], Function]:
-    """Decorator: the function below is the trigger ``name``. Errors: ConfigError if it is taken."""
+    """Decorator: the function below is the trigger ``name``.
+
+    Errors: ConfigError if another module has taken it; the same one may define it anew.
+    """
 
     def register(function: Function) -> Function:
-        if name in TRIGGERS:
+        if name in TRIGGERS and TRIGGERS[name].__module__ != function.__module__:
             raise ConfigError(f"trigger {name!r} is there already: {TRIGGERS[name].__module__}")
         TRIGGERS[name] = function
         return function
@@ -115,7 +118,10 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """
     if name not in TRIGGERS:
         near = _nearest(name, list(TRIGGERS))
-        raise ConfigError(f"trigger {name!r}: unknown{near}. There are: {', '.join(TRIGGERS)}")
+        raise ConfigError(
+            f"trigger {name!r}: unknown{near}. There are: {', '.join(TRIGGERS)}; the "
+            "book's page howto_trigger adds one"
+        )
     parameters = inspect.signature(TRIGGERS[name]).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     hints = get_type_hints(TRIGGERS[name], include_extras=True)

@@ -46,8 +46,8 @@ def test_a_users_own_trigger_is_one_decorated_function(monkeypatch: pytest.Monke
 
     stamped = Stamp("dot", seed=0, options={"level": 7})(random_images(2, 8, 8), ["a", "b"])
     assert stamped[:, :, 0, 0].tolist() == [[7, 7, 7]] * 2
-    with pytest.raises(ConfigError, match="'dot' is there already"):
-        trigger("dot")(dot)
+    with pytest.raises(ConfigError, match="'badnet' is there already"):
+        trigger("badnet")(dot)
 
 
 @pytest.mark.parametrize(

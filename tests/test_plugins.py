@@ -1,0 +1,117 @@
+"""A trigger and a defence in a file of the user's, through the sweep as jobs run it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bdnb import clean, defences, experiments, models, plugins, stage
+from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.poison.triggers import TRIGGERS
+
+TRIGGER = """
+from bdnb.poison.triggers import trigger
+
+@trigger("stripe")
+def stripe(images, draws, *, level: int = 255):
+    images = images.clone()
+    images[:, :, :3] = level
+    return images
+"""
+DEFENCE = """
+from bdnb.defences import cleanclip, defence
+
+@defence("twice_as_good")
+def twice_as_good(model, pairs, setting, *, hope: float = 1.0):
+    yield from cleanclip(model, pairs, setting)
+"""
+
+
+@pytest.fixture
+def mine(fresh: Path) -> Path:
+    """A project with a file of each kind, and the parameter files that name them."""
+    plugins.place("stripe.py").write_text(TRIGGER)
+    plugins.place("hope.py").write_text(DEFENCE)
+    folder = fresh / "params" / "tiny"
+    (folder / "train_stripe.yaml").write_text(
+        "scale: tiny\nexperiment: train_stripe\nbase: train_mmcl\nepochs: 1\n"
+        "code: plugins/stripe.py\ntrigger: stripe\n"
+    )
+    (folder / "clean_hope.yaml").write_text(
+        "scale: tiny\nexperiment: clean_hope\nbase: clean\npoisoned: train_stripe\nepochs: 1\n"
+        "code: plugins/hope.py\ndefence: [cleanclip, twice_as_good]\n"
+    )
+    return fresh
+
+
+def test_a_sweep_of_another_process_has_both_and_records_them(mine):
+    done = subprocess.run(
+        [sys.executable, "-m", "bdnb.sweep", "params/tiny/clean_hope.yaml"],
+        env=os.environ | {"BDNB_HOME": str(mine)},
+        cwd=mine,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = experiments.rows(experiments.of_file("tiny", "clean_hope"))
+    assert rows.groupby("defence")["epoch"].max().to_dict() == {"cleanclip": 1, "twice_as_good": 1}
+    assert set(rows["trigger"]) == {"stripe"}
+    assert rows["asr"].notna().all()
+
+
+def test_a_file_that_has_changed_makes_other_runs(mine):
+    before = experiments.folder(experiments.trained("tiny", "train_stripe", 0))
+    plugins.place("stripe.py").write_text(TRIGGER.replace("255", "0"))
+    assert experiments.folder(experiments.trained("tiny", "train_stripe", 0)) != before
+
+
+def test_a_changed_file_takes_its_own_place_but_not_another_s(mine, monkeypatch):
+    monkeypatch.setattr(plugins, "LOADED", {})
+    for table in (TRIGGERS, defences.DEFENCES):
+        monkeypatch.setattr(f"{_home(table)}", dict(table))
+    config = experiments.of_file("tiny", "clean_hope")[1]
+    first = defences.check(config)
+    plugins.place("hope.py").write_text(DEFENCE.replace("hope: float", "faith: float"))
+    assert defences.check(config) is not first
+    with pytest.raises(ConfigError, match=r"no option 'hope'\. It takes: faith"):
+        defences.check(replace(config, options={"hope": 2.0}))
+    plugins.place("hope.py").write_text(DEFENCE.replace("twice_as_good", "cleanclip", 1))
+    with pytest.raises(ConfigError, match=r"defence 'cleanclip' is there already: bdnb\.defences"):
+        defences.check(config)
+
+
+def _home(table: dict) -> str:
+    return "bdnb.poison.stamps.TRIGGERS" if table is TRIGGERS else "bdnb.defences.DEFENCES"
+
+
+@pytest.mark.parametrize("code", ["plugins/gone.py", "../elsewhere.py", "plugins/notes.txt"])
+def test_a_file_that_is_not_python_in_the_project_is_refused(mine, code):
+    (mine.parent / "elsewhere.py").write_text("raise SystemExit")
+    plugins.place("notes.txt").write_text("")
+    with pytest.raises(ConfigError, match="expected a Python file in the project's folder"):
+        plugins.load(code)
+
+
+def test_a_file_that_fails_is_named_with_its_error(mine):
+    plugins.place("broken.py").write_text("import nothing_of_this_name")
+    with pytest.raises(ConfigError, match=r"plugins/broken\.py.*ModuleNotFoundError.*howto"):
+        plugins.load("plugins/broken.py")
+
+
+def test_a_checkpoint_does_not_say_whose_code_is_run(mine):
+    config = TrainConfig(model="rn_test", data="tiny", code="plugins/stripe.py")
+    path = mine / "given.safetensors"
+    model = models.build("rn_test", seed=0)
+    models.save_weights(model, path, about={"config": vars(config)})
+    assert clean.patient(CleanConfig(poisoned=str(path))).source.code == ""
+    asked = CleanConfig(poisoned=str(path), code="plugins/hope.py")
+    assert clean.patient(asked).source.code == "plugins/hope.py"
+
+
+def test_runs_without_code_keep_their_folders():
+    assert "code" not in experiments.identity(TrainConfig())
+    assert stage.stamp(TrainConfig()).name == "badnet"
