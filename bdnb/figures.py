@@ -147,11 +147,18 @@ def gallery(
     return figure
 
 
-def contact_sheet(images: ArrayLike, titles: Sequence[str] = (), columns: int = 8) -> Figure:
-    """Images side by side, each under its title if there is one. images: (N, 3, H, W) uint8."""
+def contact_sheet(
+    images: ArrayLike, titles: Sequence[str] = (), columns: int = 8, rows: Sequence[str] = ()
+) -> Figure:
+    """Images side by side, each under its title if there is one. images: (N, 3, H, W) uint8.
+
+    rows: what stands to the left of each row.
+    """
     figure, cells = _cells(images, columns, width=1.3, height=1.55 if titles else 1.3)
     for axes, title in zip(cells, titles, strict=False):
         axes.set_title(textwrap.fill(title, 18), size=8)
+    for axes, words in zip(cells[::columns], rows, strict=False):
+        axes.set_ylabel(words, rotation=0, ha="right", va="center", size=11)
     return figure
 
 

@@ -225,12 +225,12 @@ def trigger_gallery(config: TrainConfig, *, count: int = 6) -> Figure:
 
     plain = stage.examples(config, count=count)
     keys = [str(i) for i in range(len(plain.images))]
-    rows, titles = [plain.images], ["none"] + [""] * (len(keys) - 1)
+    rows = [plain.images]
     for name in TRIGGERS:
         one = replace(config, trigger=name, trigger_options={})
         rows.append(stage.stamp(one)(plain.images, keys))
-        titles += [name] + [""] * (len(keys) - 1)
-    return figures.contact_sheet(torch.cat(rows).numpy(), titles, columns=len(keys))
+    names = ["none", *TRIGGERS]
+    return figures.contact_sheet(torch.cat(rows).numpy(), columns=len(keys), rows=names)
 
 
 def art_licences() -> Styler:
