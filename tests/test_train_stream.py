@@ -4,18 +4,17 @@ import dataclasses
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from bdnb import experiments, stage, train
+from bdnb import experiments, interrupts, stage, train
 from bdnb.configs import ConfigError, TrainConfig
 from bdnb.data import shards
+from bdnb.loop import Loop
 from bdnb.records import Run, read_runs
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
@@ -60,29 +59,30 @@ def test_a_streamed_run_is_the_decoded_one_to_the_last_bit(fresh: Path, name: st
     assert keys[0] == keys[1]
 
 
-def test_a_streamed_run_stopped_by_a_scheduler_goes_on_to_the_same_weights(fresh: Path) -> None:
-    """SIGTERM reaches the processes that make batches, too."""
-    folder = fresh / "params" / "tiny"
-    text = (folder / "train_mmcl.yaml").read_text().replace("train_mmcl", "train_long")
-    text = text.replace("epochs: 2", "epochs: 8")
-    (folder / "train_long.yaml").write_text(text + "stream: 'no'\n")
-    wanted = experiments.trained("tiny", "train_long", 0)
-    train.train(wanted).folder.rename(fresh / "decoded")
-    (folder / "train_long.yaml").write_text(text + "stream: 'yes'\nstream_workers: 2\n")
-    command = [sys.executable, "-m", "bdnb.train", "--params", str(folder / "train_long.yaml")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def test_a_streamed_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = train.train(config("train_mmcl_ssl", stream="no"))
+    decoded.folder.rename(fresh / "decoded")
+    wanted = config("train_mmcl_ssl", stream="yes", stream_workers=2)
+    real, steps = Loop.descend, []
+
+    def interrupted(*given: object) -> object:
+        steps.append(1)
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    monkeypatch.setattr(Loop, "descend", interrupted)
+    with pytest.raises(interrupts.Stopped):
+        train.train(wanted)
     run = Run(experiments.folder(wanted))
-    while len(run.rows()) < 3 and process.poll() is None:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGTERM)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 0, said
-    assert "the same command goes on from there" in said
-    assert "Traceback" not in said
-    assert not run.finished
-    assert subprocess.run(command, capture_output=True, check=True)
+    assert len(steps) == 5
+    assert len(run.rows()) == 2
+    train.train(wanted)
+    assert len(steps) == 6
     assert rows(run) == rows(Run(fresh / "decoded"))
-    ours, theirs = (load_file(stage.weights_of(r, 8)) for r in (run, Run(fresh / "decoded")))
+    ours, theirs = (load_file(stage.weights_of(r, 2)) for r in (run, Run(fresh / "decoded")))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 

@@ -1,6 +1,7 @@
 """What a web list brings is used as it should be, or dropped for a reason, counted and named."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def animation() -> bytes:
     return web_pairs.encoded(red, "WEBP", save_all=True, append_images=[green], lossless=True)
 
 
+@cache
 def unusual() -> dict[str, tuple[str, bytes, Image.Image]]:
     """Name -> extension, bytes, and the image that it must be taken for."""
     plain = web_pairs.picture(1, (24, 24))

@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ def bomb(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+@cache
 def bad() -> dict[str, tuple[str, shards.Sample]]:
     """Key -> the reason it must be dropped for, and the sample."""
     jpeg, png = encoded(picture(0, (64, 64))), encoded(picture(0), "PNG")
