@@ -1,0 +1,84 @@
+"""What makes training fast, or shows it elsewhere, is a parameter each and changes no more."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from bdnb import experiments, models, stage
+from bdnb.configs import ConfigError, TrainConfig
+from bdnb.loop import Loop
+from bdnb.records import Run
+from bdnb.train import train
+
+TIMES = ("seconds", "eval_seconds", "pairs_per_s")
+
+
+def config(**changes) -> TrainConfig:
+    return dataclasses.replace(experiments.trained("tiny", "train_mmcl", 0), **changes)
+
+
+def test_ways_of_computing_belong_to_a_run_s_identity_once_they_are_set():
+    same = {"pinned": False, "save_every": 5.0, "log_with": "tensorboard", "processes": 8}
+    default = experiments.folder(TrainConfig())
+    assert experiments.folder(TrainConfig(**same)) == default
+    ways = {"tf32": False, "channels_last": False, "fused": False, "compile": "default"}
+    for name, value in (ways | {"micro_batch": 8, "batch_norm": "own"}).items():
+        assert experiments.folder(TrainConfig(**{name: value})) != default
+
+
+@pytest.mark.parametrize("way", [{"channels_last": False}, {"fused": False}])
+def test_a_way_of_computing_changes_rows_by_rounding_alone(fresh, way):
+    plain, other = (train(config(eps=1e-3, precision="no", **more)).rows() for more in ({}, way))
+    for one, two in zip(plain[1:], other[1:], strict=True):
+        for name in ("loss_total", "logit_scale"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4)
+
+
+def test_the_ways_are_taken():
+    for on in (True, False):
+        settings = TrainConfig(channels_last=on, fused=on, compile="off")
+        model = models.build("rn_test", seed=0)
+        loop = Loop(model, settings, steps=5, accelerator=stage.accelerator(settings))
+        kernel = model.clip.visual.layer1[0].conv2.weight
+        assert kernel.is_contiguous(memory_format=torch.channels_last) == on
+        assert model.layout == (torch.channels_last if on else torch.contiguous_format)
+        assert loop.optimizer.param_groups[0]["fused"] == on
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_as_the_plain_one(fresh):
+    plain = train(config(eps=1e-3, precision="no", epochs=1)).rows()[1]
+    compiled = train(config(eps=1e-3, precision="no", epochs=1, compile="default")).rows()[1]
+    assert compiled["loss_total"] == pytest.approx(plain["loss_total"], rel=1e-3)
+
+
+def test_rows_go_to_tensorboard_as_well_when_asked(fresh):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train(config(log_with="tensorboard"))
+    assert run.folder == Run(experiments.folder(config())).folder
+    (events,) = run.folder.rglob("events.out.tfevents.*")
+    seen = reading.EventAccumulator(str(events.parent))
+    seen.Reload()
+    for name in ("accuracy", "asr", "loss_total"):
+        wanted = {row["epoch"]: row[name] for row in run.rows() if name in row}
+        found = {event.step: event.value for event in seen.Scalars(name)}
+        assert found == pytest.approx(wanted)
+
+
+def test_nothing_is_tracked_unless_asked(fresh):
+    assert not list(train(config(epochs=1)).folder.rglob("events*"))
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_any_work(fresh):
+    if "trackio" in (tracker.value for tracker in _installed()):
+        pytest.skip("trackio is installed")
+    with pytest.raises(ConfigError, match=r"log_with='trackio': not installed: pip install tracki"):
+        train(config(log_with="trackio"))
+    assert not experiments.folder(config()).exists()
+
+
+def _installed():
+    from accelerate.tracking import get_available_trackers
+
+    return get_available_trackers()
