@@ -26,19 +26,14 @@ def bar(*, total: int, unit: str, initial: int = 0, disable: bool = False, **giv
 
     unit: the things' name, a space before it. initial: done before. disable: show nothing.
     """
-    options: dict[str, Any] = {
-        "total": total,
-        "unit": unit,
-        "initial": initial,
-        "disable": disable,
-    } | given
-    options = {"unit_scale": True} | options
+    options: dict[str, Any] = {"total": total, "unit": unit, "initial": initial}
+    options |= {"disable": disable, "unit_scale": True}
     if sys.stderr.isatty():
-        return tqdm(mininterval=0.5, **options)
+        return tqdm(**options | {"mininterval": 0.5} | given)
     if in_lab():
-        return notebook_bar(mininterval=0.5, **options)
-    seconds = options.pop("mininterval", SECONDS)
-    return Lines(mininterval=seconds, miniters=max(1, total // LINES), bar_format=FORM, **options)
+        return notebook_bar(**options | {"mininterval": 0.5} | given)
+    options |= {"mininterval": SECONDS, "miniters": max(1, total // LINES), "bar_format": FORM}
+    return Lines(**options | given)
 
 
 def in_lab() -> bool:

@@ -4,8 +4,10 @@ import io
 import re
 
 import pytest
+from tqdm.notebook import tqdm as notebook_bar
 
 from bdnb import progress
+from bdnb.sweep import EACH
 
 
 @pytest.fixture
@@ -51,3 +53,15 @@ def test_work_that_is_taken_up_again_starts_where_it_was(clock):
 
 def test_nothing_is_shown_where_another_process_shows_it(clock):
     assert log_of(clock, total=100, step=50, seconds=60, disable=True) == []
+
+
+@pytest.mark.parametrize("lab", [False, True])
+def test_a_terminal_has_one_line_that_changes_and_jupyterlab_a_bar(clock, monkeypatch, lab):
+    monkeypatch.setattr(progress, "in_lab", lambda: lab)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: not lab, raising=False)
+    file = io.StringIO()
+    with progress.bar(total=2, unit=" runs", file=file, **EACH) as bar:
+        bar.update()
+    assert isinstance(bar, notebook_bar) == lab
+    assert ("1/2" in file.getvalue()) != lab
+    assert "\n" not in file.getvalue().rstrip()
