@@ -3,26 +3,23 @@
 ``fit`` yields the model after each epoch and can be put down and taken up at any step.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from bdnb import interrupts, losses
+from bdnb import interrupts, losses, progress
 from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.data.pairs import Batch, Batches
 from bdnb.loop import Features, Loop, Objective
 from bdnb.models import Model
 
-# tqdm's settings: a line in a terminal, a line every half minute in logs and notebooks.
-BAR: dict[str, Any] = {"unit_scale": True, "mininterval": 0.5 if sys.stderr.isatty() else 30}
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
 
 
@@ -88,7 +85,7 @@ def fit(
     save = Saver(loop, state)
     total, done = epochs * batches.samples, loop.progress.epoch * batches.samples
     quiet = not loop.accelerator.is_main_process
-    with tqdm(total=total, initial=done, unit=" pairs", disable=quiet, **BAR) as bar:
+    with progress.bar(total=total, initial=done, unit=" pairs", disable=quiet) as bar:
         for number in range(loop.progress.epoch + 1, epochs + 1):
             if before_epoch is not None and not loop.progress.taken:
                 before_epoch(number, loop)

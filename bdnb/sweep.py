@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
-from bdnb import configs, experiments, interrupts
+from bdnb import configs, experiments, interrupts, progress
 from bdnb.configs import CleanConfig, ConfigError, TrainConfig
 from bdnb.experiments import Stage
 from bdnb.records import Run
+
+# A sweep's bar counts every run by itself.
+EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
 
 # Notebooks of several studies, each with a parameter file of its own.
 STUDIES_OF = ("ablations",)
@@ -62,16 +64,18 @@ class Sweep:
                 Run(path).settle()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
-        with tqdm(to_do, unit=" runs", disable=len(to_do) < 2, mininterval=5) as bar:
-            for config in bar:
+        few = len(to_do) < 2
+        with progress.bar(total=len(to_do), unit=" runs", disable=few, **EACH) as bar:
+            for number, config in enumerate(to_do, 1):
                 name = experiments.folder(config).name
                 try:
                     run_one(config)
                 except Exception as error:
                     failed[name] = f"{type(error).__name__}: {error}"
                     traceback.print_exc()
-                left = len(to_do) - bar.n - 1
-                bar.set_postfix_str(f"{len(failed)} failed, {left} left")
+                state = f"{number - len(failed)} done, {len(failed)} failed"
+                bar.set_postfix_str(f"{state}, {len(to_do) - number} left", refresh=False)
+                bar.update()
         if failed:
             lines = "\n".join(f"  {name}: {why}" for name, why in failed.items())
             raise SweepError(f"{len(failed)} of {len(self.asked)} runs failed:\n{lines}")

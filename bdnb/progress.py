@@ -1,0 +1,60 @@
+"""Progress of long work, with rate and time left, in the form that suits where it is shown.
+
+A terminal gets a line that changes, JupyterLab a bar, and a log (papermill's, Snakemake's) whole
+lines, at most a hundred or so for each piece of work.
+"""
+
+import os
+import sys
+from typing import Any
+
+from IPython import get_ipython
+from tqdm import tqdm
+from tqdm.notebook import tqdm as notebook_bar
+
+SECONDS = 30
+"""Between two lines of a log, at least."""
+LINES = 100
+"""Lines of a log for one piece of work, at most; with the first and the last one."""
+FORM = (
+    "{desc}{percentage:3.0f} % of {total_fmt}{unit}, {rate_fmt}, {elapsed} gone, {remaining} left"
+)
+
+
+def bar(*, total: int, unit: str, initial: int = 0, disable: bool = False, **given: Any) -> tqdm:
+    """A progress bar of ``total`` things; ``update(n)`` says that n more are done.
+
+    unit: the things' name, a space before it. initial: done before. disable: show nothing.
+    """
+    options: dict[str, Any] = {"total": total, "unit": unit, "initial": initial}
+    options |= {"disable": disable, "unit_scale": True}
+    if sys.stderr.isatty():
+        return tqdm(**options | {"mininterval": 0.5} | given)
+    if in_lab():
+        return notebook_bar(**options | {"mininterval": 0.5} | given)
+    options |= {"mininterval": SECONDS, "miniters": max(1, total // LINES), "bar_format": FORM}
+    return Lines(**options | given)
+
+
+def in_lab() -> bool:
+    """Whether this is a kernel that Jupyter's server started, rather than papermill's or none."""
+    return get_ipython() is not None and "JPY_SESSION_NAME" in os.environ
+
+
+class Lines(tqdm):
+    """A bar for logs: every state is a line of its own, and nothing is written over."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Write the present state as a line."""
+        words = f", {self.postfix}" if self.postfix else ""
+        self.fp.write((str(self) if msg is None else msg) + words + "\n")
+        self.fp.flush()
+
+    def close(self) -> None:
+        """Write the last state, unless it was written already."""
+        if self.disable:
+            return
+        self.disable = True
+        self._decr_instances(self)  # type: ignore[attr-defined]
+        if self.n != self.last_print_n or self.n == self.initial:
+            self.display()
