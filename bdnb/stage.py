@@ -97,6 +97,7 @@ def alone(run: Run, handle: Accelerator | None = None) -> Iterator[None]:
     Errors: ConfigError when another process has it; StorageError.
     """
     if handle is not None and not handle.is_main_process:
+        handle.wait_for_everyone()  # until the folder is tidy: what they write is not swept away
         yield
         return
     lock = FileLock(run.folder / ".lock")
@@ -108,6 +109,8 @@ def alone(run: Run, handle: Accelerator | None = None) -> Iterator[None]:
             raise ConfigError(f"{run.folder.name}: another process is making this run") from error
     try:
         remove_parts(run.folder)
+        if handle is not None:
+            handle.wait_for_everyone()
         yield
     finally:
         lock.release()

@@ -32,7 +32,8 @@ def runs(processes: int) -> list[TrainConfig | CleanConfig]:
     first = experiments.of_file("tiny", "clean")[0]
     clean = dataclasses.replace(first, **SAME, epochs=1, processes=processes)
     clustered = dataclasses.replace(clean, defence="deep_cluster", options={"k": 4})
-    return [train, dataclasses.replace(train, model="vit_tiny32"), clustered]
+    vit = dataclasses.replace(train, model="vit_tiny32")
+    return [train, vit, clustered, dataclasses.replace(vit, micro_batch=8, seed=2)]
 
 
 def main(processes: int, **changes: str) -> None:
@@ -85,7 +86,7 @@ def pair(both, monkeypatch, number: int) -> list[Run]:
     return made
 
 
-@pytest.mark.parametrize("number", [0, 1, 2], ids=["resnet", "vit", "deep_cluster"])
+@pytest.mark.parametrize("number", [0, 1, 2, 3], ids=["resnet", "vit", "deep_cluster", "pieces"])
 def test_two_processes_give_the_rows_and_weights_of_one_to_rounding(both, monkeypatch, number):
     one, two = pair(both, monkeypatch, number)
     assert two.manifest["device"].startswith("2 x ")

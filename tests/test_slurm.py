@@ -73,6 +73,7 @@ def call(*command: object, **named) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Slurm of one node, for as long as the tests of this file run."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
         pytest.skip(f"needs root and Debian's slurm-wlm and munge (not there: {missing or 'root'})")
