@@ -5,6 +5,7 @@ Everything is computed from rows and manifests; the paper's numbers come from ``
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -194,14 +195,25 @@ def rules() -> Styler:
 def data_set(data: Any) -> Styler:
     """What a data set holds: pairs, images, classes."""
     about = data.about
-    lines = [(name, count) for name, count in about["counts"].items()]
-    lines += [("classes", len(about["classes"]))]
+    counts = about.get("counts") or _counted(data.folder)
+    classes = len(about.get("classes") or data.labelled(data.side)[0].classnames)
+    lines = [*counts.items(), ("classes", classes)]
     return _plain(pd.DataFrame(lines, columns=["part", "number"]))
 
 
-def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure:
+def _counted(folder: Path) -> dict[str, int]:
+    """The pairs of a set from the web, as img2dataset counted them."""
+    from bdnb.data.stream import successes
+
+    found = {name: successes(sorted((folder / name).glob("*.tar"))) for name in ("train", "clean")}
+    return {name: count for name, count in found.items() if count is not None}
+
+
+def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure | Markdown:
     """Images of a labelled set, each of another class, spread over the classes."""
-    found = next(s for s in data.labelled(data.side) if s.name == name)
+    found = next((s for s in data.labelled(data.side) if s.name == name), None)
+    if found is None:
+        return Markdown(f"*This data set has no labelled set `{name}`.*")
     classes, first = np.unique(found.labels, return_index=True)
     chosen = np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)
     index, titles = first[chosen], [found.classnames[label] for label in classes[chosen]]

@@ -118,7 +118,7 @@ def too_large(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop"
     """
     if decode.is_decoded(tars, side, cache, field="txt", fit=fit):
         return False
-    count = _successes(tars)
+    count = successes(tars)
     pairs = count if count is not None else len(index(tars, cache, bad_share=1))
     there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     return pairs * 3 * side**2 > min(_memory(), shutil.disk_usage(there).free) / 2
@@ -129,7 +129,8 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _successes(tars: Sequence[Path]) -> int | None:
+def successes(tars: Sequence[Path]) -> int | None:
+    """The pairs that img2dataset counted in shards; None without ``_stats.json`` beside each."""
     stats = [tar.with_name(f"{tar.stem}_stats.json") for tar in tars]
     if not all(path.is_file() for path in stats):
         return None
