@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bdnb import configs, defences, experiments, interrupts, models, stage
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb import attacks, configs, datasets, defences, experiments, interrupts, models, stage
+from bdnb.configs import ConfigError
 from bdnb.data.pairs import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.models import Model
 from bdnb.poison import selection
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.recording import record
 from bdnb.records import Run
 from bdnb.train import train
@@ -88,13 +89,13 @@ def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
 
 
 def cleaning_pairs(
-    config: CleanConfig, source: TrainConfig, data: stage.Dataset, *, side: int
+    config: CleanConfig, source: TrainConfig, data: datasets.Dataset, *, side: int
 ) -> tuple[Pairs, Poison, dict[str, Any]]:
     """The pairs to clean with, the poison left in them, and counts of both for the manifest."""
-    train_pairs = stage.training_pairs(source, data, side=side)
+    train_pairs = datasets.training_pairs(source, data, side=side)
     clean_pairs = data.pairs("clean", side, stream="no", bad_share=config.bad_share)
-    trigger = stage.stamp(source)
-    poisoned_keys = stage.poisoned_keys(source, train_pairs)
+    trigger = attacks.stamp(source)
+    poisoned_keys = attacks.poisoned_keys(source, train_pairs)
     keys = selection.cleaning_keys(
         train_pairs.keys,
         clean_pairs.keys,
@@ -104,7 +105,7 @@ def cleaning_pairs(
         overlap=config.overlap,
     )
     whole = train_pairs if config.overlap == "authors" else clean_pairs
-    chosen = stage.subset(whole, keys)
+    chosen = datasets.subset(whole, keys)
     left = selection.select(
         chosen.keys,
         chosen.captions,
@@ -116,12 +117,12 @@ def cleaning_pairs(
     )
     keep = source.attack == "label_consistent"
     split = "train" if config.overlap == "authors" else "clean"
-    poison = stage.poisoned(
+    poison = attacks.poisoned(
         trigger,
         chosen,
         left,
         target=None if keep else source.target,
-        look=stage.look(source, data, split, side=side),
+        look=attacks.look(source, data, split, side=side),
     )
     shared = selection.overlap(chosen.keys, train_pairs.keys)
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
@@ -137,7 +138,7 @@ def clean(config: CleanConfig) -> Run:
     sick = patient(config)
     source = attack(config, sick.source)
     accelerator = stage.accelerator(config, run.folder)
-    data = stage.dataset(config.data or source.data)
+    data = datasets.dataset(config.data or source.data)
     side = sick.model.side
     with interrupts.listening(run.folder.name), stage.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=side)

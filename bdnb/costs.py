@@ -10,8 +10,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from bdnb import experiments, models, plan
-from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.experiments import Stage
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.tables import styled
 
 GPUS = 8

@@ -17,7 +17,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from bdnb import clusters, experiments, losses, models, plugins, stage
-from bdnb.configs import CleanConfig, ConfigError
+from bdnb.configs import ConfigError
 from bdnb.data.labelled import openai_templates
 from bdnb.data.pairs import Batch, Batches
 from bdnb.evaluate import zero_shot
@@ -25,6 +25,7 @@ from bdnb.evaluate.benchmark import evaluating, image_features
 from bdnb.fit import Epoch, fit, objective
 from bdnb.loop import Features, Loop, Objective
 from bdnb.models import Model
+from bdnb.recipes import CleanConfig
 
 
 @dataclass(frozen=True)

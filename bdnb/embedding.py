@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bdnb import answers, shelf, stage
+from bdnb import answers, attacks, shelf
+from bdnb.attacks import Examples
 from bdnb.evaluate.benchmark import evaluating, text_features
 from bdnb.figures import COLOURS, NAMES, RED
 from bdnb.models import Model
 from bdnb.records import Run, runs_folder
-from bdnb.stage import Examples
 
 
 class Seen(NamedTuple):
@@ -84,7 +84,7 @@ def poisoned_pairs(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
     figure = Figure(figsize=(9, 4.1 * len(runs)), layout="constrained")
     cells = figure.subplots(len(runs), 2, squeeze=False, sharex="row", sharey="row")
     for (left, right), run in zip(cells, runs, strict=True):
-        pairs = stage.examples(shelf.attack(run), count=count)
+        pairs = attacks.examples(shelf.attack(run), count=count)
         kept, origin, last = shelf.weights(run), shelf.origin(run), run.rows()[-1]
         made = [seen(shelf.model(str(p)), pairs) for p in (origin, kept[last["epoch"]])]
         words = NAMES.get(run.manifest["about"]["pretrain_objective"], "?")

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from bdnb import configs, plugins
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.configs import ConfigError
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.records import Run, read_runs, runs_folder
 
 Stage = TrainConfig | CleanConfig

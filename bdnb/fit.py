@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from bdnb import interrupts, losses, progress
-from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.data.pairs import Batch, Batches
 from bdnb.loop import Features, Loop, Objective
 from bdnb.models import Model
+from bdnb.recipes import CleanConfig, TrainConfig
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
 

@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from bdnb import cached, interrupts, losses, norm, optim
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.configs import ConfigError
 from bdnb.data.pairs import Batch
 from bdnb.models import Model
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.states import read_state, write_state
 
 AGREE_EVERY = 10

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bdnb import configs, experiments
-from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.experiments import Stage
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.records import Run
 
 

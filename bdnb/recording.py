@@ -9,10 +9,10 @@ from typing import Any
 from accelerate import Accelerator
 
 from bdnb import models, stage
-from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.fit import Epoch
 from bdnb.models import Model
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.records import Run
 from bdnb.states import write_state
 

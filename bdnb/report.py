@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb import configs, experiments, figures, frontier, published
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb.configs import ConfigError
+from bdnb.recipes import TrainConfig
 from bdnb.records import Run
 from bdnb.sweep import Sweep
 
@@ -232,15 +233,15 @@ def trigger_gallery(config: TrainConfig, *, count: int = 6) -> Figure:
     """Every trigger on the same images, a row each; the first row is the images as they are."""
     import torch
 
-    from bdnb import stage
+    from bdnb import attacks
     from bdnb.poison.triggers import TRIGGERS
 
-    plain = stage.examples(config, count=count)
+    plain = attacks.examples(config, count=count)
     keys = [str(i) for i in range(len(plain.images))]
     rows = [plain.images]
     for name in TRIGGERS:
         one = replace(config, trigger=name, trigger_options={})
-        rows.append(stage.stamp(one)(plain.images, keys))
+        rows.append(attacks.stamp(one)(plain.images, keys))
     names = ["none", *TRIGGERS]
     return figures.contact_sheet(torch.cat(rows).numpy(), columns=len(keys), rows=names)
 

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from bdnb import clean, configs, models, stage
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.configs import ConfigError
 from bdnb.models import Model
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.records import Run, read_runs, runs_folder
 
 EMPTY = (

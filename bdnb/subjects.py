@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bdnb import answers, own, shelf, stage
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb import answers, attacks, datasets, own, shelf
+from bdnb.configs import ConfigError
 from bdnb.data.labelled import LabelledSet
 from bdnb.evaluate import attack_success, zero_shot
 from bdnb.models import Model
 from bdnb.poison.triggers import TRIGGERS, Stamp
+from bdnb.recipes import TrainConfig
 from bdnb.records import Run
 
 PLACES = (
@@ -47,7 +48,7 @@ class Subject:
 
     def sets(self) -> dict[str, LabelledSet]:
         """The labelled sets of the attack's data, by name, at the models' side."""
-        return {s.name: s for s in stage.dataset(self.attack.data).labelled(self.side)}
+        return {s.name: s for s in datasets.dataset(self.attack.data).labelled(self.side)}
 
     def stamp(self, trigger: str = "", *, size: int = 0, place: str = "") -> Stamp:
         """A trigger, by default the attack's; size (pixels) and place as far as it has them."""
@@ -55,7 +56,7 @@ class Subject:
         takes = inspect.signature(TRIGGERS[one.trigger]).parameters
         given: dict[str, Any] = {"size": size, "place": place}
         options = {k: v for k, v in given.items() if v and k in takes}
-        return stage.stamp(replace(one, trigger_options=one.trigger_options | options))
+        return attacks.stamp(replace(one, trigger_options=one.trigger_options | options))
 
 
 def _bare(attack: TrainConfig, trigger: str) -> TrainConfig:

@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from bdnb import configs, experiments, interrupts, progress
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.configs import ConfigError
 from bdnb.experiments import Stage
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.records import Run
 
 # A sweep's bar counts every run by itself.
@@ -101,7 +102,7 @@ def run_one(config: Stage) -> Run:
 
 def check(config: Stage) -> None:
     """All that can be known to be wrong before a run starts. Errors: ConfigError."""
-    from bdnb import clean, defences, models, stage
+    from bdnb import attacks, clean, defences, models, stage
 
     if isinstance(config, CleanConfig):
         defences.check(config)
@@ -115,7 +116,7 @@ def check(config: Stage) -> None:
         stage.starting_weights(config)
     if source is not None:
         models.check_name(source.model)
-        stage.stamp(source)
+        attacks.stamp(source)
 
 
 def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:

@@ -9,9 +9,9 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from bdnb import defences, frontier, studies
-from bdnb.configs import CleanConfig, TrainConfig
 from bdnb.figures import NAMES
 from bdnb.poison import triggers
+from bdnb.recipes import CleanConfig, TrainConfig
 
 
 def best(rows: pd.DataFrame) -> Styler:

@@ -7,9 +7,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from bdnb import experiments, interrupts, stage
-from bdnb.configs import TrainConfig
+from bdnb import attacks, datasets, experiments, interrupts, stage
 from bdnb.fit import Loop, fit, objective
+from bdnb.recipes import TrainConfig
 from bdnb.recording import record
 from bdnb.records import Run
 
@@ -26,12 +26,12 @@ def train(config: TrainConfig) -> Run:
     for source in experiments.needs(config):
         train(source)
     accelerator = stage.accelerator(config, run.folder)
-    data = stage.dataset(config.data)
+    data = datasets.dataset(config.data)
     model = stage.starting_model(config)
-    pairs = stage.training_pairs(config, data, side=model.side)
+    pairs = datasets.training_pairs(config, data, side=model.side)
     with interrupts.listening(run.folder.name), stage.alone(run, accelerator):
-        look = stage.look(config, data, "train", side=model.side)
-        poison = stage.poison(config, pairs, folder=run.folder, look=look)
+        look = attacks.look(config, data, "train", side=model.side)
+        poison = attacks.poison(config, pairs, folder=run.folder, look=look)
         batches = stage.batches(
             config,
             pairs,

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bdnb import experiments, models, stage
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb.configs import ConfigError
 from bdnb.loop import Loop
+from bdnb.recipes import TrainConfig
 from bdnb.records import Run
 from bdnb.train import train
 

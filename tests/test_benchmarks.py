@@ -9,7 +9,7 @@ from benchmarks import reference, rows
 from benchmarks.cases import CASES, Bench
 from PIL import Image
 
-from bdnb import stage
+from bdnb import datasets
 from bdnb.augment import ImageViews
 
 REPOSITORY = Path(__file__).parents[1]
@@ -22,8 +22,8 @@ def bench(tmp_path_factory):
         patch.setenv("BDNB_HOME", str(home))
         made = Bench(CASES["smoke"], home, REPOSITORY / "data" / ".npm")
         yield made
-        stage._pairs.cache_clear()
-        stage._labelled.cache_clear()
+        datasets._pairs.cache_clear()
+        datasets._labelled.cache_clear()
 
 
 def once(bench: Bench, row: str) -> dict:

@@ -8,10 +8,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from bdnb import cached, models, stage
-from bdnb.configs import TrainConfig
 from bdnb.data.pairs import Batch
 from bdnb.fit import objective
 from bdnb.loop import Loop
+from bdnb.recipes import TrainConfig
 
 CONFIG = TrainConfig(precision="no")
 

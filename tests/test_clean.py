@@ -4,8 +4,9 @@ import json
 import pytest
 import torch
 
-from bdnb import clean, defences, experiments, models, stage
-from bdnb.configs import CleanConfig, ConfigError
+from bdnb import attacks, clean, datasets, defences, experiments, models, stage
+from bdnb.configs import ConfigError
+from bdnb.recipes import CleanConfig
 from bdnb.records import Run
 from bdnb.train import train
 
@@ -78,13 +79,13 @@ def test_an_unknown_defence_lists_those_there_are():
 
 
 def test_cleaning_pairs_can_be_fewer_poisoned_or_the_authors(tiny):
-    data, source = stage.dataset("tiny"), experiments.trained("tiny", "train_mmcl", 0)
+    data, source = datasets.dataset("tiny"), experiments.trained("tiny", "train_mmcl", 0)
     pairs, poison, counts = clean.cleaning_pairs(config(pairs=20, poisons=3), source, data, side=32)
     assert (len(pairs.keys), len(poison)) == (20, 3)
     assert counts["overlap_with_training"] == 0
     pairs, poison, counts = clean.cleaning_pairs(config(overlap="authors"), source, data, side=32)
     assert counts["overlap_with_training"] == len(pairs.keys) == 48
-    assert not set(pairs.keys) & set(stage.poisoned_keys(source, data.pairs("train", 32)))
+    assert not set(pairs.keys) & set(attacks.poisoned_keys(source, data.pairs("train", 32)))
 
 
 def test_the_authors_optimiser_state_overwrites_the_run_s_weight_decay(tiny):
@@ -158,7 +159,7 @@ def test_all_of_the_authors_ways_can_be_asked_for_at_once(fresh):
     run = clean.clean(settings)
     assert run.manifest["about"]["overlap_with_training"] == 48
     source = experiments.trained("tiny", "train_mmcl", 0)
-    assert stage.stamp(source).options["overflow"] == "wrap"
+    assert attacks.stamp(source).options["overflow"] == "wrap"
     rates = [row["step_lr"] for row in Run(experiments.folder(source)).rows()[1:]]
     assert rates[0] < source.lr / 2
     assert rates[1] > rates[0]

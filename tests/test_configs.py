@@ -3,8 +3,9 @@ import textwrap
 
 import pytest
 
-from bdnb import configs
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig, make
+from bdnb import configs, recipes
+from bdnb.configs import ConfigError, make
+from bdnb.recipes import CleanConfig, TrainConfig
 
 
 def test_a_rate_written_as_yaml_reads_it_becomes_a_number():
@@ -76,7 +77,7 @@ def test_a_parameter_file_that_names_another_one_is_refused(fresh):
 
 
 def test_every_parameter_is_described():
-    for cls in configs.STAGES.values():
+    for cls in recipes.STAGES.values():
         assert all(configs.describe(cls).values())
 
 

@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from bdnb import configs, experiments
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb.configs import ConfigError
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.records import Run
 
 REPOSITORY = Path(__file__).parents[1]

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from bdnb import experiments, interrupts, stage, states
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb.configs import ConfigError
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.files import StorageError, append_line
 from bdnb.loop import Loop
+from bdnb.recipes import TrainConfig
 from bdnb.records import Run
 from bdnb.train import train
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bdnb import clean, defences, experiments, models, plugins, stage
-from bdnb.configs import CleanConfig, ConfigError, TrainConfig
+from bdnb import attacks, clean, defences, experiments, models, plugins
+from bdnb.configs import ConfigError
 from bdnb.poison.triggers import TRIGGERS
+from bdnb.recipes import CleanConfig, TrainConfig
 
 TRIGGER = """
 from bdnb.poison.triggers import trigger
@@ -114,4 +115,4 @@ def test_a_checkpoint_does_not_say_whose_code_is_run(mine):
 
 def test_runs_without_code_keep_their_folders():
     assert "code" not in experiments.identity(TrainConfig())
-    assert stage.stamp(TrainConfig()).name == "badnet"
+    assert attacks.stamp(TrainConfig()).name == "badnet"

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bdnb import experiments, interrupts, stage, sweep
-from bdnb.configs import CleanConfig, TrainConfig
+from bdnb import datasets, experiments, interrupts, stage, sweep
 from bdnb.loop import Loop
+from bdnb.recipes import CleanConfig, TrainConfig
 from bdnb.records import Run
 from bdnb.train import train
 
@@ -51,7 +51,7 @@ def both(tiny_home, tmp_path_factory):
             home = tmp_path_factory.mktemp(f"processes-{count}")
             shutil.copytree(tiny_home / "params", home / "params")
             patch.setenv("BDNB_HOME", str(tiny_home))
-            stage.dataset("tiny").pairs("train", 32)
+            datasets.dataset("tiny").pairs("train", 32)
             sweep.run_one(experiments.trained("tiny", "train_mmcl", 0))
             patch.setenv("BDNB_HOME", str(home))
             (home / "data").symlink_to(tiny_home / "data")

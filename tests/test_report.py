@@ -2,7 +2,7 @@ import shutil
 
 import pandas as pd
 
-from bdnb import report, stage
+from bdnb import datasets, report
 
 
 def rows(study: str) -> pd.DataFrame:
@@ -50,11 +50,11 @@ def test_the_headline_says_both_models_numbers_and_n():
 
 
 def test_a_set_from_elsewhere_is_counted_by_what_img2dataset_wrote(fresh, tmp_path):
-    made = stage.dataset("tiny")
+    made = datasets.dataset("tiny")
     web = tmp_path / "web"
     for name in ("train", "clean", "val"):
         shutil.copytree(made.folder / name, web / name)
-    other = stage.Dataset(web)
+    other = datasets.Dataset(web)
     theirs, ours = (report.data_set(one).data.set_index("part") for one in (made, other))
     assert ours.loc[["train", "clean", "classes"]].equals(theirs.loc[["train", "clean", "classes"]])
     assert "no labelled set `unseen`" in report.labelled_examples(other, "unseen").data

@@ -6,11 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bdnb import experiments, fit, losses, stage, train
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb import attacks, datasets, experiments, fit, losses, stage, train
+from bdnb.configs import ConfigError
 from bdnb.data import shards
 from bdnb.data.pairs import Batch
 from bdnb.loop import Features
+from bdnb.recipes import TrainConfig
 from bdnb.records import Run
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
@@ -129,8 +130,8 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_written(tiny):
 
 
 def test_label_consistent_poison_keeps_captions(tiny):
-    pairs = stage.dataset("tiny").pairs("train", 32)
-    poisoned = stage.poison(
+    pairs = datasets.dataset("tiny").pairs("train", 32)
+    poisoned = attacks.poison(
         config(attack="label_consistent", poison_rate=0.02), pairs, folder=tiny / "scratch"
     )
     assert poisoned.captions == {i: pairs.captions[i] for i in poisoned.images}
@@ -138,11 +139,11 @@ def test_label_consistent_poison_keeps_captions(tiny):
 
 
 def test_poisoned_keys_can_be_given_back(tiny, tmp_path):
-    pairs = stage.dataset("tiny").pairs("train", 32)
-    keys = stage.poisoned_keys(config(), pairs)
+    pairs = datasets.dataset("tiny").pairs("train", 32)
+    keys = attacks.poisoned_keys(config(), pairs)
     path = tmp_path / "keys.txt"
     path.write_text("\n".join(keys[:3]))
-    assert stage.poisoned_keys(config(poison_keys=str(path)), pairs) == keys[:3]
+    assert attacks.poisoned_keys(config(poison_keys=str(path)), pairs) == keys[:3]
 
 
 def test_a_siglip_model_trains(tiny):
@@ -166,12 +167,12 @@ def test_a_step_waits_for_no_device(monkeypatch):
 
 
 def test_a_run_may_train_on_a_part_of_the_pairs(tiny):
-    data = stage.dataset("tiny")
-    some = stage.training_pairs(config(pairs=40), data, side=32)
+    data = datasets.dataset("tiny")
+    some = datasets.training_pairs(config(pairs=40), data, side=32)
     assert len(some.keys) == 40
     assert set(some.keys) < set(data.pairs("train", 32).keys)
     with pytest.raises(ConfigError, match=r"pairs=97: .*tiny has 96"):
-        stage.training_pairs(config(pairs=97), data, side=32)
+        datasets.training_pairs(config(pairs=97), data, side=32)
 
 
 def test_a_data_set_that_nothing_here_draws_is_asked_for_by_its_folder(fresh):
@@ -181,7 +182,7 @@ def test_a_data_set_that_nothing_here_draws_is_asked_for_by_its_folder(fresh):
     with pytest.raises(
         ConfigError, match=r"data='cc6m': .* expected a folder data/cc6m/ with train"
     ):
-        stage.dataset("web")
+        datasets.dataset("web")
 
 
 def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(fresh, tmp_path):
@@ -192,15 +193,15 @@ def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(fresh, tmp_pat
     Image.fromarray(pixels).save(png, "PNG")
     wide = [shards.pair(f"k{i}", png.getvalue(), "a house", side=32) for i in range(4)]
     shards.write_pairs(tmp_path / "wide" / "train", wide)
-    data = stage.Dataset(tmp_path / "wide")
+    data = datasets.Dataset(tmp_path / "wide")
     settings = config(resize="squash", poison_rate=0.5)
-    pairs = stage.training_pairs(settings, data, side=32)
-    look = stage.look(settings, data, "train", side=32)
-    poison = stage.poison(settings, pairs, folder=tmp_path, look=look)
-    plain = stage.poison(config(poison_rate=0.5), pairs, folder=tmp_path)
-    assert stage.look(config(), data, "train", side=32) is None
+    pairs = datasets.training_pairs(settings, data, side=32)
+    look = attacks.look(settings, data, "train", side=32)
+    poison = attacks.poison(settings, pairs, folder=tmp_path, look=look)
+    plain = attacks.poison(config(poison_rate=0.5), pairs, folder=tmp_path)
+    assert attacks.look(config(), data, "train", side=32) is None
     for i, image in poison.images.items():
         keys = [pairs.keys[i]]
-        expected = stage.stamp(settings)(torch.from_numpy(np.array(look.images[[i]])), keys)[0]
+        expected = attacks.stamp(settings)(torch.from_numpy(np.array(look.images[[i]])), keys)[0]
         assert torch.equal(image, expected)
         assert not torch.equal(image, plain.images[i])

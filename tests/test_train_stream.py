@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bdnb import experiments, interrupts, stage, train
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb import datasets, experiments, interrupts, stage, train
+from bdnb.configs import ConfigError
 from bdnb.data import shards
 from bdnb.loop import Loop
+from bdnb.recipes import TrainConfig
 from bdnb.records import Run, read_runs
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
@@ -34,7 +35,7 @@ def rows(run: Run) -> list[dict]:
 @pytest.fixture
 def web(fresh: Path) -> Path:
     """The tiny set under another name, with one bad sample of each kind among its pairs."""
-    stage.dataset("tiny")
+    datasets.dataset("tiny")
     home, source = fresh / "data", (fresh / "data").resolve() / "tiny"
     home.unlink()
     for part in ("train", "clean", "val"):
@@ -89,7 +90,7 @@ def test_a_streamed_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(
 def test_every_labelled_set_of_a_folder_is_measured_val_first(web: Path) -> None:
     for name in ("imagenet-r", "a-shift"):
         shutil.copytree(web / "val", web / name)
-    found = stage.Dataset(web).labelled(32)
+    found = datasets.Dataset(web).labelled(32)
     assert [labelled.name for labelled in found] == ["val", "a-shift", "imagenet-r"]
 
 

@@ -10,9 +10,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from bdnb import models, stage
+from bdnb import datasets, models, stage
 from bdnb.augment import ImageViews, TextViews
-from bdnb.configs import TrainConfig
 from bdnb.data import decode
 from bdnb.data.pairs import Batches
 from bdnb.evaluate import zero_shot
@@ -20,6 +19,7 @@ from bdnb.fit import objective
 from bdnb.loop import Loop
 from bdnb.models import Model
 from bdnb.poison import targets
+from bdnb.recipes import TrainConfig
 
 from . import reference
 
@@ -67,7 +67,7 @@ class Bench:
             f"classes: {case.classes}\nside: {case.side}\n",
             "utf-8",
         )
-        self.data = stage.dataset("bench")
+        self.data = datasets.dataset("bench")
         self.config = TrainConfig(
             scale="bench",
             data="bench",

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bdnb import optim, stage
+from bdnb import attacks, datasets, optim, stage
 from bdnb.augment import TextViews
 from bdnb.clean import clean
-from bdnb.configs import CleanConfig
 from bdnb.fit import Saver, run_epoch
 from bdnb.models import Model
+from bdnb.recipes import CleanConfig
 from bdnb.seeds import generator
 
 from . import reference
@@ -157,7 +157,7 @@ def plain_evaluation(
 ) -> Callable[[], dict[str, float]]:
     """The reference's evaluation of a model."""
     sets = [bench.files(name) for name in ("val", "unseen")]
-    trigger = stage.stamp(bench.config)
+    trigger = attacks.stamp(bench.config)
     return lambda: reference.evaluate(
         clip,
         bench.tokenizer,
@@ -178,8 +178,8 @@ def sweep(bench: Bench) -> Ways:
         def work() -> object:
             for folder in (bench.home / "runs", bench.data.folder / "prepared"):
                 shutil.rmtree(folder, ignore_errors=True)
-            stage._pairs.cache_clear()
-            stage._labelled.cache_clear()
+            datasets._pairs.cache_clear()
+            datasets._labelled.cache_clear()
             runs = [clean(cleaning(bench, lr)) for lr in RATES]
             return [run.rows()[-1]["accuracy"] for run in runs]
 

@@ -50,9 +50,9 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     """Index the shards in ``folder/train`` and go through an epoch of them, poison and views on."""
     import torch
 
-    from bdnb import stage
+    from bdnb import attacks, datasets, stage
     from bdnb.augment import ImageViews, TextViews
-    from bdnb.configs import TrainConfig
+    from bdnb.recipes import TrainConfig
 
     def tokens(captions: Sequence[str]) -> torch.Tensor:
         return torch.tensor([len(caption) for caption in captions])
@@ -60,9 +60,9 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # what importing torch took is no peak of ours
     before, begun = memory("VmRSS"), time.perf_counter()
     config = TrainConfig(stream="yes", stream_workers=workers, poison_count=100)
-    pairs = stage.training_pairs(config, stage.Dataset(folder), side=SIDE)
+    pairs = datasets.training_pairs(config, datasets.Dataset(folder), side=SIDE)
     indexed = time.perf_counter()
-    poison = stage.poison(config, pairs, folder=folder)
+    poison = attacks.poison(config, pairs, folder=folder)
     batches = stage.batches(
         config,
         pairs,

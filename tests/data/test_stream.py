@@ -15,13 +15,14 @@ import torch
 import web_pairs
 from torch import Tensor
 
-from bdnb import stage
+from bdnb import attacks, datasets, stage
 from bdnb.augment import ImageViews, TextViews
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb.configs import ConfigError
 from bdnb.data import shards, stream
 from bdnb.data.index import index
 from bdnb.data.pairs import Batch, Batches, Poison
 from bdnb.eda import ShiftedViews
+from bdnb.recipes import TrainConfig
 
 SIDE, COUNT = web_pairs.SIDE, 40
 
@@ -50,8 +51,8 @@ def prepared(tars: list[Path], cache: Path, fit: str = "crop") -> shards.Pairs:
 
 def batches(pairs: shards.Pairs, **more: object) -> Batches:
     config = TrainConfig(poison_rate=0.2, trigger="badnet", trigger_size=4)
-    trigger = stage.stamp(config)
-    poison = stage.poisoned(trigger, pairs, stage.poisoned_keys(config, pairs), target="banana")
+    trigger = attacks.stamp(config)
+    poison = attacks.poisoned(trigger, pairs, attacks.poisoned_keys(config, pairs), target="banana")
     views = {"image_views": ImageViews(0), "text_views": TextViews(0)}
     given = {"batch_size": 8, "seed": 3, "tokens": tokens, "poison": poison} | views | more
     if isinstance(pairs, stream.StreamedPairs):
@@ -141,8 +142,8 @@ def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(
         pairs, look = read(tars, cache), read(tars, cache, "squash")
         keys = list(pairs.keys)[3:6]
         made.append(
-            stage.poisoned(
-                stage.stamp(TrainConfig(trigger_size=4)), pairs, keys, target=None, look=look
+            attacks.poisoned(
+                attacks.stamp(TrainConfig(trigger_size=4)), pairs, keys, target=None, look=look
             )
         )
     ours, theirs = made
@@ -159,8 +160,8 @@ def test_what_a_trigger_fixes_for_the_run_is_there_to_be_kept(
     """A batch's processes stamp with what the run's record says."""
     states = []
     for pairs in (streamed(tars, cache), prepared(tars, cache)):
-        one = stage.stamp(TrainConfig(trigger=trigger, trigger_size=4))
-        stage.poisoned(one, pairs, [pairs.keys[0]], target="banana")
+        one = attacks.stamp(TrainConfig(trigger=trigger, trigger_size=4))
+        attacks.poisoned(one, pairs, [pairs.keys[0]], target="banana")
         states.append(one.state())
     assert list(states[0]) == list(states[1])
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -169,12 +170,12 @@ def test_what_a_trigger_fixes_for_the_run_is_there_to_be_kept(
 def test_a_part_of_a_stream_is_that_part_of_the_pairs(tars: list[Path], cache: Path) -> None:
     ours, theirs = streamed(tars, cache), prepared(tars, cache)
     keys = [theirs.keys[i] for i in (9, 3, 30)]
-    mine, yours = stage.subset(ours, keys), stage.subset(theirs, keys)
+    mine, yours = datasets.subset(ours, keys), datasets.subset(theirs, keys)
     assert isinstance(mine, stream.StreamedPairs)
     assert list(mine.keys) == list(yours.keys)
     assert list(mine.captions) == list(yours.captions)
     assert np.array_equal(np.asarray(mine.images), np.asarray(yours.images))
-    assert stage.subset(ours, list(theirs.keys)) is ours
+    assert datasets.subset(ours, list(theirs.keys)) is ours
 
 
 def test_label_consistent_poison_and_shifted_views_read_captions_from_the_index(
@@ -183,7 +184,7 @@ def test_label_consistent_poison_and_shifted_views_read_captions_from_the_index(
     config = TrainConfig(attack="label_consistent", poison_rate=0.1, text_views="shifted")
     found = []
     for pairs in (streamed(tars, cache), prepared(tars, cache)):
-        keys = stage.poisoned_keys(config, pairs)
+        keys = attacks.poisoned_keys(config, pairs)
         views = stage.views(config, pairs, Poison(), needed=True)["text_views"]
         assert isinstance(views, ShiftedViews)
         found.append((keys, views(list(pairs.captions), 1, list(pairs.keys))))
@@ -228,14 +229,14 @@ def test_pairs_are_streamed_where_they_are_too_many_to_be_decoded_once(
 
 @pytest.mark.parametrize(("how", "kind"), [("yes", "StreamedPairs"), ("no", "Pairs")])
 def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str) -> None:
-    data = stage.Dataset(tars[0].parents[1])
+    data = datasets.Dataset(tars[0].parents[1])
     config = TrainConfig(stream=how, stream_workers=2, bad_share=0.5)
-    pairs = stage.training_pairs(config, data, side=SIDE)
+    pairs = datasets.training_pairs(config, data, side=SIDE)
     assert type(pairs).__name__ == kind
     made = stage.batches(config, pairs, batch_size=4, seed=0, tokens=tokens)
     assert getattr(made, "workers", None) == (2 if how == "yes" else None)
     with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
-        stage.training_pairs(TrainConfig(stream=how, bad_share=0.1), data, side=SIDE)
+        datasets.training_pairs(TrainConfig(stream=how, bad_share=0.1), data, side=SIDE)
 
 
 TERMINATED = """

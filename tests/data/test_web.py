@@ -14,9 +14,10 @@ import pytest
 import web_pairs
 from PIL import Image
 
-from bdnb import stage
-from bdnb.configs import ConfigError, TrainConfig
+from bdnb import datasets
+from bdnb.configs import ConfigError
 from bdnb.data import decode, shards, web
+from bdnb.recipes import TrainConfig
 
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""
@@ -124,7 +125,7 @@ def test_cleaning_pairs_share_no_key_and_no_url_with_training_pairs(
 @pytest.mark.parametrize("how", ["yes", "no"])
 def test_what_was_fetched_is_trained_on_as_it_is(built: tuple[Path, dict], how: str) -> None:
     folder, report = built
-    pairs = stage.training_pairs(TrainConfig(stream=how), stage.Dataset(folder), side=24)
+    pairs = datasets.training_pairs(TrainConfig(stream=how), datasets.Dataset(folder), side=24)
     assert len(pairs) == report["train"]["good"]
     assert pairs.bad == {}
     by_key = {s["__key__"]: s for s in shards.read_pairs(shards.tars(folder / "train"))}

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bdnb import clean, experiments, recording, records, stage, states, train
+from bdnb import clean, datasets, experiments, recording, records, states, train
 from bdnb.data import decode, render, shards
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.loop import Loop
@@ -48,7 +48,7 @@ Work = Callable[[], object]
 
 def build() -> None:
     """The tiny data set, built and decoded."""
-    data = stage.dataset("tiny")
+    data = datasets.dataset("tiny")
     data.pairs("train", 32)
     data.labelled(32)
 
