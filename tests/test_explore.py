@@ -10,16 +10,24 @@ import torch
 from IPython.display import Markdown
 from PIL import Image
 
-from bdnb import explore, models, own, shelf, subjects, sweep
+from bdnb import experiments, explore, models, own, shelf, subjects, sweep
 from bdnb.configs import ConfigError
 from bdnb.records import Run
 from bdnb.seeds import generator
 
 
 @pytest.fixture
-def desk(tiny: Path) -> explore.Desk:
-    """The desk of the tiny project, its cleaning runs made."""
-    sweep.of_file("tiny", "clean").run()
+def desk(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> explore.Desk:
+    """The desk of the tiny project with its cleaning runs, and none that other tests left there."""
+    asked = experiments.of_file("tiny", "clean")
+    sweep.Sweep(asked).run()
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for config in (*asked, *(source for one in asked for source in experiments.needs(one))):
+        link = runs / experiments.folder(config).name
+        if not link.exists():
+            link.symlink_to(experiments.folder(config))
+    monkeypatch.setenv("BDNB_RUNS", str(runs))
     return explore.Desk(scale="tiny")
 
 

@@ -66,7 +66,7 @@ def test_another_seed_gives_other_rows(tiny):
 
 def test_a_recorded_run_is_not_run_again(tiny, monkeypatch):
     train.train(config())
-    monkeypatch.setattr(stage, "dataset", None)
+    monkeypatch.setattr(datasets, "dataset", None)
     assert train.train(config()).finished
 
 
