@@ -17,12 +17,13 @@ from bdnb.seeds import generator
 
 
 @pytest.fixture
-def desk(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> explore.Desk:
+def desk(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> explore.Desk:
     """The desk of the tiny project with its cleaning runs, and none that other tests left there."""
     asked = experiments.of_file("tiny", "clean")
     sweep.Sweep(asked).run()
-    runs = tmp_path / "runs"
-    runs.mkdir()
+    runs = tmp_path_factory.mktemp("runs")
     for config in (*asked, *(source for one in asked for source in experiments.needs(one))):
         link = runs / experiments.folder(config).name
         if not link.exists():
