@@ -1,6 +1,7 @@
 """Runs that are stopped, killed, or find no place to write: the same command finishes them."""
 
 import dataclasses
+import gc
 import os
 import signal
 import subprocess
@@ -141,7 +142,13 @@ def disk(fresh, tmp_path):
         mount("-t", "tmpfs", "-o", "size=100m", "tmpfs")
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a file system of its own cannot be mounted here (needs root): {error}")
-    yield lambda options: mount("-o", f"remount,{options}")
+
+    def remount(options: str) -> None:
+        gc.collect()  # a traceback may still hold a file open, and a busy disk cannot be remounted
+        mount("-o", f"remount,{options}")
+
+    yield remount
+    gc.collect()
     subprocess.run(["umount", str(runs)], check=True)
 
 
