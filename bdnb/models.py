@@ -182,9 +182,10 @@ def read_about(path: Path) -> dict[str, Any]:
 def load_weights(model: Model, path: Path) -> None:
     """Weights from our safetensors, or from any file that open_clip reads.
 
-    No file can run code: safetensors, tensors-only pickles, and TorchScript archives (as OpenAI's
-    own files are), whose weights alone are taken. Errors: ConfigError for a missing file, and for
-    one of another architecture, by name and shape.
+    No file can run Python code: safetensors and tensors-only pickles. TorchScript archives (as
+    OpenAI's own files are) go through torch's own interpreter, and their weights alone are taken:
+    have them from their authors only. Errors: ConfigError for a missing file, and for one of
+    another architecture, by name and shape.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such checkpoint")
