@@ -28,8 +28,9 @@ def folder(scale: str) -> Path:
 
 
 def scales() -> list[str]:
-    """The scales of which rows are shipped."""
-    return sorted(path.name for path in folder("").glob("*") if any(path.glob("*.jsonl")))
+    """The scales of which rows are shipped, and whose parameter files are there."""
+    there = [path.name for path in folder("").glob("*") if any(path.glob("*.jsonl"))]
+    return sorted(name for name in there if (root() / "params" / name).is_dir())
 
 
 def read(scale: str) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,13 @@ def test_only_experiments_with_all_their_runs_are_whole(fresh):
     assert shipped.scales() == ["tiny"]
 
 
+def test_rows_of_a_scale_without_parameter_files_are_left_alone(fresh):
+    made_up(names=("train_mmcl",))
+    shipped.pack("tiny")
+    shipped.folder("tiny").rename(shipped.folder("other"))
+    assert shipped.scales() == []
+
+
 def test_a_run_that_is_not_finished_is_not_shipped(fresh):
     made_up(names=("train_mmcl",))
     config = experiments.of_file("tiny", "clean")[0]
