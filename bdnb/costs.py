@@ -5,6 +5,7 @@ Parameter files and ``plan``'s throughput in, tables for the book's plan page ou
 
 import heapq
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -35,23 +36,38 @@ def runs(scale: str) -> list[Stage]:
 
 def sections(scale: str) -> Styler:
     """Runs and device-hours of each section, the sum last."""
-    made = plan.sections(scale)
-    total = made.drop(columns="experiment").sum().to_frame().T.assign(experiment="all")
-    whole = pd.concat([made, total], ignore_index=True)
-    whole = whole.astype({"runs": int, "shared": int, "to do": int})
-    return styled(whole.rename(columns={"hours": f"{plan.throughput(scale).device}-hours"}))
+    hours = f"{plan.throughput(scale).device}-hours"
+    return styled(plan.with_sum(scale).rename(columns={"hours": hours}))
 
 
-def days(scale: str, nodes: int) -> float:
-    """Days that a scale takes on so many nodes of 8 GPUs, when a node is never idle in between.
+class Jobs(NamedTuple):
+    """Seconds of one device for each run of a scale; steps: of pre-training without evaluation."""
+
+    train: list[float]
+    clean: list[float]
+    steps: list[float]
+
+
+def jobs(scale: str) -> Jobs:
+    """What each run of a scale takes, by ``plan``."""
+    rate, all_runs = plan.throughput(scale), runs(scale)
+    train = [config for config in all_runs if isinstance(config, TrainConfig)]
+    clean = [config for config in all_runs if isinstance(config, CleanConfig)]
+    return Jobs(
+        [plan.seconds(config, rate) for config in train],
+        [plan.seconds(config, rate) for config in clean],
+        [plan.steps_seconds(config, rate) for config in train],
+    )
+
+
+def days(work: Jobs, nodes: int) -> float:
+    """Days that runs take on so many nodes of 8 GPUs, when a node is never idle in between.
 
     Pre-training runs go first, the longest first, a node each; then cleaning runs, a GPU each.
     Those that start from another of the same kind count as if they need not wait for it.
     """
-    rate, all_runs = plan.throughput(scale), runs(scale)
-    train = [plan.seconds(c, rate) / GPUS for c in all_runs if isinstance(c, TrainConfig)]
-    clean = [plan.seconds(c, rate) for c in all_runs if isinstance(c, CleanConfig)]
-    return (_makespan(train, nodes) + _makespan(clean, nodes * GPUS)) / 86_400
+    train = _makespan([seconds / GPUS for seconds in work.train], nodes)
+    return (train + _makespan(work.clean, nodes * GPUS)) / 86_400
 
 
 def _makespan(seconds: Iterable[float], places: int) -> float:
@@ -64,7 +80,8 @@ def _makespan(seconds: Iterable[float], places: int) -> float:
 
 def by_nodes(scale: str, nodes: Iterable[int] = (1, 2, 4, 8, 16)) -> Styler:
     """``days`` for several numbers of nodes: one is a single machine, more are a cluster."""
-    lines = [{"nodes": n, "GPUs": n * GPUS, "days": days(scale, n)} for n in nodes]
+    work = jobs(scale)
+    lines = [{"nodes": n, "GPUs": n * GPUS, "days": days(work, n)} for n in nodes]
     return styled(pd.DataFrame(lines))
 
 
@@ -74,10 +91,7 @@ def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> pd.DataFrame:
     what: pre-training data (its steps; evaluation stays), learning rates (cleaning runs), seeds
     (all of it).
     """
-    rate, all_runs = plan.throughput(scale), runs(scale)
-    train = sum(plan.seconds(c, rate) for c in all_runs if isinstance(c, TrainConfig)) / 3600
-    clean = sum(plan.seconds(c, rate) for c in all_runs if isinstance(c, CleanConfig)) / 3600
-    steps = sum(_steps(c, rate) for c in all_runs if isinstance(c, TrainConfig)) / 3600
+    train, clean, steps = (sum(seconds) / 3600 for seconds in jobs(scale))
     parts = {"pre-training data": (steps, train - steps + clean)}
     parts |= {"learning rates": (clean, train), "seeds": (train + clean, 0.0)}
     return pd.DataFrame(
@@ -87,12 +101,6 @@ def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> pd.DataFrame:
             for n in times
         ]
     )
-
-
-def _steps(config: TrainConfig, rate: plan.Rate) -> float:
-    """Seconds of a training run without its evaluations."""
-    pairs = config.pairs or plan.sizes(experiments.data_of(config)).train
-    return config.epochs * pairs / (rate.ssl if "ssl" in config.objective else rate.mmcl)
 
 
 def growth_table(scale: str) -> Styler:

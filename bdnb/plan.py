@@ -86,14 +86,20 @@ def devices(name: str) -> int:
 
 def seconds(config: Stage, rate: Rate) -> float:
     """What a run takes on one device: its steps, and an evaluation before and after each epoch."""
+    evaluated = sizes(experiments.data_of(config)).evaluated
+    return steps_seconds(config, rate) + (config.epochs + 1) * evaluated / (FORWARD * rate.mmcl)
+
+
+def steps_seconds(config: Stage, rate: Rate) -> float:
+    """What a run's steps take on one device; a screened model has none."""
     data = sizes(experiments.data_of(config))
     if isinstance(config, TrainConfig):
         pairs, loss = config.pairs or data.train, config.objective
     else:
         pairs, loss = config.pairs or data.clean, config.loss
-    screened = isinstance(config, CleanConfig) and config.defence == "screen"
-    steps = 0 if screened else config.epochs * pairs / (rate.ssl if "ssl" in loss else rate.mmcl)
-    return steps + (config.epochs + 1) * data.evaluated / (FORWARD * rate.mmcl)
+    if isinstance(config, CleanConfig) and config.defence == "screen":
+        return 0.0
+    return config.epochs * pairs / (rate.ssl if "ssl" in loss else rate.mmcl)
 
 
 def sections(scale: str) -> pd.DataFrame:
@@ -118,6 +124,14 @@ def sections(scale: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def with_sum(scale: str) -> pd.DataFrame:
+    """``sections`` with a last line ``all``, the sums."""
+    made = sections(scale)
+    total = made.drop(columns="experiment").sum().to_frame().T.assign(experiment="all")
+    counted = {"runs": int, "shared": int, "to do": int}
+    return pd.concat([made, total], ignore_index=True).astype(counted)
+
+
 def _order(name: str) -> tuple[int, str]:
     """Training first, then cleaning, then the studies."""
     notebook = experiments.notebook_of(name)
@@ -131,13 +145,9 @@ def _hours(asked: Iterable[Stage], rate: Rate) -> float:
 def text(scale: str) -> str:
     """The table with its sums, and where the throughput comes from."""
     rate = throughput(scale)
-    made = sections(scale)
-    total = made.drop(columns="experiment").sum().to_dict() | {"experiment": "all"}
-    whole = pd.concat([made, pd.DataFrame([total])], ignore_index=True)
+    whole = with_sum(scale)
     for name in ("hours", "hours to do"):
         whole[name] = whole[name].map("{:,.1f}".format)
-    for name in ("runs", "shared", "to do"):
-        whole[name] = whole[name].astype(int)
     table = whole.rename(columns={"hours": f"{rate.device}-hours"}).to_string(index=False)
     return (
         f"Plan of scale {scale!r}. A run that several experiments ask for is counted once; the "

@@ -28,7 +28,8 @@ def test_jobs_end_no_sooner_than_the_best_order_and_no_later_than_four_thirds_of
 
 
 def test_more_nodes_take_no_longer_and_never_less_than_their_share(tiny):
-    one, two = costs.days("tiny", 1), costs.days("tiny", 2)
+    work = costs.jobs("tiny")
+    one, two = costs.days(work, 1), costs.days(work, 2)
     assert one / 2 <= two <= one
 
 
