@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from PIL import Image
-from tqdm import tqdm
 
+from bdnb import progress
 from bdnb.configs import ConfigError
 from bdnb.data import bad
 
@@ -118,9 +118,8 @@ def decode(
     side: of the images, in pixels. fit: see ``square``. cache: folder for decoded files; this
     set's are in ``<cache>/<name of the shards' place>-<side>``, those of a squash beside it,
     replaced when the shards' names, sizes or times of change are others. field: extension that
-    holds the text (``txt``, ``cls``). Errors:
-    ConfigError for no samples, a damaged shard, a key that comes twice, or a share of bad samples
-    above ``bad_share``.
+    holds the text (``txt``, ``cls``). Errors: ConfigError for no samples, a damaged shard, a key
+    that comes twice, or a share of bad samples above ``bad_share``.
     """
     if side < 1 or fit not in ("crop", "squash"):
         raise ConfigError(f"side={side}, fit={fit!r}: expected at least 1 pixel, crop or squash")
@@ -202,9 +201,9 @@ def _write(
     """Decode every sample into one file of pixels; what the index says of them."""
     texts: dict[str, str] = {}
     dropped: dict[str, str] = {}
-    progress = tqdm(tars, desc="decoding", unit="shard", leave=False, mininterval=1)
-    with pixels.open("wb") as file:
-        for tar in progress:
+    options: dict[str, Any] = {"desc": "decoding: ", "unit": " shards", "leave": False}
+    with pixels.open("wb") as file, progress.bar(total=len(tars), **options) as bar:
+        for tar in tars:
             for sample in samples([tar]):
                 key = sample["__key__"]
                 if key in texts or key in dropped:
@@ -216,6 +215,7 @@ def _write(
                     continue
                 texts[key] = text
                 file.write(image.tobytes())
+            bar.update()
     bad.report(dropped, len(texts), bad_share, where=str(tars[0].parent))
     return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": dropped}
 

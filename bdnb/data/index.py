@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from tqdm import tqdm
 
+from bdnb import progress
 from bdnb.configs import ConfigError
 from bdnb.data import bad, decode, scan
 from bdnb.records import replacing
@@ -123,7 +123,11 @@ def _make(folder: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
     parts.mkdir(exist_ok=True)
     with _processes(min(workers, len(tars))) as each:
         scanned = each(partial(_scan_once, parts), tars)
-        paths = list(tqdm(scanned, desc="indexing", unit="shard", total=len(tars), leave=False))
+        paths = []
+        with progress.bar(total=len(tars), desc="indexing: ", unit=" shards", leave=False) as bar:
+            for path in scanned:
+                paths.append(path)
+                bar.update()
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     about = scan.merge(paths, beside) | {"mark": mark}

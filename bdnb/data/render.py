@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from bdnb import progress
 from bdnb.data import art, shards
 from bdnb.data.scenes import Sprites, png, scene
 from bdnb.seeds import generator
@@ -27,9 +27,6 @@ OVERSAMPLE = 2
 
 CHUNK = 20
 """Sprites that a process draws at a time."""
-
-QUIET: dict[str, Any] = {"leave": False, "mininterval": 1}
-"""How progress is shown: once a second, and gone when done."""
 
 GUARD = (
     "A script that builds data does so under `if __name__ == '__main__':`, "
@@ -109,11 +106,11 @@ def draw_sprites(
     svgs = [icons[style].svg[name] for style, name in wanted]
     chunks = [(svgs[start : start + CHUNK], size) for start in range(0, len(svgs), CHUNK)]
     pixels = np.zeros((*there.shape, size, size, 4), dtype=np.uint8)
-    with tqdm(total=len(svgs), desc="drawing emoji", unit="emoji", **QUIET) as progress:
+    with progress.bar(total=len(svgs), desc="drawing: ", unit=" emoji", leave=False) as bar:
         drawn = []
         for sprites in each(_sprites, chunks):
             drawn.append(sprites)
-            progress.update(len(sprites))
+            bar.update(len(sprites))
     pixels[there] = np.concatenate(drawn)
     np.savez(file, pixels=pixels, there=there, styles=np.array(styles), names=np.array(classes))
 
@@ -134,9 +131,9 @@ def read_sprites(file: Path) -> Sprites:
 def draw_shards(each: Each, plan: Sequence[Shard]) -> None:
     """Draw and write every shard of a plan."""
     total = sum(shard.stop - shard.start for shard in plan)
-    with tqdm(total=total, desc="drawing scenes", unit="scene", **QUIET) as progress:
+    with progress.bar(total=total, desc="drawing: ", unit=" scenes", leave=False) as bar:
         for count in each(write_shard, plan):
-            progress.update(count)
+            bar.update(count)
 
 
 def write_shard(shard: Shard) -> int:
