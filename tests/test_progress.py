@@ -44,7 +44,7 @@ def test_short_work_is_a_line_at_its_start_and_one_at_its_end(clock):
 def test_a_line_tells_rate_and_time_left(clock):
     lines = log_of(clock, total=1000, step=10, seconds=2)
     assert len(lines) == 1000 // 10 * 2 // 30 + 2
-    assert re.search(r"5.00 ?pairs/s, 01:40 gone, 01:40 left|pairs/s, \d\d:\d\d gone", lines[2])
+    assert re.match(r" 30 % of 1.00k pairs, 5.00 ?pairs/s, 01:00 gone, 02:20 left", lines[2])
 
 
 def test_work_that_is_taken_up_again_starts_where_it_was(clock):
