@@ -155,10 +155,15 @@ def headline(rows: pd.DataFrame) -> Markdown:
         if pd.isna(made["best_accuracy"]):
             end = "no cleaned model has an ASR of 5 % or less"
         else:
+            spread = f", 95 % interval {made['best_accuracy_low']:.1f} to "
+            spread += f"{made['best_accuracy_high']:.1f} %"
             end = (
                 f"the most accurate cleaned model at an ASR of 5 % or less has "
-                f"{made['best_accuracy']:.1f} % ({made['change']:+.0f} % relative)"
+                f"{made['best_accuracy']:.1f} % ({made['change']:+.0f} % relative"
+                f"{'' if pd.isna(made['best_accuracy_low']) else spread})"
             )
+            if made["none_cleaned"]:
+                end += f", and in {made['none_cleaned']} of the seeds there is none"
         seeds = f"n = {made['seeds']} seed{'s' if made['seeds'] > 1 else ''}"
         runs = f"{own['run'].nunique()} cleaning runs"
         lines.append(f"- pre-trained with **{name}**: {start}; {end} ({seeds}, {runs}).")

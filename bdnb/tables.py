@@ -13,6 +13,9 @@ from bdnb.figures import NAMES
 from bdnb.poison import triggers
 from bdnb.recipes import CleanConfig, TrainConfig
 
+VERDICT = ["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]
+"""What is shown of a conclusion."""
+
 
 def best(rows: pd.DataFrame) -> Styler:
     """Best accuracy at ASR of at most 5 % for each setting, and what the last epochs give.
@@ -42,7 +45,7 @@ def verdict(rows: pd.DataFrame, name: str) -> Styler:
     """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule."""
     made = frontier.verdicts(rows[rows["defence"] != "screen"])
     line = made[made["id"] == studies.of(name).conclusion]
-    return styled(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
+    return styled(line[VERDICT])
 
 
 def conclusions(rows: pd.DataFrame) -> Styler:
@@ -54,7 +57,7 @@ def conclusions(rows: pd.DataFrame) -> Styler:
     there = set(rows["poisoned"])
     about = {c.id: set(c.where["poisoned"]) for c in frontier.CONCLUSIONS[:7]}
     line = made[[bool(about.get(name, set()) & there) for name in made["id"]]]
-    return styled(line[["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]])
+    return styled(line[VERDICT])
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:

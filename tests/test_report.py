@@ -49,6 +49,16 @@ def test_the_headline_says_both_models_numbers_and_n():
     assert "Nothing is recorded" in report.headline(pd.DataFrame()).data
 
 
+def test_the_headline_of_several_seeds_says_interval_and_seeds_that_were_not_cleaned():
+    first = rows("main").assign(defence="cleanclip")
+    second = first.assign(seed=1, run="b", accuracy=[80.0, 74.0, 60.0])
+    third = first.assign(seed=2, run="c", asr=[95.0, 40.0, 30.0])
+    said = report.headline(pd.concat([first, second, third], ignore_index=True)).data
+    # Student's t for two seeds is 12.706: 72 ± 12.706 * 2.828 / sqrt(2).
+    assert "has 72.0 % (-10 % relative, 95 % interval 46.6 to 97.4 %)" in said
+    assert "in 1 of the seeds there is none (n = 3 seeds" in said
+
+
 def test_a_set_from_elsewhere_is_counted_by_what_img2dataset_wrote(fresh, tmp_path):
     made = datasets.dataset("tiny")
     web = tmp_path / "web"
