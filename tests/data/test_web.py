@@ -22,7 +22,7 @@ from bdnb.recipes import TrainConfig
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""
 
-FETCH = web.Fetch(size=32, processes=1, threads=8, timeout=1, shard_size=10)
+FETCH = web.Fetch(size=32, processes=1, threads=8, timeout=4, shard_size=10)
 
 
 def bodies() -> dict[str, bytes]:
@@ -47,7 +47,7 @@ class Web(BaseHTTPRequestHandler):
         _, kind, number = self.path.split("/")
         self.asked[kind] += 1
         if kind == "slow":
-            time.sleep(4)
+            time.sleep(10)  # longer than the time-out, which a busy machine's good ones are not
         self.send_response(404 if kind == "gone" else 200)
         body = self.bodies.get(kind, b"")
         if kind == "good":
@@ -63,10 +63,16 @@ class Web(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = (
+        64  # by default 5 may wait, and the system lets others try again in a second
+    )
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     Web.asked, Web.bodies = Counter(), bodies()
-    ours = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    ours = Server(("127.0.0.1", 0), Web)
     thread = threading.Thread(target=ours.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{ours.server_port}"
