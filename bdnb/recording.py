@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from bdnb import models, stage
 from bdnb.evaluate.benchmark import Benchmark
+from bdnb.evaluate.measured import measured
 from bdnb.fit import Epoch
 from bdnb.models import Model
 from bdnb.recipes import CleanConfig, TrainConfig
@@ -29,8 +30,8 @@ def record(
 ) -> None:
     """Write a run: its manifest, row 0 (the model as it comes), a row for each candidate.
 
-    A row that is recorded already is not measured again, so a run that was cut off goes on. Only
-    the main process measures and writes.
+    A row that is recorded already is not measured again, so a run that was cut off goes on; nor
+    is the model that many runs clean. Only the main process measures and writes.
     """
     main = accelerator.is_main_process
     tracked = config.log_with != "none"
@@ -42,10 +43,17 @@ def record(
         run.start(stage=name, config=asdict(config), device=device, about=about)
     recorded = {row["epoch"] for row in run.rows()}
 
+    def measure(model: Model) -> dict[str, float]:
+        with accelerator.autocast() if accelerator.mixed_precision != "no" else nullcontext():
+            return benchmark.measure(model)
+
     def write(epoch: Epoch) -> None:
         begun = time.perf_counter()
-        with accelerator.autocast() if accelerator.mixed_precision != "no" else nullcontext():
-            values = benchmark.measure(epoch.model)
+        if epoch.number:
+            values = measure(epoch.model)
+        else:
+            there, device = run.folder.parent / ".measured", stage.device_name(accelerator)
+            values = measured(benchmark, epoch.model, there, device=device, measure=measure)
         row = epoch.stats | values | {"eval_seconds": time.perf_counter() - begun}
         run.append({"epoch": epoch.number} | row)
         if tracked:

@@ -1,0 +1,56 @@
+"""What was measured of a model once is not measured again: every run of a sweep has the same row 0.
+
+In: a benchmark, a model. Out: the values of ``benchmark.measure(model)``, from a small file in
+``runs/.measured/`` when these weights were measured there before in the same way.
+"""
+
+import json
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bdnb.evaluate.benchmark import Benchmark
+from bdnb.files import write_atomic
+from bdnb.models import Model
+
+FORMAT = 1
+"""Version of what is measured: count on when ``Benchmark.measure`` gives other values."""
+
+LOOKED_AT = 64
+"""Images of a set whose pixels are compared; keys, labels and prompts are compared all."""
+
+
+def measured(
+    benchmark: Benchmark, model: Model, folder: Path, *, device: str, measure: Callable
+) -> dict[str, float]:
+    """The values of a row: those in the folder, or ``measure(model)``, which are put there.
+
+    device: in words, precision included. A file that is torn is measured anew.
+    Errors: StorageError; those of ``measure``.
+    """
+    path = folder / f"{mark(benchmark, model, device)}.json"
+    if path.is_file():
+        try:
+            found: dict[str, float] = json.loads(path.read_text("utf-8"))
+            return found
+        except ValueError:
+            path.unlink()
+    values: dict[str, float] = measure(model)
+    write_atomic(path, json.dumps(values))
+    return values
+
+
+def mark(benchmark: Benchmark, model: Model, device: str) -> str:
+    """Twenty hexadecimal digits of all that the values depend on."""
+    about = [FORMAT, torch.__version__, device, benchmark.target, benchmark.templates]
+    about += [(s.name, s.keys, s.labels.tolist(), s.classnames) for s in benchmark.sets]
+    digest = blake2b(json.dumps(about).encode(), digest_size=10)
+    for images in (*(s.images for s in benchmark.sets), benchmark.triggered):
+        digest.update(np.array(images[:: max(1, len(images) // LOOKED_AT)]))
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
