@@ -59,8 +59,9 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     """A line a setting and amount of cleaning: both objectives' numbers side by side.
 
     rows: as ``settings`` returns them. Columns: what the setting is; for each objective
-    accuracy_before, asr_before, change (relative, at ASR <= 5 %; NaN: none cleaned) and lowest_asr
-    (at 90 % of the accuracy), percent, means over seeds; seeds; runs.
+    accuracy_before, asr_before, change (relative, at ASR <= 5 %; NaN: none cleaned), lowest_asr
+    (at 90 % of the accuracy) and rebound (ASR at the end above its lowest, mean over runs),
+    percent, means over seeds; seeds; runs.
     """
     told = ["classes", "scenes", "side", *(f"train_{key}" for key in TRAINED)]
     lines = []
@@ -69,6 +70,8 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
         line |= {name: _both(own, name) for name in told}
         for objective, some in own.groupby("objective"):
             numbers = frontier.table(some, by=["objective"]).iloc[0]
+            runs = [frontier.smoothness(run).rebound for _, run in some.groupby("run")]
+            numbers = numbers.to_dict() | {"rebound": sum(runs) / len(runs)}
             line |= {f"{k}_{objective}": numbers[k] for k in SHOWN}
         line |= {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()}
         lines.append(line)
@@ -86,6 +89,7 @@ SHOWN: Mapping[str, str] = {
     "asr_before": "ASR before, %",
     "change": "change at ASR ≤ 5 %",
     "lowest_asr": "lowest ASR at 90 %",
+    "rebound": "ASR at the end above its lowest",
 }
 
 
@@ -140,6 +144,7 @@ def answer(rows: pd.DataFrame) -> Markdown:
     made = compare(rows).dropna(subset=[f"lowest_asr_{o}" for o in OBJECTIVES])
     fit = made[(made["asr_before_mmcl"] >= 95) & (made["asr_before_mmcl_ssl"] >= 95)]
     gap = made["lowest_asr_mmcl_ssl"] - made["lowest_asr_mmcl"]
+    back = made["rebound_mmcl_ssl"] - made["rebound_mmcl"]
     changes = made[["change_mmcl", "change_mmcl_ssl"]]
     cleaned = changes.notna().sum()
     where = made[(gap >= 5)]["setting"].unique()
@@ -147,7 +152,9 @@ def answer(rows: pd.DataFrame) -> Markdown:
         f"Of {len(made)} settings, both models start at an ASR of 95 % or more in {len(fit)}. "
         f"The model trained with MMCL + SSL keeps at least 5 points more ASR, at 90 % of its "
         f"accuracy, in {int((gap >= 5).sum())} ({', '.join(where) or 'none'}); at least 5 points "
-        f"less in {int((gap <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
+        f"less in {int((gap <= -5).sum())}. From its lowest to the last epoch its ASR comes back "
+        f"by at least 5 points more than the other's in {int((back >= 5).sum())}, by at least 5 "
+        f"less in {int((back <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
         f"{cleaned['change_mmcl']}, for MMCL + SSL in {cleaned['change_mmcl_ssl']}. "
         f"The smallest loss of accuracy at that ASR is {_least(changes['change_mmcl'])} for MMCL "
         f"and {_least(changes['change_mmcl_ssl'])} for MMCL + SSL."

@@ -37,6 +37,7 @@ def test_both_objectives_stand_on_one_line_with_the_numbers_worked_out_by_hand(r
     assert line["change_mmcl"] == pytest.approx(100 * (76 - 80) / 80)
     assert line["change_mmcl_ssl"] == pytest.approx(-50)
     assert (line["lowest_asr_mmcl"], line["lowest_asr_mmcl_ssl"]) == (4, 60)
+    assert (line["rebound_mmcl"], line["rebound_mmcl_ssl"]) == (0, 0)
     assert (line["asr_before_mmcl"], line["accuracy_before_mmcl_ssl"]) == (99, 80)
 
 
@@ -45,6 +46,18 @@ def test_another_amount_of_clean_data_is_another_line(rows, tiny):
     made = regimes.compare(pd.concat([rows, more], ignore_index=True))
     assert made["cleaning"].tolist() == ["8 x 2", "96 x 1"]
     assert math.isnan(made["change_mmcl"].iloc[1])
+
+
+def test_an_asr_that_comes_back_is_counted(tiny):
+    weak = [cleaned("train_mmcl", [(80, 99), (50, 2), (70, 4)], seed=seed) for seed in (0, 1)]
+    strong = [
+        cleaned("train_mmcl_ssl", [(80, 99), (50, 2), (70, last)], seed=seed)
+        for seed, last in enumerate((30, 50))
+    ]
+    rows = regimes.settings(pd.concat([*weak, *strong], ignore_index=True))
+    (line,) = regimes.compare(rows).to_dict("records")
+    assert (line["rebound_mmcl"], line["rebound_mmcl_ssl"]) == (2, 38)
+    assert "more than the other's in 1, by at least 5 less in 0." in regimes.answer(rows).data
 
 
 def test_the_answer_counts_settings(rows):
