@@ -63,7 +63,7 @@ def assemble(executed: Path, out: Path) -> Path:
         else:
             print(f"not in the book: {place}, which has no chapter in book/_toc.yml")
     write_atomic(book / "front.svg", front_figure(chapters))
-    write_atomic(book / "front.md", front_text(chapters))
+    write_atomic(book / "front.md", front_text(chapters, executed))
     write_atomic(book / "api.md", api_page())
     write_atomic(book / "_toc.yml", yaml.safe_dump(prune(toc, book), sort_keys=False))
     vendor(book)
@@ -104,7 +104,7 @@ def prune(toc: dict, book: Path) -> dict:
 
 def front_figure(notebooks: list[Path]) -> str:
     """The SVG that the first cell tagged ``front-page`` drew. Errors: ConfigError without one."""
-    for svg in _front(notebooks, "image/svg+xml"):
+    for _, svg in _front(notebooks, "image/svg+xml"):
         return svg
     raise ConfigError(
         f"{notebooks[0].parent}: no notebook has a cell tagged {FRONT!r} that drew an SVG, "
@@ -112,19 +112,26 @@ def front_figure(notebooks: list[Path]) -> str:
     )
 
 
-def front_text(notebooks: list[Path]) -> str:
-    """The Markdown of the first cell tagged ``front-page`` that has some; empty without one."""
-    return next(_front(notebooks, "text/markdown"), "") + "\n"
+def front_text(notebooks: list[Path], executed: Path) -> str:
+    """The Markdown of the first cell tagged ``front-page`` that has some, and where it is from.
+
+    Empty without one.
+    """
+    for notebook, text in _front(notebooks, "text/markdown"):
+        place = notebook.relative_to(executed).as_posix()
+        rest = "says, conclusion by conclusion, what of the paper holds here and what does not."
+        return f"{text}\n\n[]({place}) {rest}\n"
+    return "\n"
 
 
-def _front(notebooks: list[Path], kind: str) -> Iterator[str]:
-    """What cells tagged ``front-page`` show of a kind (a MIME type), notebook by notebook."""
+def _front(notebooks: list[Path], kind: str) -> Iterator[tuple[Path, str]]:
+    """Each notebook with what its cells tagged ``front-page`` show of a kind (a MIME type)."""
     for notebook in notebooks:
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
             if FRONT in cell["metadata"].get("tags", []):
                 for output in cell.get("outputs", []):
                     if shown := output.get("data", {}).get(kind, ""):
-                        yield shown if isinstance(shown, str) else "".join(shown)
+                        yield notebook, shown if isinstance(shown, str) else "".join(shown)
 
 
 def vendor(book: Path) -> None:

@@ -140,8 +140,10 @@ def test_the_front_page_shows_the_tagged_figure(site: Path) -> None:
 
 
 def test_the_front_page_says_what_the_first_tagged_cell_says(site: Path) -> None:
-    first = min(CHAPTERS)
-    assert f"Measured by <strong>{first}</strong>." in (site / "index.html").read_text()
+    first, text = min(CHAPTERS), (site / "index.html").read_text()
+    said = text.partition(f"Measured by <strong>{first}</strong>.")[2]
+    link = said[: said.index("says, conclusion by conclusion")]
+    assert f'href="{first}.html"' in link
 
 
 def test_one_notebook_run_twice_makes_two_pages_with_titles_and_labels_of_their_own(
