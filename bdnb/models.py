@@ -6,7 +6,7 @@ A name is one of open_clip's models or of the small ones in ``bdnb/model_configs
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bdnb import seeds
+from bdnb import pool, seeds, text
 from bdnb.configs import ConfigError
 from bdnb.files import write_atomic
 
@@ -29,9 +29,6 @@ open_clip.add_model_config(Path(__file__).parent / "model_configs")
 
 TOKENS_KEPT = 2**18
 """Captions whose tokens a model keeps: about 60 MB."""
-
-GROUPS, GROUP = 4, 32
-"""Into how many groups a CPU puts captions by length at most, and how many make one at least."""
 
 
 class Model(nn.Module):
@@ -49,6 +46,7 @@ class Model(nn.Module):
         self.name = name
         extra = {"init_logit_bias": -10.0} if bias else {}
         self.clip = open_clip.create_model(check_name(name), load_weights=False, **extra)
+        pool.take_mean_only_(self.clip)
         self.tokenizer = open_clip.get_tokenizer(name)
         self._tokens: dict[str, np.ndarray] = {}
         self.layout = torch.channels_last
@@ -94,10 +92,8 @@ class Model(nn.Module):
 
     @property
     def trims(self) -> bool:
-        """Whether the text tower is causal and pools at the end token, so that padding is idle."""
-        return (
-            getattr(self.clip, "text_pool_type", "") == "argmax" and self.clip.attn_mask is not None
-        )
+        """Whether captions may be cut behind their end token."""
+        return text.trims(self.clip)
 
     def lay_out(self, *, channels_last: bool = True) -> None:
         """How images and the weights of convolutions lie in memory; the function stays the same."""
@@ -111,27 +107,9 @@ class Model(nn.Module):
         return F.normalize(self.clip.encode_image(pixels).float(), dim=-1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """(B, L) int64, L up to the context length -> unit features (B, D).
-
-        On a CPU captions of nearly equal length go through the tower together: little padding.
-        """
-        if not self.trims:
-            return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
-        clip, ends, groups = self.clip, tokens.argmax(dim=-1), 1
-        if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
-            groups = max(1, min(GROUPS, len(tokens) // GROUP))
-        order = ends.argsort()
-        x = clip.token_embedding(tokens[order]) + clip.positional_embedding[: tokens.shape[1]]
-        parts = zip(x.chunk(groups), ends[order].chunk(groups), strict=True)
-        pooled = [self._at_ends(*part, trim=groups > 1) for part in parts]
-        features = clip.ln_final(torch.cat(pooled)[order.argsort()]) @ clip.text_projection
-        return F.normalize(features.float(), dim=-1)
-
-    def _at_ends(self, x: Tensor, ends: Tensor, *, trim: bool) -> Tensor:
-        """The tower's last layer (B, W) at places ``ends`` (B,), the last of them the largest."""
-        length = int(ends[-1]) + 1 if trim else x.shape[1]
-        x = self.clip.transformer(x[:, :length], attn_mask=self.clip.attn_mask[:length, :length])
-        return x[torch.arange(len(x), device=x.device), ends]
+        """(B, L) int64, L up to the context length -> unit features (B, D)."""
+        encode = partial(text.encode, self.clip) if self.trims else self.clip.encode_text
+        return F.normalize(encode(tokens).float(), dim=-1)
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Unit features of a batch, the exponentiated logit scale and the logit bias."""
