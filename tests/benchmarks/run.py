@@ -102,6 +102,8 @@ def table(given: argparse.Namespace, home: Path) -> None:
     """The table, a line a row, then how to have it from a GPU."""
     import torch
 
+    from bdnb import speed
+
     from . import rows
 
     bench = command.make_ready(given, home)
@@ -126,8 +128,7 @@ def table(given: argparse.Namespace, home: Path) -> None:
     load = ", ".join(f"{n:.1f}" for n in os.getloadavg())
     print(f"\nmatrix product, best of all looks {peak / 1e9:.0f} GFLOP/s; load at the end {load}")
     if bench.device.type == "cpu":
-        more = "--batch 256 --pairs 4096 --cleaning-pairs 2048 --images 2000 --classes 100"
-        print(f"On a GPU: python -m tests.benchmarks --model rn50 --device cuda {more}")
+        print(f"On a GPU: {speed.GPU}")
 
 
 def record(line: Line, about: dict, *, target: float | None, peak: float) -> dict:

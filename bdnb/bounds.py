@@ -1,0 +1,86 @@
+"""What bounds the speed: rows of ``tests.benchmarks.options`` and ``.profile`` in, tables out."""
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from bdnb.speed import Row, kind_of, nothing, of, spread
+from bdnb.tables import styled
+
+
+def options(rows: list[Row]) -> Styler | Markdown:
+    """What options that are not exact change: speed, first go, memory, loss and predictions."""
+    lines = []
+    for row in of(rows, "option"):
+        line = {"model": row["model"], "device": kind_of(row["device"]), "option": row["option"]}
+        line["what"] = row["row"]
+        if "error" in row:
+            lines.append(line | {"times as fast": f"cannot be used: {row['error']}"})
+            continue
+        middle, low, high = spread(row, "bdnb", other="option")
+        line["times as fast"] = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        line |= {
+            "first go, s": row["first_seconds"],
+            "memory, times": row["memory_mb"]["option"] / row["memory_mb"]["bdnb"],
+            "loss, % change": row["loss_change"],
+            "same weights: equal predictions, %": row["same_equal"],
+            "same weights: accuracy, points": row["same_accuracy_change"],
+            "trained with it: equal predictions, %": row["own_equal"],
+            "trained with it: accuracy, points": row["own_accuracy_change"],
+            "accuracy without, %": row["accuracy"],
+            "steps": row["steps"],
+            "images": row["images"],
+        }
+        lines.append(line)
+    if not lines:
+        return nothing("option")
+    frame = pd.DataFrame(lines)
+    counts = [c for c in ("steps", "images") if c in frame]
+    return styled(frame, 2).format("{:.0f}", subset=counts, na_rep="–")
+
+
+def profile(rows: list[Row]) -> Styler | Markdown:
+    """The shares of a go's time by kind of work, in percent."""
+    found = of(rows, "profile")
+    if not found:
+        return nothing("profile")
+    names = dict.fromkeys(name for row in found for name in row["groups"])
+    mean = {name: np.mean([row["groups"].get(name, 0.0) for row in found]) for name in names}
+    order = sorted(names, key=lambda name: -mean[name])
+    lines = [
+        {"model": row["model"], "device": kind_of(row["device"]), "what": row["row"]}
+        | {"ms a go": 1e3 * row["seconds"]}
+        | {f"{name}, %": row["groups"].get(name, 0.0) for name in order}
+        for row in found
+    ]
+    return styled(pd.DataFrame(lines))
+
+
+def operators(rows: list[Row], count: int = 4) -> Styler | Markdown:
+    """The largest operators of torch in each, by their own time."""
+    lines = [
+        {"model": row["model"], "device": kind_of(row["device"]), "what": row["row"]}
+        | {"operator": one["name"], "kind of work": one["group"]}
+        | {"share, %": one["share"], "calls a go": one["calls"]}
+        for row in of(rows, "profile")
+        for one in row["operators"][:count]
+    ]
+    return styled(pd.DataFrame(lines)) if lines else nothing("profile")
+
+
+HEAVY = ("convolution", "matrix product", "batch norm")
+"""Kinds of work that every exact way to train the model has to do."""
+
+
+def floor(rows: list[Row]) -> Markdown:
+    """How much faster a go could be if it did nothing but the model's own arithmetic."""
+    lines = []
+    for row in of(rows, "profile"):
+        heavy = sum(row["groups"].get(name, 0.0) for name in HEAVY)
+        most = f"{100 / heavy:.2f} times as fast" if heavy else "any number of times as fast"
+        lines.append(
+            f"- **{row['model']}, {row['row']}** ({kind_of(row['device'])}): {', '.join(HEAVY)} "
+            f"take {heavy:.0f} % of it. With all else free it would be {most}."
+        )
+    return Markdown("\n".join(lines)) if lines else nothing("profile")
