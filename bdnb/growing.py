@@ -8,21 +8,21 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from pandas.io.formats.style import Styler
 
 from bdnb.configs import ConfigError
 from bdnb.figures import COLOURS, MARKERS
-from bdnb.speed import WAYS, Row, kind_of, nothing, of
+from bdnb.speed import WAYS, Row, nothing, of, where
 from bdnb.tables import styled
 
 
 def _points(rows: list[Row]) -> pd.DataFrame:
-    """Rows of growth, a line a size and way: model, axis, size, way, seconds, memory, repeats."""
+    """Rows of growth, a line a size and way: on, axis, size, way, seconds, memory, repeats."""
     return pd.DataFrame(
         [
-            {name: row[name] for name in ("model", "axis", "size", "multiple", "repeats")}
-            | {"device": kind_of(row["device"]), "way": way}
+            {name: row[name] for name in ("axis", "size", "repeats")}
+            | {"on": where(row), "way": way}
             | {"seconds": row["seconds"][way], "memory": row["memory_mb"][way]}
             for row in of(rows, "growth")
             for way in row["seconds"]
@@ -30,6 +30,7 @@ def _points(rows: list[Row]) -> pd.DataFrame:
     )
 
 
+NAMES = {"bdnb": "bdnb", "authors": "plain loop (a)", "open_clip": "open_clip (b)"}
 QUANTITIES = {"seconds": "seconds", "memory": "peak memory (MB)"}
 
 
@@ -44,13 +45,13 @@ def growth(rows: list[Row], quantity: str = "seconds") -> Figure | Markdown:
     points = _points(rows)
     if points.empty:
         return nothing("growth")
-    panels = list(points.groupby(["model", "device", "axis"], sort=False))
+    panels = list(points.groupby(["on", "axis"], sort=False))
     columns = min(3, len(panels))
     deep = -(-len(panels) // columns)
     figure = Figure(figsize=(max(3.3 * columns, 5.5), 2.9 * deep + 0.7), layout="constrained")
     cells = figure.subplots(deep, columns, squeeze=False).flatten()
-    several = len({(model, device) for (model, device, _), _ in panels}) > 1
-    for axes, ((model, device, axis), own) in zip(cells, panels, strict=False):
+    several = points["on"].nunique() > 1
+    for axes, ((on, axis), own) in zip(cells, panels, strict=False):
         for i, way in enumerate(WAYS):
             line = own[own["way"] == way].sort_values("size")
             if line.empty:
@@ -65,10 +66,13 @@ def growth(rows: list[Row], quantity: str = "seconds") -> Figure | Markdown:
         axes.set_xticks(sorted(own["size"].unique()))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        where = f"{model}, {device}\n" if several else ""
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(own[quantity].min() / 1.6, own[quantity].max() * 1.6)
+        above = f"{on}\n" if several else ""
         taken = "/".join(str(n) for n in sorted(own["repeats"].unique()))
-        axes.set_title(f"{where}n = {taken} goes a point", loc="left")
+        axes.set_title(f"{above}n = {taken} goes a point", loc="left")
     for axes in cells[len(panels) :]:
         axes.set_axis_off()
     _growth_legend(figure, list(points["way"].unique()), ideal=quantity == "seconds")
@@ -77,8 +81,10 @@ def growth(rows: list[Row], quantity: str = "seconds") -> Figure | Markdown:
 
 def _growth_legend(figure: Figure, ways: list[str], *, ideal: bool) -> None:
     marks = [
-        Line2D([], [], color=COLOURS[i], marker=MARKERS[i], ls=("-", "--", ":")[i], label=name)
-        for i, (way, name) in enumerate(WAYS.items())
+        Line2D(
+            [], [], color=COLOURS[i], marker=MARKERS[i], ls=("-", "--", ":")[i], label=NAMES[way]
+        )
+        for i, way in enumerate(WAYS)
         if way in ways
     ]
     if ideal:
@@ -92,15 +98,15 @@ def exponents(rows: list[Row]) -> Styler | Markdown:
     if points.empty:
         return nothing("growth")
     lines = []
-    for (model, device, axis), own in points.groupby(["model", "device", "axis"], sort=False):
-        line = {"model": model, "device": device, "what grows": axis}
+    for (on, axis), own in points.groupby(["on", "axis"], sort=False):
+        line = {"on": on, "what grows": axis}
         line["from, to"] = f"{own['size'].min():,} to {own['size'].max():,}"
         for way, some in own.groupby("way", sort=False):
             ends = some.sort_values("size").iloc[[0, -1]]
             name = WAYS[str(way)]
-            line[f"{name}: exponent"] = exponent(some)
-            line[f"{name}: seconds"] = " to ".join(f"{s:.3g}" for s in ends["seconds"])
-            line[f"{name}: MB"] = " to ".join(f"{mb:,.0f}" for mb in ends["memory"])
+            line[f"exponent {name}"] = exponent(some)
+            line[f"seconds {name}"] = " to ".join(f"{s:.3g}" for s in ends["seconds"])
+            line[f"MB {name}"] = " to ".join(f"{mb:,.0f}" for mb in ends["memory"])
         lines.append(line | {"sizes": own["size"].nunique()})
     return styled(pd.DataFrame(lines), 2)
 

@@ -38,7 +38,7 @@ option that cannot be used has ``error`` and no numbers.
 IDENTITY = ("kind", "model", "row", "axis", "multiple", "option")
 """What a measurement is of, besides the kind of device."""
 
-WAYS = {"bdnb": "bdnb", "authors": "plain loop (a)", "open_clip": "open_clip (b)"}
+WAYS = {"bdnb": "bdnb", "authors": "(a)", "open_clip": "(b)"}
 GPU_ASKED = {"step MMCL": 2000, "step MMCL+SSL": 1200, "cleaning epoch": 1e5 / 120}
 GPU_ASKED |= {"evaluation": 1e5 / 60}
 """Pairs a second, or images, that one H100 is asked for with RN50 at 224 pixels.
@@ -94,6 +94,11 @@ def kind_of(device: str) -> str:
 def on_gpu(row: Row) -> bool:
     """Whether a row was measured on a GPU."""
     return kind_of(row["device"]) != "cpu"
+
+
+def where(row: Row) -> str:
+    """The model of a row, and the kind of device."""
+    return f"{row['model']}, {kind_of(row['device'])}"
 
 
 def nothing(kind: str, file: str = FILE) -> Markdown:
@@ -159,21 +164,17 @@ def _by(rows: list[Row], *names: str) -> dict[tuple, list[Row]]:
 
 
 def ratios(rows: list[Row]) -> Styler | Markdown:
-    """Samples a second and how many times as fast as the references, beside what is asked."""
+    """Our samples a second, and how many times as fast as the references, beside what is asked."""
     lines = []
     for row in of(rows, "ratio"):
-        line = {"model": row["model"], "device": kind_of(row["device"]), "what": row["row"]}
-        for way, name in WAYS.items():
-            seconds = row["seconds"].get(way)
-            line[f"{name}, samples/s"] = row["samples"] / seconds if seconds else np.nan
+        rate = row["samples"] / row["seconds"]["bdnb"]
+        line = {"on": where(row), "what": row["row"], "bdnb, samples/s": f"{rate:,.4g}"}
         for way in ("authors", "open_clip"):
             line[f"times {WAYS[way]}"] = _interval(row, way) if way in row["seconds"] else "–"
-        line |= {"asked": row["target"], "": verdict(row), "n": row["repeats"]}
-        lines.append(line)
+        lines.append(line | {"n": row["repeats"], "asked": row["target"], "": verdict(row)})
     if not lines:
         return nothing("ratio")
-    frame = pd.DataFrame(lines).astype({"asked": float})
-    return styled(frame).format("{:,.4g}", subset=[c for c in frame if "samples" in c], na_rep="–")
+    return styled(pd.DataFrame(lines).astype({"asked": float}))
 
 
 def _interval(row: Row, way: str) -> str:
@@ -194,17 +195,17 @@ def machine(rows: list[Row]) -> Styler | Markdown:
         peak, ours = best[row["device"]], row["seconds"]["bdnb"]
         counted = row["flops"] > 0
         least = row["flops"] / peak
-        line = {"model": row["model"], "device": kind_of(row["device"]), "what": row["row"]}
+        line = {"on": where(row), "what": row["row"]}
         line |= {"matrix product, GFLOP/s": peak / 1e9}
         line |= {"share of it, %": 100 * least / ours if counted else np.nan}
         line |= {"times (a) at all of it": row["seconds"]["authors"] / least if counted else np.nan}
         for way, name in WAYS.items():
-            line[f"{name}, MB"] = row["memory_mb"].get(way, np.nan)
+            line[f"MB {name}"] = row["memory_mb"].get(way, np.nan)
         lines.append(line)
     if not lines:
         return nothing("ratio")
     frame = pd.DataFrame(lines)
-    whole = [c for c in frame if str(c).endswith(("MB", "GFLOP/s"))]
+    whole = [c for c in frame if str(c).startswith("MB") or "GFLOP/s" in str(c)]
     return styled(frame).format("{:,.0f}", subset=whole, na_rep="–")
 
 

@@ -7,6 +7,7 @@ of its own; a line a size, and a row of kind ``growth``.
 import argparse
 import copy
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,13 +77,13 @@ def point(given: argparse.Namespace, name: str, axis: Axis, times: int) -> dict:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure each size of the axes asked for."""
     parser = command.parser("tests.benchmarks.growth", __doc__)
     parser.add_argument("--axes", nargs="+", default=[], help="words of the axes' names; all")
     parser.add_argument("--multiples", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.set_defaults(repeats=3)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     command.choose_device(given)
     from bdnb import progress
 

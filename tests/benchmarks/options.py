@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,14 +53,14 @@ OPTIONS = {
 """By name; ``micro_batch`` -1 stands for half of a batch's images. The first is the control."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the options asked for."""
     parser = command.parser("tests.benchmarks.options", __doc__)
     parser.add_argument("--options", nargs="+", default=[], help="words of the names; all")
     parser.add_argument("--steps", type=int, default=50, help="that models are trained for")
     parser.add_argument("--effect", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--set", type=json.loads, default={}, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     command.choose_device(given)
     if given.effect:
         bench = command.make_ready(given, Path(os.environ["BDNB_HOME"]), parameters=given.set)

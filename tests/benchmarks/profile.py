@@ -5,9 +5,8 @@ operators first, a row of kind ``profile`` for each row of the table.
 """
 
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -66,9 +65,9 @@ def shares(work: Callable[[], object], device: torch.device, *, repeats: int) ->
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    seconds = timed(work, device, repeats)
+    seconds = measure.timed(work, device, repeats)
     with profile(activities=activities) as seen:
-        profiled = timed(work, device, repeats)
+        profiled = measure.timed(work, device, repeats)
     kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     percent = 100 / (profiled * repeats * 1e6)
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -91,20 +90,11 @@ def shares(work: Callable[[], object], device: torch.device, *, repeats: int) ->
     }
 
 
-def timed(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Mean seconds of a go."""
-    begun = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    measure.wait(device)
-    return (time.perf_counter() - begun) / repeats
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Profile the rows asked for."""
     parser = command.parser("tests.benchmarks.profile", __doc__)
     parser.add_argument("--rows", nargs="+", default=[], help="words of the rows' names; all")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     command.choose_device(given)
     from . import rows
 

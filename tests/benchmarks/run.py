@@ -63,14 +63,14 @@ COLUMNS = (*COLUMNS, "MB bdnb", "MB (a)")
 HEAD = f"{'samples/s':18}" + "".join(f"{name:>11}" for name in COLUMNS)
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or these words instead."""
     parser = command.parser("tests.benchmarks", __doc__)
     parser.add_argument("--rows", nargs="+", default=[], help="words of the rows' names; all")
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     parser.add_argument("--way", default="", help=argparse.SUPPRESS)
     parser.add_argument("--set", type=json.loads, default={}, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def measured(row: str, names: Sequence[str], given: argparse.Namespace, samples: int) -> Line:
