@@ -53,20 +53,18 @@ def effects(rows: list[Row]) -> Styler | Markdown:
 
 
 def profile(rows: list[Row]) -> Styler | Markdown:
-    """The shares of a go's time by kind of work, in percent."""
+    """The shares of a go's time by kind of work, in percent; a column a row that was profiled."""
     found = of(rows, "profile")
     if not found:
         return nothing("profile")
     names = dict.fromkeys(name for row in found for name in row["groups"])
     mean = {name: np.mean([row["groups"].get(name, 0.0) for row in found]) for name in names}
     order = sorted(names, key=lambda name: -mean[name])
-    lines = [
-        {"on": where(row), "what": row["row"]}
-        | {"ms a go": 1e3 * row["seconds"]}
-        | {f"{name}, %": row["groups"].get(name, 0.0) for name in order}
-        for row in found
-    ]
-    return styled(pd.DataFrame(lines))
+    frame = pd.DataFrame({"%": ["ms a go", *order]})
+    for row in found:
+        shares = [row["groups"].get(name, 0.0) for name in order]
+        frame[f"{row['row']} ({where(row)})"] = [1e3 * row["seconds"], *shares]
+    return styled(frame)
 
 
 def operators(rows: list[Row], count: int = 4) -> Styler | Markdown:
@@ -93,6 +91,6 @@ def floor(rows: list[Row]) -> Markdown:
         most = f"{100 / heavy:.2f} times as fast" if heavy else "any number of times as fast"
         lines.append(
             f"- **{row['row']}** ({where(row)}): {', '.join(HEAVY)} "
-            f"take {heavy:.0f} % of it. With all else free it would be {most}."
+            f"take {heavy:.0f} % of it. With all else free it would be at most {most}."
         )
     return Markdown("\n".join(lines)) if lines else nothing("profile")

@@ -69,7 +69,7 @@ def growth(rows: list[Row], quantity: str = "seconds") -> Figure | Markdown:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_ylim(own[quantity].min() / 1.6, own[quantity].max() * 1.6)
+        axes.set_ylim(own[quantity].min() / 2.2, own[quantity].max() * 2.2)
         above = f"{on}\n" if several else ""
         taken = "/".join(str(n) for n in sorted(own["repeats"].unique()))
         axes.set_title(f"{above}n = {taken} goes a point", loc="left")

@@ -71,7 +71,7 @@ def test_the_page_on_speed_shows_the_rows_there_are(tiny_home, tmp_path, measure
     assert done.returncode == 0, done.stderr[-2000:]
     shown = text_of(tmp_path / "o.ipynb")
     assert "1 of 2 targets reached; not reached: evaluation" in shown
-    assert shown.count("image/svg+xml") == 2
+    assert shown.count("'image/svg+xml'") == 2
 
 
 def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):

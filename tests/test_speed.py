@@ -92,7 +92,7 @@ def test_options_show_what_they_change_and_why_one_cannot_be_used(rows):
 def test_the_floor_is_what_the_model_itself_takes(rows):
     assert "take 50 % of it" in bounds.floor(rows).data
     assert "2.00 times as fast" in bounds.floor(rows).data
-    assert bounds.profile(rows).data["convolution, %"].tolist() == [40]
+    assert bounds.profile(rows).data["step MMCL (laptop, cpu)"].tolist() == [100, 50, 40, 10]
     assert bounds.operators(rows).data["calls a go"].tolist() == [19]
 
 
