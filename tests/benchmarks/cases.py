@@ -49,7 +49,7 @@ class Case:
 
 
 CASES = {
-    "laptop": Case("rn_tiny", 48, 128, 64, 512, 256, 500, 25),
+    "laptop": Case("rn_tiny32", 32, 128, 64, 512, 256, 500, 50, patch=8),
     "rn50": Case("RN50", 256, 4, 4, 8, 8, 8, 4, templates="simple"),
     "smoke": Case("rn_test", 32, 16, 16, 48, 32, 24, 6, templates="simple", patch=6),
 }
