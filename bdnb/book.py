@@ -73,19 +73,24 @@ def assemble(executed: Path, out: Path) -> Path:
 def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
     """An executed notebook as a page: its title replaced if one is given, its labels its own.
 
-    file: its name in the table of contents. names: labels of figures on earlier pages, which grow
-    by this page's. A label that is taken, as when one notebook was run twice, gets the page's name
-    behind it.
+    file: its name in the table of contents. names: labels of figures and equations on earlier
+    pages, which grow by this page's. A label that is taken, as when one notebook was run twice,
+    gets the page's name behind it. Parameters are folded: what the page says comes first.
     """
     text = notebook.read_text(encoding="utf-8")
     cells = json.loads(text)["cells"]
     figures = [c["metadata"].get("mystnb", {}).get("figure", {}) for c in cells]
     labels = {figure["name"] for figure in figures if "name" in figure}
+    labels |= set(re.findall(r"\$\$ \((eq-[\w-]+)\)", text))
     for label in labels & names:
         own = f"{label}-{file.replace('/', '-')}"
         text = text.replace(f'"{label}"', f'"{own}"').replace(f"`{label}`", f"`{own}`")
+        text = text.replace(f"$$ ({label})", f"$$ ({own})")
     names |= labels
     content = json.loads(text)
+    for cell in content["cells"]:
+        if {"parameters", "injected-parameters"} & set(tags := cell["metadata"].get("tags", [])):
+            tags.append("hide-input")
     if title:
         first = content["cells"][0]
         first["source"] = re.sub(r"\A# .*", f"# {title}", "".join(first["source"]))

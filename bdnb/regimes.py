@@ -4,7 +4,7 @@ A setting is a parameter file ``clean_<setting>.yaml``: how a pair of models was
 MMCL, one by MMCL + SSL, all else the same), and how they are cleaned.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,6 +18,7 @@ from bdnb import configs, experiments, frontier
 from bdnb.configs import ConfigError
 from bdnb.figures import ASR, COLOURS, MARKERS, NAMES
 from bdnb.frontier import CLEANED, KEPT
+from bdnb.tables import styled
 
 OBJECTIVES = ("mmcl", "mmcl_ssl")
 TRAINED = ("epochs", "poison_rate", "trigger_size", "batch_size", "model", "lr")
@@ -29,7 +30,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows: with columns scale, experiment, poisoned, pretrain_objective, pairs, epochs, seed, as
     ``experiments.rows`` gives them. New columns: classes, scenes, side, ``train_<parameter>``,
-    cleaning ("pairs x epochs"). Rows of other defences than CleanCLIP are left out. Errors:
+    cleaning ("pairs × epochs"). Rows of other defences than CleanCLIP are left out. Errors:
     ConfigError when there are no rows.
     """
     rows = rows[rows["defence"] == "cleanclip"] if len(rows) else rows
@@ -42,7 +43,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
     made["setting"] = rows["experiment"].str.partition("_")[2].replace("", "main")
     made["objective"] = rows["pretrain_objective"]
     pairs = rows.get("cleaning_pairs", rows["pairs"])
-    made["cleaning"] = [f"{p:,} x {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
+    made["cleaning"] = [f"{p:,} × {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
     return pd.concat([rows.drop(columns=[c for c in made if c in rows]), made], axis=1)
 
 
@@ -106,9 +107,8 @@ def table(rows: pd.DataFrame) -> Styler:
         if f"{key}_{o}" in made
     }
     frame = made[["setting", *varied, "cleaning", *numbers, "seeds", "runs"]]
-    frame = frame.rename(columns=names | numbers | {"cleaning": "clean pairs x epochs"})
-    ours: list[Hashable] = list(numbers.values())
-    return frame.style.hide(axis="index").format(precision=1, na_rep="–", subset=ours)
+    frame = frame.rename(columns=names | numbers | {"cleaning": "clean pairs × epochs"})
+    return styled(frame, formats=dict.fromkeys(("poison rate", "lr"), "{:g}"))
 
 
 def contrast(rows: pd.DataFrame) -> Figure:
