@@ -34,6 +34,12 @@ VENDOR = (
 FRONT = "front-page"
 """Tag of the notebook cells whose SVG figure and whose text stand on the front page."""
 
+FOLDED = {
+    "parameters": "The notebook's parameters and their defaults",
+    "injected-parameters": "The parameters of this page",
+}
+"""Tag of cells that a page folds, and what stands there instead."""
+
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
@@ -89,8 +95,10 @@ def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
     names |= labels
     content = json.loads(text)
     for cell in content["cells"]:
-        if {"parameters", "injected-parameters"} & set(tags := cell["metadata"].get("tags", [])):
+        tags = cell["metadata"].get("tags", [])
+        for name in set(tags) & set(FOLDED):
             tags.append("hide-input")
+            cell["metadata"]["mystnb"] = {"code_prompt_show": FOLDED[name]}
     if title:
         first = content["cells"][0]
         first["source"] = re.sub(r"\A# .*", f"# {title}", "".join(first["source"]))

@@ -91,9 +91,9 @@ def scatter(
     for name, axes in panels.items():
         points = after[after[panel] == name]
         for value, (colour, marker) in looks.items():
-            some = points[points[hue] == value]
+            its = points[points[hue] == value]
             axes.scatter(
-                some["asr"], some["accuracy"], s=34, color=colour, marker=marker, alpha=0.7, lw=0
+                its["asr"], its["accuracy"], s=34, color=colour, marker=marker, alpha=0.7, lw=0
             )
         axes.axvline(threshold, color="0.25", ls="--", lw=1.2)
         how = "pre-trained with {}" if panel == "pretrain_objective" else "{}"

@@ -16,7 +16,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb import configs, experiments, frontier
 from bdnb.configs import ConfigError
-from bdnb.figures import ASR, COLOURS, MARKERS, NAMES
+from bdnb.figures import ASR, COLOURS, MARKERS, NAMES, some
 from bdnb.frontier import CLEANED, KEPT
 from bdnb.tables import styled
 
@@ -69,9 +69,9 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     for (setting, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
         line: dict[str, Any] = {"setting": setting, "cleaning": cleaning}
         line |= {name: _both(own, name) for name in told}
-        for objective, some in own.groupby("objective"):
-            numbers = frontier.table(some, by=["objective"]).iloc[0]
-            runs = [frontier.smoothness(run).rebound for _, run in some.groupby("run")]
+        for objective, its in own.groupby("objective"):
+            numbers = frontier.table(its, by=["objective"]).iloc[0]
+            runs = [frontier.smoothness(run).rebound for _, run in its.groupby("run")]
             numbers = numbers.to_dict() | {"rebound": sum(runs) / len(runs)}
             line |= {f"{k}_{objective}": numbers[k] for k in SHOWN}
         line |= {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()}
@@ -149,15 +149,16 @@ def answer(rows: pd.DataFrame) -> Markdown:
     cleaned = changes.notna().sum()
     where = made[(gap >= 5)]["setting"].unique()
     return Markdown(
-        f"Of {len(made)} settings, both models start at an ASR of 95 % or more in {len(fit)}. "
+        f"Of {some(len(made), 'setting')} with both models recorded, both start at an ASR of 95 % "
+        f"or more in {len(fit)}. "
         f"The model trained with MMCL + SSL keeps at least 5 points more ASR, at 90 % of its "
         f"accuracy, in {int((gap >= 5).sum())} ({', '.join(where) or 'none'}); at least 5 points "
         f"less in {int((gap <= -5).sum())}. From its lowest to the last epoch its ASR comes back "
         f"by at least 5 points more than the other's in {int((back >= 5).sum())}, by at least 5 "
         f"less in {int((back <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
         f"{cleaned['change_mmcl']}, for MMCL + SSL in {cleaned['change_mmcl_ssl']}. "
-        f"The smallest loss of accuracy at that ASR is {_least(changes['change_mmcl'])} for MMCL "
-        f"and {_least(changes['change_mmcl_ssl'])} for MMCL + SSL."
+        f"At that ASR accuracy changes at best by {_least(changes['change_mmcl'])} for MMCL and "
+        f"by {_least(changes['change_mmcl_ssl'])} for MMCL + SSL (relative; none: none cleaned)."
     )
 
 

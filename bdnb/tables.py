@@ -80,7 +80,7 @@ def judged(made: pd.DataFrame, *, rules: bool = True) -> Styler:
         return table
     lines = zip(made["id"], made["rule"], strict=True)
     words = [f"<b>{name}</b>: {escape(_sign(rule))}." for name, rule in lines]
-    return table.set_caption("Decided by this rule.<br>" + "<br>".join(words))
+    return table.set_caption("Decided by rule:<br>" + "<br>".join(words))
 
 
 def _ours(line: Mapping[Any, Any]) -> str:

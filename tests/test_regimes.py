@@ -62,10 +62,10 @@ def test_an_asr_that_comes_back_is_counted(tiny):
 
 def test_the_answer_counts_settings(rows):
     said = regimes.answer(rows).data
-    assert "Of 1 settings" in said
+    assert "Of 1 setting with" in said
     assert "95 % or more in 1." in said
     assert "in 1 (main)" in said
-    assert "-5.0 % for MMCL and -50.0 % for MMCL + SSL" in said
+    assert "-5.0 % for MMCL and by -50.0 % for MMCL + SSL" in said
 
 
 def test_the_figure_has_a_line_a_setting(rows):
