@@ -6,7 +6,7 @@ A name is one of open_clip's models or of the small ones in ``bdnb/model_configs
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bdnb import seeds
+from bdnb import pool, seeds, text
 from bdnb.configs import ConfigError
 from bdnb.files import write_atomic
 
@@ -46,6 +46,7 @@ class Model(nn.Module):
         self.name = name
         extra = {"init_logit_bias": -10.0} if bias else {}
         self.clip = open_clip.create_model(check_name(name), load_weights=False, **extra)
+        pool.take_mean_only_(self.clip)
         self.tokenizer = open_clip.get_tokenizer(name)
         self._tokens: dict[str, np.ndarray] = {}
         self.layout = torch.channels_last
@@ -91,10 +92,8 @@ class Model(nn.Module):
 
     @property
     def trims(self) -> bool:
-        """Whether the text tower is causal and pools at the end token, so that padding is idle."""
-        return (
-            getattr(self.clip, "text_pool_type", "") == "argmax" and self.clip.attn_mask is not None
-        )
+        """Whether captions may be cut behind their end token."""
+        return text.trims(self.clip)
 
     def lay_out(self, *, channels_last: bool = True) -> None:
         """How images and the weights of convolutions lie in memory; the function stays the same."""
@@ -109,14 +108,8 @@ class Model(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(B, L) int64, L up to the context length -> unit features (B, D)."""
-        if not self.trims:
-            return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
-        clip, length = self.clip, tokens.shape[1]
-        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
-        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-        ends = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
-        features = clip.ln_final(ends) @ clip.text_projection
-        return F.normalize(features.float(), dim=-1)
+        encode = partial(text.encode, self.clip) if self.trims else self.clip.encode_text
+        return F.normalize(encode(tokens).float(), dim=-1)
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Unit features of a batch, the exponentiated logit scale and the logit bias."""

@@ -70,9 +70,9 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
         line: dict[str, Any] = {"setting": setting, "cleaning": cleaning}
         line |= {name: _both(own, name) for name in told}
         for objective, its in own.groupby("objective"):
-            numbers = frontier.table(its, by=["objective"]).iloc[0]
             runs = [frontier.smoothness(run).rebound for _, run in its.groupby("run")]
-            numbers = numbers.to_dict() | {"rebound": sum(runs) / len(runs)}
+            numbers = dict(frontier.table(its, by=["objective"]).iloc[0])
+            numbers |= {"rebound": sum(runs) / len(runs)}
             line |= {f"{k}_{objective}": numbers[k] for k in SHOWN}
         line |= {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()}
         lines.append(line)

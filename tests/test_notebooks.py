@@ -52,6 +52,7 @@ def text_of(path: Path) -> str:
         ("summary", ["-p", "scale", "tiny"], "not decided here"),
         ("regime", ["-p", "scale", "tiny"], "Of 1 setting"),
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
+        ("performance", ["-p", "rows", "gone.jsonl"], "Nothing has been measured yet"),
         ("fidelity", ["-p", "scale", "tiny"], "badnet: overflow"),
         ("explore", ["-p", "scale", "tiny"], "Name a folder of yours"),
         ("howto_defence", ["-p", "scale", "tiny", "-p", "pairs", "40"], "wise_ft"),
@@ -63,6 +64,14 @@ def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name
     done = papermill(tiny_home, name, *given, to=tmp_path / "out.ipynb")
     assert done.returncode == 0, done.stderr[-2000:]
     assert shows in text_of(tmp_path / "out.ipynb")
+
+
+def test_the_page_on_speed_shows_the_rows_there_are(tiny_home, tmp_path, measured):
+    done = papermill(tiny_home, "performance", "-p", "rows", str(measured), to=tmp_path / "o.ipynb")
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = text_of(tmp_path / "o.ipynb")
+    assert "1 of 2 targets reached; not reached: evaluation" in shown
+    assert shown.count("'image/svg+xml'") == 2
 
 
 def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):
@@ -84,6 +93,7 @@ def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):
         ("ablations", ["-p", "study", "magic"], "study='magic': no such study; params/tiny/ has"),
         ("data", ["-p", "size", "3"], "'size' is not a parameter"),
         ("summary", ["-p", "scale", "huge"], "scale='huge': no such folder"),
+        ("performance", ["-p", "file", "a"], "'file' is not a parameter"),
         ("explore", ["-p", "folders", "mine"], "'folders' is not a parameter"),
     ],
 )

@@ -49,8 +49,10 @@ def mark(benchmark: Benchmark, model: Model, device: str) -> str:
     about += [(s.name, s.keys, s.labels.tolist(), s.classnames) for s in benchmark.sets]
     digest = blake2b(json.dumps(about).encode(), digest_size=10)
     for images in (*(s.images for s in benchmark.sets), benchmark.triggered):
-        digest.update(np.array(images[:: max(1, len(images) // LOOKED_AT)]))
+        digest.update(np.array(images[:: max(1, len(images) // LOOKED_AT)]).tobytes())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()

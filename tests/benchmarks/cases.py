@@ -4,17 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.profiler import record_function
 
 from bdnb import datasets, models, stage
 from bdnb.augment import ImageViews, TextViews
 from bdnb.data import decode
-from bdnb.data.pairs import Batches
+from bdnb.data.pairs import Batch, Batches, Share
 from bdnb.evaluate import zero_shot
+from bdnb.evaluate.benchmark import Benchmark
 from bdnb.fit import objective
 from bdnb.loop import Loop
 from bdnb.models import Model
@@ -26,7 +29,10 @@ from . import reference
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes. side: of the stored images; batch, clean_batch: pairs a step; templates: by name."""
+    """Sizes. side: of the stored images; batch, clean_batch: pairs a step; templates: by name.
+
+    prompts: of these templates, the first so many, 0 for all; rates: of a sweep.
+    """
 
     model: str
     side: int
@@ -38,10 +44,12 @@ class Case:
     classes: int
     templates: str = "openai"
     patch: int = 10
+    rates: int = 8
+    prompts: int = 0
 
 
 CASES = {
-    "laptop": Case("rn_tiny", 48, 128, 64, 512, 256, 500, 25),
+    "laptop": Case("rn_tiny32", 32, 128, 64, 512, 256, 500, 50, patch=8),
     "rn50": Case("RN50", 256, 4, 4, 8, 8, 8, 4, templates="simple"),
     "smoke": Case("rn_test", 32, 16, 16, 48, 32, 24, 6, templates="simple", patch=6),
 }
@@ -49,10 +57,28 @@ RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3)
 """The learning rates of a cleaning sweep."""
 
 
-class Bench:
-    """A case made ready in ``home``, the project's folder while it is measured."""
+DATA = "data and views"
+"""What the making of a batch is called in a profile."""
 
-    def __init__(self, case: Case, home: Path, art: Path) -> None:
+
+class Watched(Batches):
+    """Batches whose making shows in a profile."""
+
+    def batch(self, share: Share, epoch: int) -> Batch:
+        """The samples of a share."""
+        with record_function(DATA):
+            return super().batch(share, epoch)
+
+
+class Bench:
+    """A case made ready in ``home``, the project's folder while it is measured.
+
+    parameters: of a pre-training run, instead of the case's or the package's own values.
+    """
+
+    def __init__(
+        self, case: Case, home: Path, art: Path, parameters: dict[str, Any] | None = None
+    ) -> None:
         self.case, self.home = case, home
         (home / "data").mkdir(parents=True, exist_ok=True)
         if not (home / "data" / ".npm").exists():
@@ -68,16 +94,17 @@ class Bench:
             "utf-8",
         )
         self.data = datasets.dataset("bench")
-        self.config = TrainConfig(
-            scale="bench",
-            data="bench",
-            model=case.model,
-            objective="mmcl_ssl",
-            batch_size=case.batch,
-            warmup_steps=0,
-            trigger_size=case.patch,
-            templates=case.templates,
-        )
+        usual: dict[str, Any] = {
+            "scale": "bench",
+            "data": "bench",
+            "model": case.model,
+            "objective": "mmcl_ssl",
+            "batch_size": case.batch,
+            "warmup_steps": 0,
+            "trigger_size": case.patch,
+            "templates": case.templates,
+        }
+        self.config = TrainConfig(**usual | (parameters or {}))
         self.weights = home / "poisoned.safetensors"
         if not self.weights.is_file():
             model = models.build(case.model, seed=0)
@@ -125,7 +152,7 @@ class Bench:
         size = self.case.batch if split == "train" else self.case.clean_batch
         views = {"image_views": ImageViews(0), "text_views": TextViews(0)} if ssl else {}
         pairs = self.data.pairs(split, self.side)
-        return Batches(pairs, batch_size=size, seed=0, tokens=model.tokens, **views)
+        return Watched(pairs, batch_size=size, seed=0, tokens=model.tokens, **views)
 
     def loop(self, model: Model, *, steps: int) -> Loop:
         """The package's loop."""
@@ -135,11 +162,18 @@ class Bench:
         """The package's loss."""
         return objective(self.config, name="mmcl_ssl" if ssl else "mmcl")
 
+    def benchmark(self) -> Benchmark:
+        """The package's evaluation."""
+        made = stage.benchmark(self.data, self.config, side=self.side)
+        made.templates = made.templates[: self.case.prompts or None]
+        return made
+
     @cached_property
     def prompts(self) -> list[list[str]]:
         """The prompts of each class."""
         names = self.data.labelled(self.side)[0].classnames
-        filled = [targets.fill(t, "{c}") for t in targets.templates(self.case.templates)]
+        chosen = targets.templates(self.case.templates)[: self.case.prompts or None]
+        filled = [targets.fill(template, "{c}") for template in chosen]
         return [[zero_shot.fill(template, name) for template in filled] for name in names]
 
     @property

@@ -25,7 +25,8 @@ def wait(device: torch.device) -> None:
 class Child:
     """One way of a row in a process of its own: asked for a go, it answers with the seconds.
 
-    So each way has its own memory, whose peak is known, and its own allocator's settings.
+    So each way has its own memory, whose peak is known, and its own allocator's settings. Its
+    first answer, which nobody asks for, is that it is ready.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -40,7 +41,6 @@ class Child:
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         )
         os.close(handle)
-        self.answer()
 
     def ask(self, what: str) -> float:
         """Its number. what: go (seconds), flops (of one go) or peak (bytes)."""
@@ -64,6 +64,15 @@ class Child:
         self.process.wait()
 
 
+def timed(work: Work, device: torch.device, repeats: int = 1) -> float:
+    """Mean seconds of a go."""
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    wait(device)
+    return (time.perf_counter() - begun) / repeats
+
+
 def serve(work: Work, device: torch.device) -> None:
     """The child's side: answer each line of stdin with a number."""
     print("= 0", flush=True)
@@ -74,22 +83,29 @@ def serve(work: Work, device: torch.device) -> None:
         elif asked == "peak":
             found = float(peak_bytes(device))
         else:
-            begun = time.perf_counter()
-            work()
-            wait(device)
-            found = time.perf_counter() - begun
+            found = timed(work, device)
         print(f"= {found}", flush=True)
 
 
-def in_turn(ways: Mapping[str, Child], *, repeats: int, warm: int = 2) -> dict[str, float]:
-    """Median seconds of each way; A B C A B C, so that a load on the machine falls on all."""
+def in_turn(ways: Mapping[str, Child], *, repeats: int, warm: int = 2) -> dict[str, list[float]]:
+    """Seconds of each go of each way; A B C A B C, so that a load on the machine falls on all."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(warm + repeats):
         for name, child in ways.items():
             seconds = child.ask("go")
             if turn >= warm:
                 times[name].append(seconds)
+    return times
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """The median of each way's seconds."""
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def peaks(ways: Mapping[str, Child]) -> dict[str, float]:
+    """The most memory in MB (2^20 bytes) that each way has held so far."""
+    return {name: child.ask("peak") / 2**20 for name, child in ways.items()}
 
 
 def flops(work: Work) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bdnb import attacks, datasets, optim, stage
+from bdnb import attacks, datasets, optim
 from bdnb.augment import TextViews
 from bdnb.clean import clean
 from bdnb.fit import Saver, run_epoch
@@ -98,13 +98,14 @@ def pipeline(bench: Bench, *, ssl: bool) -> Ways:
     return ways if ssl else ways | {OPEN_CLIP: open_clips}
 
 
-def cleaning_epoch(bench: Bench) -> Ways:
-    """An epoch of CleanCLIP (MMCL + SSL) on the cleaning set, data and steps."""
+def epoch(bench: Bench, split: str, *, ssl: bool) -> Ways:
+    """An epoch of a split, data and steps. ssl: MMCL + SSL rather than MMCL."""
+    size = bench.case.batch if split == "train" else bench.case.clean_batch
 
     def ours() -> Callable[[], object]:
         model = bench.model()
-        batches = bench.batches(model, "clean", ssl=True)
-        loop, loss = bench.loop(model, steps=100_000), bench.objective(ssl=True)
+        batches = bench.batches(model, split, ssl=ssl)
+        loop, loss = bench.loop(model, steps=100_000), bench.objective(ssl=ssl)
         epochs = iter(range(1, 1000))
         bar, save = tqdm(disable=True), Saver(loop, None)
 
@@ -116,12 +117,12 @@ def cleaning_epoch(bench: Bench) -> Ways:
         return work
 
     def authors() -> Callable[[], object]:
-        pairs = plain_pairs(bench, "clean", ssl=True)
-        trainer = reference.Authors(bench.clip(), ssl=True, lr=bench.config.lr, device=bench.device)
+        pairs = plain_pairs(bench, split, ssl=ssl)
+        trainer = reference.Authors(bench.clip(), ssl=ssl, lr=bench.config.lr, device=bench.device)
 
         def work() -> object:
             pairs.epoch += 1
-            return trainer.epoch(pairs, order(len(pairs), pairs.epoch), bench.case.clean_batch)
+            return trainer.epoch(pairs, order(len(pairs), pairs.epoch), size)
 
         return work
 
@@ -132,8 +133,7 @@ def evaluation(bench: Bench) -> Ways:
     """Accuracy on two sets and ASR on the first: each prompt and image of one model state."""
 
     def ours() -> Callable[[], object]:
-        measured = stage.benchmark(bench.data, bench.config, side=bench.side)
-        model = bench.model()
+        measured, model = bench.benchmark(), bench.model()
         autocast = bench.accelerator.mixed_precision != "no"
 
         def work() -> object:
@@ -172,7 +172,8 @@ def plain_evaluation(
 
 
 def sweep(bench: Bench) -> Ways:
-    """Cleaning at 8 learning rates, one epoch each, measured before and after; nothing prepared."""
+    """Cleaning at some rates, an epoch each, measured before and after; nothing is prepared."""
+    rates = RATES[: bench.case.rates]
 
     def ours() -> Callable[[], object]:
         def work() -> object:
@@ -180,13 +181,13 @@ def sweep(bench: Bench) -> Ways:
                 shutil.rmtree(folder, ignore_errors=True)
             datasets._pairs.cache_clear()
             datasets._labelled.cache_clear()
-            runs = [clean(cleaning(bench, lr)) for lr in RATES]
+            runs = [clean(cleaning(bench, lr)) for lr in rates]
             return [run.rows()[-1]["accuracy"] for run in runs]
 
         return work
 
     def authors() -> Callable[[], object]:
-        return lambda: [plain_run(bench, lr)["accuracy"] for lr in RATES]
+        return lambda: [plain_run(bench, lr)["accuracy"] for lr in rates]
 
     return {OURS: ours, AUTHORS: authors}
 
@@ -223,12 +224,14 @@ def plain_run(bench: Bench, lr: float) -> dict[str, float]:
 ROWS: dict[str, Callable[[Bench], Ways]] = {
     "step MMCL": lambda bench: step(bench, ssl=False),
     "step MMCL+SSL": lambda bench: step(bench, ssl=True),
-    "cleaning epoch": cleaning_epoch,
+    "cleaning epoch": lambda bench: epoch(bench, "clean", ssl=True),
     "evaluation": evaluation,
     "pipeline MMCL": lambda bench: pipeline(bench, ssl=False),
     "pipeline MMCL+SSL": lambda bench: pipeline(bench, ssl=True),
     "sweep of 8": sweep,
 }
+WORK = ROWS | {"training epoch": lambda bench: epoch(bench, "train", ssl=False)}
+"""What can be measured: the rows of the table, and what has no row there."""
 
 
 def samples(bench: Bench, row: str) -> int:
@@ -236,8 +239,8 @@ def samples(bench: Bench, row: str) -> int:
     case = bench.case
     if row.startswith("step"):
         return min(case.batch, case.pairs)
-    if row.startswith("pipeline"):
+    if row.startswith("pipeline") or row == "training epoch":
         return case.pairs
     if row == "cleaning epoch":
         return case.cleaning_pairs
-    return 3 * case.images if row == "evaluation" else len(RATES) * case.cleaning_pairs
+    return 3 * case.images if row == "evaluation" else case.rates * case.cleaning_pairs

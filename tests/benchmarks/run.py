@@ -1,17 +1,15 @@
 """The command: measure the rows, print the table."""
 
 import argparse
+import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .cases import Bench
+from . import command, measure
 
-ROOT = Path(__file__).parents[2]
 TARGETS = {
     "laptop": {
         "step MMCL": 2.5,
@@ -29,13 +27,18 @@ TARGETS["rn50"] = dict.fromkeys(TARGETS["laptop"], 3.0)
 
 @dataclass(frozen=True)
 class Line:
-    """A row as measured: seconds and peak MB by way, samples and operations of one go."""
+    """A row as measured: seconds of each go and peak MB by way, samples and operations of a go."""
 
     row: str
     samples: int
-    seconds: dict[str, float]
+    times: dict[str, list[float]]
     flops: float
     memory: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The median of each way."""
+        return measure.medians(self.times)
 
     def text(self, target: float | None, peak: float) -> str:
         """The row of the table."""
@@ -58,68 +61,38 @@ class Line:
 COLUMNS = ("bdnb", "(a) plain", "(b) o_clip", "x (a)", "x (b)", "asked", "of peak")
 COLUMNS = (*COLUMNS, "MB bdnb", "MB (a)")
 HEAD = f"{'samples/s':18}" + "".join(f"{name:>11}" for name in COLUMNS)
-SIZES = ("batch", "pairs", "cleaning_pairs", "images", "classes")
-"""Options that change the case."""
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--model", default="laptop", choices=("laptop", "rn50", "smoke"))
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or these words instead."""
+    parser = command.parser("tests.benchmarks", __doc__)
     parser.add_argument("--rows", nargs="+", default=[], help="words of the rows' names; all")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--repeats", type=int, default=5, help="times that each way is taken")
-    parser.add_argument("--batch", type=int, default=0, help="pairs a step; 0: the case's own")
-    parser.add_argument("--pairs", type=int, default=0, help="pre-training pairs; 0: the case's")
-    parser.add_argument("--cleaning-pairs", type=int, default=0, help="0: the case's")
-    parser.add_argument("--images", type=int, default=0, help="a labelled set; 0: the case's")
-    parser.add_argument("--classes", type=int, default=0, help="0: the case's")
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     parser.add_argument("--way", default="", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--set", type=json.loads, default={}, help=argparse.SUPPRESS)
+    return parser.parse_args(given)
 
 
-def make_ready(given: argparse.Namespace, home: Path) -> "Bench":
-    """The case with the sizes asked for, in a folder of its own."""
-    from .cases import CASES, Bench
-
-    sizes = {name: getattr(given, name) for name in SIZES if getattr(given, name)}
-    if "batch" in sizes:
-        sizes["clean_batch"] = max(2, sizes["batch"] // 2)
-    case = replace(CASES[given.model], **sizes)
-    os.environ["BDNB_HOME"] = str(home)
-    return Bench(case, home, ROOT / "data" / ".npm")
-
-
-def measure(row: str, names: Sequence[str], given: argparse.Namespace, samples: int) -> Line:
+def measured(row: str, names: Sequence[str], given: argparse.Namespace, samples: int) -> Line:
     """One row, its ways in turn; a sweep is taken once and is not warmed up."""
-    from . import measure
-
-    more = [f"--{n.replace('_', '-')}={getattr(given, n)}" for n in SIZES]
-    more += [f"--model={given.model}", f"--device={given.device}", f"--child={row}"]
-    ways = {name: measure.Child([*more, f"--way={name}"]) for name in names}
     long = row.startswith("sweep")
-    try:
-        seconds = measure.in_turn(ways, repeats=1 if long else given.repeats, warm=0 if long else 2)
-        memory = {name: child.ask("peak") / 2**20 for name, child in ways.items()}
+    with command.ways(given, row, names) as ways:
+        times = measure.in_turn(ways, repeats=1 if long else given.repeats, warm=0 if long else 2)
+        memory = measure.peaks(ways)
         counts = not long and not row.startswith("pipeline")
         flops = ways["bdnb"].ask("flops") if counts else 0.0
-    finally:
-        for child in ways.values():
-            child.close()
-    return Line(row, samples, seconds, flops, memory)
+    return Line(row, samples, times, flops, memory)
 
 
 def main() -> None:
     """Measure the rows asked for, and print each as it is done."""
     given = arguments()
-    if given.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    command.choose_device(given)
     if given.child:
-        from . import measure, rows
+        from . import rows
 
-        bench = make_ready(given, Path(os.environ["BDNB_HOME"]))
-        measure.serve(rows.ROWS[given.child](bench)[given.way](), bench.device)
+        bench = command.make_ready(given, Path(os.environ["BDNB_HOME"]), parameters=given.set)
+        measure.serve(rows.WORK[given.child](bench)[given.way](), bench.device)
         return
     with tempfile.TemporaryDirectory() as folder:
         table(given, Path(folder))
@@ -129,30 +102,50 @@ def table(given: argparse.Namespace, home: Path) -> None:
     """The table, a line a row, then how to have it from a GPU."""
     import torch
 
-    from bdnb import stage
+    from bdnb import speed
 
-    from . import measure as measuring
     from . import rows
 
-    if given.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("--device cuda: torch finds no GPU here")
-    bench = make_ready(given, home)
+    bench = command.make_ready(given, home)
     dtype = torch.bfloat16 if bench.bf16 else torch.float32
-    peak = measuring.matmul_peak(bench.device, dtype)
-    load = ", ".join(f"{n:.1f}" for n in os.getloadavg())
+    peak = measure.matmul_peak(bench.device, dtype)
+    about = command.about(bench, given)
+    load = ", ".join(f"{n:.1f}" for n in about["load"])
     print(f"{given.model}: {bench.case}")
-    print(f"{stage.device_name(bench.accelerator)}; matrix product {peak / 1e9:.0f} GFLOP/s")
-    print(f"load of the machine {load} on {os.cpu_count()} cores; median of {given.repeats}\n")
+    print(f"{about['device']}; matrix product {peak / 1e9:.0f} GFLOP/s")
+    print(f"load of the machine {load} on {about['cores']} cores; median of {given.repeats}\n")
     print(HEAD, flush=True)
     words = [word.lower() for word in given.rows]
     for row, ready in rows.ROWS.items():
         if words and not any(word in row.lower() for word in words):
             continue
-        line = measure(row, list(ready(bench)), given, rows.samples(bench, row))
-        peak = max(peak, measuring.matmul_peak(bench.device, dtype))
-        print(line.text(TARGETS.get(given.model, {}).get(row), peak), flush=True)
+        about = command.about(bench, given)
+        line = measured(row, list(ready(bench)), given, rows.samples(bench, row))
+        peak = max(peak, measure.matmul_peak(bench.device, dtype))
+        target = TARGETS.get(given.model, {}).get(row)
+        command.append(given.out, record(line, about, target=target, peak=peak))
+        print(line.text(target, peak), flush=True)
     load = ", ".join(f"{n:.1f}" for n in os.getloadavg())
     print(f"\nmatrix product, best of all looks {peak / 1e9:.0f} GFLOP/s; load at the end {load}")
     if bench.device.type == "cpu":
-        more = "--batch 256 --pairs 4096 --cleaning-pairs 2048 --images 2000 --classes 100"
-        print(f"On a GPU: python -m tests.benchmarks --model rn50 --device cuda {more}")
+        print(f"On a GPU: {speed.GPU}")
+
+
+def record(line: Line, about: dict, *, target: float | None, peak: float) -> dict:
+    """A line as a row of kind ``ratio``. peak: FLOP/s of a matrix product."""
+    taken = {"repeats": len(line.times["bdnb"])}
+    return (
+        {"kind": "ratio"}
+        | about
+        | taken
+        | {
+            "row": line.row,
+            "samples": line.samples,
+            "seconds": line.seconds,
+            "times": line.times,
+            "flops": line.flops,
+            "peak_flops": peak,
+            "memory_mb": line.memory,
+            "target": target,
+        }
+    )

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from bdnb import models, text
+
+CAPTIONS = [" ".join(["banana"] * (1 + 7 * i % 19)) for i in range(131)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.build("rn_test", seed=0)
+
+
+def features_and_gradients(model, encode):
+    """Of captions of many lengths, with a weight each so that none stands for another."""
+    weights = torch.randn(len(CAPTIONS), 1, generator=torch.Generator().manual_seed(0))
+    model.zero_grad()
+    features = encode()
+    (features * weights).sum().backward()
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    return features.detach(), found
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_features_and_gradients_are_open_clip_s(model, monkeypatch, groups):
+    monkeypatch.setattr(text, "GROUPS", groups)
+    tokens, full = model.tokens(CAPTIONS), model.tokenizer(CAPTIONS)
+    ours, found = features_and_gradients(model, lambda: text.encode(model.clip, tokens))
+    theirs, expected = features_and_gradients(model, lambda: model.clip.encode_text(full))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert set(found) == set(expected)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_a_tower_of_another_kind_is_computed_in_full(model, monkeypatch):
+    tokens = model.tokens(CAPTIONS[:5])
+    expected = text.encode(model.clip, tokens)
+    monkeypatch.setattr(text, "ResidualAttentionBlock", torch.nn.Linear)
+    torch.testing.assert_close(text.encode(model.clip, tokens), expected)
+
+
+def test_what_follows_the_end_token_does_not_matter(model):
+    tokens = model.tokens(CAPTIONS[:3])
+    longer = torch.nn.functional.pad(tokens, (0, 9), value=7)
+    torch.testing.assert_close(text.encode(model.clip, longer), text.encode(model.clip, tokens))
