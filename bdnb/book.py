@@ -34,6 +34,12 @@ VENDOR = (
 FRONT = "front-page"
 """Tag of the notebook cells whose SVG figure and whose text stand on the front page."""
 
+FOLDED = {
+    "parameters": "The notebook's parameters and their defaults",
+    "injected-parameters": "The parameters of this page",
+}
+"""Tag of cells that a page folds, and what stands there instead."""
+
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
@@ -73,19 +79,26 @@ def assemble(executed: Path, out: Path) -> Path:
 def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
     """An executed notebook as a page: its title replaced if one is given, its labels its own.
 
-    file: its name in the table of contents. names: labels of figures on earlier pages, which grow
-    by this page's. A label that is taken, as when one notebook was run twice, gets the page's name
-    behind it.
+    file: its name in the table of contents. names: labels of figures and equations on earlier
+    pages, which grow by this page's. A label that is taken, as when one notebook was run twice,
+    gets the page's name behind it. Parameters are folded: what the page says comes first.
     """
     text = notebook.read_text(encoding="utf-8")
     cells = json.loads(text)["cells"]
     figures = [c["metadata"].get("mystnb", {}).get("figure", {}) for c in cells]
     labels = {figure["name"] for figure in figures if "name" in figure}
+    labels |= set(re.findall(r"\$\$ \((eq-[\w-]+)\)", text))
     for label in labels & names:
         own = f"{label}-{file.replace('/', '-')}"
         text = text.replace(f'"{label}"', f'"{own}"').replace(f"`{label}`", f"`{own}`")
+        text = text.replace(f"$$ ({label})", f"$$ ({own})")
     names |= labels
     content = json.loads(text)
+    for cell in content["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        for name in set(tags) & set(FOLDED):
+            tags.append("hide-input")
+            cell["metadata"]["mystnb"] = {"code_prompt_show": FOLDED[name]}
     if title:
         first = content["cells"][0]
         first["source"] = re.sub(r"\A# .*", f"# {title}", "".join(first["source"]))

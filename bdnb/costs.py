@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
+from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from bdnb import experiments, models, plan
@@ -37,7 +38,21 @@ def runs(scale: str) -> list[Stage]:
 def sections(scale: str) -> Styler:
     """Runs and device-hours of each section, the sum last."""
     hours = f"{plan.throughput(scale).device}-hours"
-    return styled(plan.with_sum(scale).rename(columns={"hours": hours}))
+    made = plan.with_sum(scale).rename(columns={"hours": hours, "hours to do": f"{hours} to do"})
+    return styled(made, formats=dict.fromkeys((hours, f"{hours} to do"), _hours))
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}"
+
+
+def throughput(scale: str) -> Markdown:
+    """The throughput that hours are counted with, and where it is from."""
+    rate = plan.throughput(scale)
+    return Markdown(
+        f"One {rate.device} takes {rate.mmcl:,.0f} pairs a second with MMCL and {rate.ssl:,.0f} "
+        f"with MMCL + SSL: {rate.source}."
+    )
 
 
 class Jobs(NamedTuple):
@@ -125,7 +140,7 @@ def disk(scale: str) -> Styler:
         lines.append({"what": what, "disk, GB": size, "network, GB": 0.0})
     made = pd.DataFrame(lines)
     total = {"what": "all"} | made.drop(columns="what").sum().to_dict()
-    return styled(pd.concat([made, pd.DataFrame([total])], ignore_index=True))
+    return styled(pd.concat([made, pd.DataFrame([total])], ignore_index=True), 0)
 
 
 def _checkpoints(scale: str) -> dict[str, int]:

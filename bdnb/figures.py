@@ -91,14 +91,14 @@ def scatter(
     for name, axes in panels.items():
         points = after[after[panel] == name]
         for value, (colour, marker) in looks.items():
-            some = points[points[hue] == value]
+            its = points[points[hue] == value]
             axes.scatter(
-                some["asr"], some["accuracy"], s=34, color=colour, marker=marker, alpha=0.7, lw=0
+                its["asr"], its["accuracy"], s=34, color=colour, marker=marker, alpha=0.7, lw=0
             )
         axes.axvline(threshold, color="0.25", ls="--", lw=1.2)
-        _ring(axes, points, threshold)
         how = "pre-trained with {}" if panel == "pretrain_objective" else "{}"
-        _title(axes, how.format(NAMES.get(name, name)), points)
+        _title(axes, how.format(NAMES.get(name, name)), points, _ring(axes, points, threshold))
+    _widen(panels)
     marks = [_mark(NAMES.get(str(v), str(v)), marker=m, color=c) for v, (c, m) in looks.items()]
     line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {threshold:g} %")
     ring = _mark("most accurate at or below it", marker="o", mfc="none", mec=RED, mew=2, ms=11)
@@ -124,12 +124,13 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
             index = rates.index(run["lr"].iloc[0])
             draw_way(axes, run.sort_values("epoch"), colours[index], MARKERS[index % 9], last)
         _title(axes, f"pre-trained with {NAMES.get(objective, objective)}", candidates(points))
+    _widen(panels)
     marks = [
-        _mark(f"learning rate {rate:.0e}".replace("e-0", "e-"), marker=MARKERS[i % 9], color=colour)
+        _mark(f"learning rate {short(rate)}", marker=MARKERS[i % 9], color=colour)
         for i, (rate, colour) in enumerate(zip(rates, colours, strict=False))
     ]
     grows = _mark(f"grows from epoch 1 to {last}", marker="o", color="0.5", ms=9)
-    _legend(figure, [*marks, *_start_marks(), grows])
+    _legend(figure, [*marks, *_start_marks(), *[grows] * (last > 1)])
     return figure
 
 
@@ -200,17 +201,21 @@ def _looks(values: Sequence[str]) -> list[tuple[tuple[float, float, float], str]
     return [(COLOURS[i], MARKERS[i]) for i in places]
 
 
-def _ring(axes: Axes, points: pd.DataFrame, threshold: float) -> None:
+def _ring(axes: Axes, points: pd.DataFrame, threshold: float) -> str:
+    """A ring round the most accurate cleaned model; what the title says of it."""
     best = best_point(points, threshold)
     if best is None:
-        text = f"no model at ASR ≤ {threshold:g} %"
-        axes.text(0.98, 0.03, text, transform=axes.transAxes, ha="right", color=RED)
-        return
+        return f"no model at ASR ≤ {threshold:g} %"
     axes.scatter(best["asr"], best["accuracy"], s=190, fc="none", ec=RED, lw=2, zorder=5)
-    text = f"{best['accuracy']:.1f} % accurate\nat ASR {best['asr']:.1f} %"
-    place, offset = (best["asr"], best["accuracy"]), (12, 8)
-    box = {"fc": "white", "alpha": 0.8, "lw": 0, "pad": 1}
-    axes.annotate(text, place, offset, textcoords="offset points", color=RED, size=10, bbox=box)
+    return f"ringed: {best['accuracy']:.1f} % at ASR {best['asr']:.1f} %"
+
+
+def _widen(panels: dict[str, Axes], least: float = 10.0) -> None:
+    """Show at least so many points of accuracy, so that a tenth of a point looks like little."""
+    axes = next(iter(panels.values()))
+    low, high = axes.get_ylim()
+    if (more := least - (high - low)) > 0:
+        axes.set_ylim(low - more / 2, high + more / 2)
 
 
 def draw_way(axes: Axes, run: pd.DataFrame, colour: tuple, marker: str, last: int) -> None:
@@ -224,13 +229,24 @@ def draw_way(axes: Axes, run: pd.DataFrame, colour: tuple, marker: str, last: in
     axes.scatter(asr[seen], accuracy[seen], s=sizes, color=colour, marker=marker, alpha=0.8, lw=0)
 
 
-def _title(axes: Axes, words: str, points: pd.DataFrame) -> None:
-    runs = points["run"].nunique()
-    axes.set_title(f"{words}\nn = {len(points)} models, {runs} runs", loc="left")
+def _title(axes: Axes, words: str, points: pd.DataFrame, found: str = "") -> None:
+    counts = f"n = {some(len(points), 'model')}, {some(points['run'].nunique(), 'run')}"
+    axes.set_title("\n".join(line for line in (words, counts, found) if line), loc="left")
+
+
+def some(number: int, thing: str) -> str:
+    """A number of things in words: "1 run", "12 runs"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def short(rate: float) -> str:
+    """A learning rate as it is written in parameter files: 1e-3, 2.5e-4."""
+    digits, power = f"{rate:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 def _count(number: int, thing: str) -> str:
-    return f"n = {number} {thing}{'' if number == 1 else 's, mean ± standard deviation'}"
+    return f"n = {some(number, thing)}{'' if number == 1 else ', mean ± standard deviation'}"
 
 
 def _mark(label: str, **look: object) -> Line2D:

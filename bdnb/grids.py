@@ -38,14 +38,14 @@ def rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> Figure:
             i = seeds.index(run["seed"].iloc[0])
             figures.draw_way(axes, run.sort_values("epoch"), COLOURS[i % 9], MARKERS[i % 9], last)
         axes.axvline(5, color="0.25", ls="--", lw=1)
-        axes.set_title(f"{rate:.2g}", loc="left")
+        axes.set_title(figures.short(rate), loc="left")
         axes.set(xlim=(-4, 104))
         axes.margins(y=0.15)
     for axes in cells[len(found) :]:
         axes.set_visible(False)
     figure.supxlabel(ASR, size=11)
     figure.supylabel("accuracy (%)", size=11)
-    n = f"n = {mine['run'].nunique()} runs, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    n = f"n = {figures.some(mine['run'].nunique(), 'run')}, {figures.some(len(seeds), 'seed')}"
     words = f"pre-trained with {NAMES.get(objective, objective)}, by learning rate; {n}"
     figure.suptitle(words, size=12)
     return figure
@@ -78,7 +78,7 @@ def screening(rows: pd.DataFrame) -> Figure | None:
             cbar_kws={"label": words},
         )
         axes.set(xlabel="shrink λ", ylabel="perturb σ")
-        axes.set_title(f"{words}, n = {len(models)} models", loc="left")
+        axes.set_title(f"{words}, n = {figures.some(len(models), 'model')}", loc="left")
         _star(axes, table, rows)
     return figure
 

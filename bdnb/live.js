@@ -112,11 +112,11 @@ function bdnbLive(name) {
       " the most accurate model of a seed in the shaded part");
     root.append(form, panels, key);
 
-    const describe = (m) => {
+    const about = (m) => {
       const words = (key) => data[key].find((one) => one.value === m[key]).words;
-      return `${words("loss")}, learning rate ${words("lr")}, seed ${m.seed}, epoch ${m.epoch}: ` +
-        `accuracy ${percent(m.accuracy)}, ASR ${percent(m.asr)}`;
+      return `${words("loss")}, learning rate ${words("lr")}, seed ${m.seed}, epoch ${m.epoch}`;
     };
+    const describe = (m) => `${about(m)}: accuracy ${percent(m.accuracy)}, ASR ${percent(m.asr)}`;
 
     function axes(drawing) {
       const line = (given) => drawing.append(svg("line", { stroke: "var(--grid)", ...given }));
@@ -181,7 +181,7 @@ function bdnbLive(name) {
       for (const m of chosen.filter((one) => one.epoch === 0)) {
         const place = { cx: x(m.asr), cy: y(m.accuracy) };
         drawing.append(svg("circle", { ...place, r: 10, fill: "none", stroke: "var(--ink)" }));
-        const star = mark("star", place.cx, place.cy, 0.85, { fill: data.red });
+        const star = mark("star", place.cx, place.cy, 0.85, { class: "star", fill: data.red });
         star.append(svg("title", {}, `poisoned model, before cleaning: accuracy ${percent(m.accuracy)}, ASR ${percent(m.asr)}`));
         drawing.append(star);
       }
@@ -199,16 +199,16 @@ function bdnbLive(name) {
 
     function sentence(found, models, threshold) {
       const runs = new Set(models.map((m) => m.run)).size;
-      const n = `n = ${models.length} models, ${runs} runs, ${found.seeds} seeds`.replace(/\b1 (run|seed)s/g, "1 $1");
+      const n = `n = ${models.length} models, ${runs} runs, ${found.seeds} seeds`.replace(/\b1 (model|run|seed)s/g, "1 $1");
       if (!models.length) return "Nothing is chosen.";
       const limit = `ASR ≤ ${threshold} %`;
       if (!found.n) return `No model at ${limit}; ${n}.`;
-      const which = found.n > 1 ? "mean of each seed's best" : describe(found.ringed[0]);
+      const which = found.n > 1 ? "mean of each seed's best" : about(found.ringed[0]);
       const spread = Number.isNaN(found.half) ? "" :
         ` (95 % interval ${percent(found.mean - found.half)} to ${percent(found.mean + found.half)})`;
       const none = found.seeds > found.n ? `; ${found.seeds - found.n} of ${found.seeds} seeds have none` : "";
       return `Best accuracy at ${limit}: ${percent(found.mean)}${spread}, ${which}${none}. ` +
-        `${found.under} of ${models.length} models are under it; ${n}.`;
+        `${found.under} of ${models.length} at ${limit}; ${n}.`;
     }
 
     form.addEventListener("input", draw);

@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex
 from scipy.special import stdtrit
 
 from bdnb.configs import ConfigError
-from bdnb.figures import ACCURACY, ASR, COLOURS, MARKERS, NAMES, RED
+from bdnb.figures import ACCURACY, ASR, COLOURS, MARKERS, NAMES, RED, short
 from bdnb.points import CLEANED
 
 COLUMNS = ("run", "pretrain_objective", "loss", "lr", "seed", "epoch", "accuracy", "asr")
@@ -65,7 +65,7 @@ def _content(rows: pd.DataFrame, colour: str, ways: bool) -> dict[str, Any]:
         "points": columns,
         "pretrain_objective": _named(list(dict.fromkeys(points["pretrain_objective"]))),
         "loss": _named(losses, [LOSSES.index(name) for name in losses]),
-        "lr": [_value(r, f"{r:.0e}".replace("e-0", "e-"), i) for i, r in enumerate(rates)],
+        "lr": [_value(r, short(r), i) for i, r in enumerate(rates)],
         "seed": [_value(seed, str(seed), 0) for seed in seeds],
         # The factor of a 95 % t-interval by the number of seeds, as ``points.over_seeds`` has it.
         "t": [float(stdtrit(n - 1, 0.975)) if n > 1 else 0.0 for n in range(len(seeds) + 1)],

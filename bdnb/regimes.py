@@ -4,7 +4,7 @@ A setting is a parameter file ``clean_<setting>.yaml``: how a pair of models was
 MMCL, one by MMCL + SSL, all else the same), and how they are cleaned.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,8 +16,9 @@ from pandas.io.formats.style import Styler
 
 from bdnb import configs, experiments, frontier
 from bdnb.configs import ConfigError
-from bdnb.figures import ASR, COLOURS, MARKERS, NAMES
+from bdnb.figures import ASR, COLOURS, MARKERS, NAMES, some
 from bdnb.frontier import CLEANED, KEPT
+from bdnb.tables import styled
 
 OBJECTIVES = ("mmcl", "mmcl_ssl")
 TRAINED = ("epochs", "poison_rate", "trigger_size", "batch_size", "model", "lr")
@@ -29,7 +30,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows: with columns scale, experiment, poisoned, pretrain_objective, pairs, epochs, seed, as
     ``experiments.rows`` gives them. New columns: classes, scenes, side, ``train_<parameter>``,
-    cleaning ("pairs x epochs"). Rows of other defences than CleanCLIP are left out. Errors:
+    cleaning ("pairs × epochs"). Rows of other defences than CleanCLIP are left out. Errors:
     ConfigError when there are no rows.
     """
     rows = rows[rows["defence"] == "cleanclip"] if len(rows) else rows
@@ -42,7 +43,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
     made["setting"] = rows["experiment"].str.partition("_")[2].replace("", "main")
     made["objective"] = rows["pretrain_objective"]
     pairs = rows.get("cleaning_pairs", rows["pairs"])
-    made["cleaning"] = [f"{p:,} x {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
+    made["cleaning"] = [f"{p:,} × {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
     return pd.concat([rows.drop(columns=[c for c in made if c in rows]), made], axis=1)
 
 
@@ -68,9 +69,9 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     for (setting, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
         line: dict[str, Any] = {"setting": setting, "cleaning": cleaning}
         line |= {name: _both(own, name) for name in told}
-        for objective, some in own.groupby("objective"):
-            runs = [frontier.smoothness(run).rebound for _, run in some.groupby("run")]
-            numbers = dict(frontier.table(some, by=["objective"]).iloc[0])
+        for objective, its in own.groupby("objective"):
+            runs = [frontier.smoothness(run).rebound for _, run in its.groupby("run")]
+            numbers = dict(frontier.table(its, by=["objective"]).iloc[0])
             numbers |= {"rebound": sum(runs) / len(runs)}
             line |= {f"{k}_{objective}": numbers[k] for k in SHOWN}
         line |= {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()}
@@ -106,9 +107,8 @@ def table(rows: pd.DataFrame) -> Styler:
         if f"{key}_{o}" in made
     }
     frame = made[["setting", *varied, "cleaning", *numbers, "seeds", "runs"]]
-    frame = frame.rename(columns=names | numbers | {"cleaning": "clean pairs x epochs"})
-    ours: list[Hashable] = list(numbers.values())
-    return frame.style.hide(axis="index").format(precision=1, na_rep="–", subset=ours)
+    frame = frame.rename(columns=names | numbers | {"cleaning": "clean pairs × epochs"})
+    return styled(frame, formats=dict.fromkeys(("poison rate", "lr"), "{:g}"))
 
 
 def contrast(rows: pd.DataFrame) -> Figure:
@@ -149,15 +149,16 @@ def answer(rows: pd.DataFrame) -> Markdown:
     cleaned = changes.notna().sum()
     where = made[(gap >= 5)]["setting"].unique()
     return Markdown(
-        f"Of {len(made)} settings, both models start at an ASR of 95 % or more in {len(fit)}. "
+        f"Of {some(len(made), 'setting')} with both models recorded, both start at an ASR of 95 % "
+        f"or more in {len(fit)}. "
         f"The model trained with MMCL + SSL keeps at least 5 points more ASR, at 90 % of its "
         f"accuracy, in {int((gap >= 5).sum())} ({', '.join(where) or 'none'}); at least 5 points "
         f"less in {int((gap <= -5).sum())}. From its lowest to the last epoch its ASR comes back "
         f"by at least 5 points more than the other's in {int((back >= 5).sum())}, by at least 5 "
         f"less in {int((back <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
         f"{cleaned['change_mmcl']}, for MMCL + SSL in {cleaned['change_mmcl_ssl']}. "
-        f"The smallest loss of accuracy at that ASR is {_least(changes['change_mmcl'])} for MMCL "
-        f"and {_least(changes['change_mmcl_ssl'])} for MMCL + SSL."
+        f"At that ASR accuracy changes at best by {_least(changes['change_mmcl'])} for MMCL and "
+        f"by {_least(changes['change_mmcl_ssl'])} for MMCL + SSL (relative; none: none cleaned)."
     )
 
 

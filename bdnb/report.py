@@ -14,14 +14,16 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from bdnb import configs, experiments, figures, frontier, published
+from bdnb import configs, experiments, figures, frontier, published, tables
 from bdnb.configs import ConfigError
 from bdnb.recipes import TrainConfig
 from bdnb.records import Run
 from bdnb.sweep import Sweep
 
+BOOKS = ("quick", "laptop", "paper")
+"""Scales that ``make book`` runs; others are sweeps, whose pages say how to run them."""
+
 LOSSES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
-PERCENT = "{:.1f}"
 NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
 
 
@@ -38,22 +40,17 @@ def only(namespace: Mapping[str, Any], *names: str) -> dict[str, str]:
     return given
 
 
-def _plain(frame: pd.DataFrame, **formats: str) -> Styler:
-    shown: dict[Any, Any] = {name: how for name, how in formats.items() if name in frame}
-    return frame.style.hide(axis="index").format(shown, na_rep="–")
-
-
 def attack(config: TrainConfig) -> Styler:
     """What the attacker of a training run does, each parameter with its meaning."""
     about = configs.describe(TrainConfig)
     names = ("data", "attack", "target", "trigger", "trigger_size", "poison_rate", "seed")
     lines = [(name, str(getattr(config, name)), about[name]) for name in names]
-    return _plain(pd.DataFrame(lines, columns=["parameter", "value", "meaning"]))
+    return tables.styled(pd.DataFrame(lines, columns=["parameter", "value", "meaning"]))
 
 
 def runs(sweep: Sweep) -> Styler:
     """The runs that a notebook is about to make, and which of them are recorded already."""
-    return _plain(sweep.table, lr="{:.2g}")
+    return tables.styled(sweep.table, formats={"lr": figures.short})
 
 
 def provenance(*frames: pd.DataFrame) -> Markdown:
@@ -62,16 +59,18 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     if not made:
         return NOTHING
     rows = pd.concat(made, ignore_index=True).drop_duplicates(["run", "epoch"])
-    seeds = ", ".join(map(str, sorted(rows["seed"].unique())))
+    seeds = sorted(rows["seed"].unique())
     dates = sorted({str(when)[:10] for when in rows["finished"].dropna()})
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
     devices = "; ".join(sorted(rows["device"].dropna().unique()))
     commits = ", ".join(sorted(rows["commit"].dropna().unique()))
     scales = sorted(rows["scale"].dropna().unique()) if "scale" in rows else []
-    again = ", ".join(f"`make book SCALE={scale}`" for scale in scales)
+    again = ", ".join(f"`make book SCALE={scale}`" for scale in scales if scale in BOOKS)
+    counts = f"{figures.some(rows['run'].nunique(), 'run')}, {figures.some(len(rows), 'row')}"
     return Markdown(
-        f"*n = {rows['run'].nunique()} runs, {len(rows)} rows; seeds {seeds}; {when}; "
-        f"{devices}; commit {commits}{'. Made again by ' if again else ''}{again}.*"
+        f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "
+        f"{devices}; commit{'s' * (', ' in commits)} {commits}"
+        f"{'. Made again by ' if again else ''}{again}.*"
     )
 
 
@@ -99,13 +98,11 @@ def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
             "top-5, %": kept["accuracy_top5"],
             "unseen styles, %": kept.get("unseen_accuracy", np.nan),
             "ASR, %": kept["asr"],
-            "paper: accuracy, %": names.map(paper["accuracy"]),
-            "paper: ASR, %": names.map(paper["asr"]),
+            "paper's accuracy, %": names.map(paper["accuracy"]),
+            "paper's ASR, %": names.map(paper["asr"]),
         }
     )
-    return frame.style.hide(axis="index").format(
-        precision=1, na_rep="–", subset=[c for c in frame if "%" in str(c)]
-    )
+    return tables.styled(frame)
 
 
 def best_models(rows: pd.DataFrame, threshold: float = frontier.CLEANED) -> Styler | Markdown:
@@ -126,16 +123,17 @@ def best_models(rows: pd.DataFrame, threshold: float = frontier.CLEANED) -> Styl
             f"best accuracy at ASR ≤ {threshold:g} %": [
                 _interval(made, i, "best_accuracy") for i in range(len(made))
             ],
+            "paper's": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
             "change, %": made["change"],
-            "models under": made["points_under"].astype(str) + " of " + made["points"].astype(str),
+            "paper's change, %": made["poisoned"].map(paper["change"]).where(whole),
             "last epoch, %": made["last_accuracy"],
+            f"models at ASR ≤ {threshold:g} %": (
+                made["points_under"].astype(str) + " of " + made["points"].astype(str)
+            ),
             "seeds": made["seeds"],
-            "paper: cleaned, %": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
-            "paper: change, %": made["poisoned"].map(paper["change"]).where(whole),
         }
     )
-    numbers = [c for c in frame if frame[c].dtype == float]
-    return frame.style.hide(axis="index").format(precision=1, na_rep="–", subset=numbers)
+    return tables.styled(frame)
 
 
 def headline(rows: pd.DataFrame) -> Markdown:
@@ -164,8 +162,8 @@ def headline(rows: pd.DataFrame) -> Markdown:
             )
             if made["none_cleaned"]:
                 end += f", and in {made['none_cleaned']} of the seeds there is none"
-        seeds = f"n = {made['seeds']} seed{'s' if made['seeds'] > 1 else ''}"
-        runs = f"{own['run'].nunique()} cleaning runs"
+        seeds = f"n = {figures.some(made['seeds'], 'seed')}"
+        runs = figures.some(own["run"].nunique(), "cleaning run")
         lines.append(f"- pre-trained with **{name}**: {start}; {end} ({seeds}, {runs}).")
     return Markdown("\n".join(lines)) if lines else NOTHING
 
@@ -187,15 +185,14 @@ def _interval(made: pd.DataFrame, i: int, name: str) -> str:
 
 def verdicts(clean: pd.DataFrame, train: pd.DataFrame) -> Styler:
     """C1 to C15: the paper's number, ours with its interval, the verdict."""
-    made = frontier.verdicts(clean, train)
-    shown = ["id", "statement", "quantity", "paper", "ours", "low", "high", "n", "verdict"]
-    numbers = {"ours": PERCENT, "low": PERCENT, "high": PERCENT}
-    return _plain(made[shown], **numbers)
+    return tables.judged(frontier.verdicts(clean, train), rules=False)
 
 
 def rules() -> Styler:
     """The rule of each conclusion, as written before the runs."""
-    return _plain(frontier.rules()[["id", "quantity", "rule"]])
+    rules = frontier.rules()[["id", "rule"]]
+    rules["rule"] = rules["rule"].str.replace("<=", "≤").str.replace(">=", "≥")
+    return tables.styled(rules)
 
 
 def data_set(data: Any) -> Styler:
@@ -204,7 +201,7 @@ def data_set(data: Any) -> Styler:
     counts = about.get("counts") or _counted(data.folder)
     classes = len(about.get("classes") or data.labelled(data.side)[0].classnames)
     lines = [*counts.items(), ("classes", classes)]
-    return _plain(pd.DataFrame(lines, columns=["part", "number"]))
+    return tables.styled(pd.DataFrame(lines, columns=["part", "number"]))
 
 
 def _counted(folder: Path) -> dict[str, int]:
@@ -231,7 +228,7 @@ def caption_examples(data: Any, *, count: int = 10) -> Styler:
     pairs = data.pairs("train", data.side)
     index = np.linspace(0, len(pairs.keys) - 1, count).astype(int)
     lines = [(pairs.keys[i], pairs.captions[i]) for i in index]
-    return _plain(pd.DataFrame(lines, columns=["key", "caption"]))
+    return tables.styled(pd.DataFrame(lines, columns=["key", "caption"]))
 
 
 def trigger_gallery(config: TrainConfig, *, count: int = 6) -> Figure:
@@ -257,8 +254,14 @@ def art_licences() -> Styler:
 
     trained = set(art.TRAINING_STYLES)
     lines = [
-        (style.package, npm.PINNED[style.package][0], style.licence, style.author, name in trained)
+        (
+            style.package,
+            npm.PINNED[style.package][0],
+            style.licence,
+            style.author,
+            "yes" if name in trained else "no",
+        )
         for name, style in art.STYLES.items()
     ]
     columns = ["package", "version", "licence", "author", "trained on"]
-    return _plain(pd.DataFrame(lines, columns=columns))
+    return tables.styled(pd.DataFrame(lines, columns=columns))

@@ -10,7 +10,7 @@ from IPython.display import Markdown, Math
 
 from bdnb import experiments
 from bdnb.configs import ConfigError
-from bdnb.figures import NAMES
+from bdnb.figures import NAMES, short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ STUDIES = {
     "deep_cluster": Study(
         conclusion="C10",
         question="Does CleanCLIP fail only because it cleans with the loss of pre-training?",
-        method="A loss that was no part of pre-training is added: a linear head $W$ on the image "
+        method="A loss that was no part of pre-training is added: a linear head *W* on the image "
         "features learns pseudo-labels, by k-means on the model's own features before every "
         "epoch, or, as an upper bound, by a strong zero-shot classifier. The head is drawn afresh "
         "with the labels.",
@@ -66,7 +66,7 @@ STUDIES = {
         "with an ASR below 15 % the most accurate is cleaned (Section 5 of the paper).",
         equation=r"\theta \leftarrow \lambda\,\theta + p, \qquad p \sim \mathcal{N}(0, \sigma^2)",
         compare="Figure 9",
-        words={"lr": "learning rate {:.2g}"},
+        words={"lr": "learning rate {}"},
     ),
     "twice_data": Study(
         conclusion="C13",
@@ -106,8 +106,20 @@ STUDIES = {
         words={"poisons": "{} poisons left"},
         beside_main=True,
     ),
-    "stopping": Study(conclusion="C8", words={"lr": "learning rate {:.2g}"}),
+    "stopping": Study(conclusion="C8", words={"lr": "learning rate {}"}),
 }
+
+
+SCRATCH = "Poisoned while they were trained from scratch, by a patch and the attacker's captions"
+MODELS = {
+    "clean": f"{SCRATCH}.",
+    "clean_cc3m": f"{SCRATCH}, on CC3M.",
+    "clean_finetune": "Trained on clean pairs first, then poisoned by a short fine-tuning.",
+    "clean_vit": f"ViTs in place of ResNets. {SCRATCH}.",
+    "clean_label": "Poisoned while they were trained from scratch, label-consistently: the patch "
+    "only on pictures of the target, no caption changed.",
+}
+"""Experiment of cleaning -> what its poisoned models are."""
 
 
 def of(name: str) -> Study:
@@ -121,10 +133,16 @@ def about(name: str, scale: str) -> Markdown:
     """Question and method of a study, and what the scale is good for."""
     study = of(name)
     quick = " At this scale the runs are so short that they decide nothing." * (scale == "quick")
+    run = f"papermill notebooks/ablations.ipynb OUT.ipynb -p scale {scale} -p study {name}"
     return Markdown(
         f"**Question.** {study.question}\n\n**Method.** {study.method} Compare {study.compare} of "
-        f"the paper. Scale: `{scale}`.{quick}"
+        f"the paper. Scale: `{scale}`.{quick}\n\nRun it: `{run}`"
     )
+
+
+def models(experiment: str) -> Markdown:
+    """Which models a cleaning page cleans, for pages that the same notebook makes."""
+    return Markdown(f"**Models.** {MODELS.get(experiment, 'Those that the parameters name.')}")
 
 
 def equation(name: str) -> Math:
@@ -168,6 +186,7 @@ def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
 def _words(column: pd.Series, how: str | None) -> pd.Series:
     """Values as words, ordered as the values are."""
     values = sorted(column.dropna().unique())
-    shown = {v: how.format(v) if how else NAMES.get(str(v), str(v)) for v in values}
+    told = {v: short(v) if column.name == "lr" else v for v in values}
+    shown = {v: how.format(told[v]) if how else NAMES.get(str(v), str(v)) for v in values}
     kind = pd.CategoricalDtype(list(shown.values()), ordered=True)
     return column.map(shown).astype(kind)

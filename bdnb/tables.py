@@ -3,17 +3,22 @@
 Rows of a study in, a styled table out, as notebooks show it (Sections 4 and 5).
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from html import escape
+from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from pandas.io.formats.style import Styler
 
 from bdnb import defences, frontier, studies
-from bdnb.figures import NAMES
+from bdnb.figures import NAMES, short
 from bdnb.poison import triggers
 from bdnb.recipes import CleanConfig, TrainConfig
 
-VERDICT = ["id", "statement", "paper", "ours", "low", "high", "n", "verdict", "rule"]
+OURS = "ours (95 % interval)"
+VERDICT = ["id", "statement", "quantity", "paper", OURS, "n", "verdict"]
 """What is shown of a conclusion."""
 
 
@@ -27,14 +32,16 @@ def best(rows: pd.DataFrame) -> Styler:
     made = frontier.table(plain, by=["panel", "setting"])
     frame = pd.DataFrame(
         {
-            "": made["panel"],
+            "model": made["panel"],
             "setting": made["setting"],
             "accuracy before, %": made["accuracy_before"],
             "ASR before, %": made["asr_before"],
             "best accuracy at ASR ≤ 5 %": made["best_accuracy"],
             "change, %": made["change"],
-            "lowest ASR at 90 % of the accuracy": made["lowest_asr"],
-            "models under": made["points_under"].astype(str) + " of " + made["points"].astype(str),
+            "lowest ASR at 90 % of the accuracy, %": made["lowest_asr"],
+            "models at ASR ≤ 5 %": made["points_under"].astype(str)
+            + " of "
+            + made["points"].astype(str),
             "seeds": made["seeds"],
         }
     )
@@ -45,7 +52,7 @@ def verdict(rows: pd.DataFrame, name: str) -> Styler:
     """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule."""
     made = frontier.verdicts(rows[rows["defence"] != "screen"])
     line = made[made["id"] == studies.of(name).conclusion]
-    return styled(line[VERDICT])
+    return judged(line)
 
 
 def conclusions(rows: pd.DataFrame) -> Styler:
@@ -57,7 +64,34 @@ def conclusions(rows: pd.DataFrame) -> Styler:
     there = set(rows["poisoned"])
     about = {c.id: set(c.where["poisoned"]) for c in frontier.CONCLUSIONS[:7]}
     line = made[[bool(about.get(name, set()) & there) for name in made["id"]]]
-    return styled(line[VERDICT])
+    return judged(line)
+
+
+def judged(made: pd.DataFrame, *, rules: bool = True) -> Styler:
+    """Conclusions with the paper's number, ours with its interval over seeds, and the verdict.
+
+    made: lines of ``frontier.verdicts``. rules: below the table, by what rule each was decided.
+    """
+    ours = [_ours(line) for line in made.to_dict("records")]
+    shown = made.assign(quantity=made["quantity"].map(_sign))
+    shown[OURS] = ours
+    table = styled(shown[VERDICT])
+    if not rules:
+        return table
+    lines = zip(made["id"], made["rule"], strict=True)
+    words = [f"<b>{name}</b>: {escape(_sign(rule))}." for name, rule in lines]
+    return table.set_caption("Decided by rule:<br>" + "<br>".join(words))
+
+
+def _ours(line: Mapping[Any, Any]) -> str:
+    if pd.isna(line["ours"]):
+        return "none cleaned" if "none cleaned" in str(line["evidence"]) else "–"
+    spread = "" if pd.isna(line["low"]) else f" ({line['low']:.1f} to {line['high']:.1f})"
+    return f"{line['ours']:.1f}{spread}"
+
+
+def _sign(words: str) -> str:
+    return words.replace("<=", "≤").replace(">=", "≥")
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:
@@ -70,11 +104,16 @@ def smoothness(rows: pd.DataFrame) -> Styler:
         ways = pd.DataFrame([frontier.smoothness(run) for _, run in own.groupby("run")])
         names = {"path": "path", "chord": "chord", "tortuosity": "path / chord"}
         names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
-        names |= {"best_at": "best epoch at ASR ≤ 5 %, of all"}
-        line = {"objective": NAMES.get(str(objective), str(objective)), "rate": f"{lr:.2g}"}
+        names |= {"best_at": "best epoch at ASR ≤ 5 % / last"}
+        line = {
+            "objective": NAMES.get(str(objective), str(objective)),
+            "rate": short(float(str(lr))),
+        }
         means = {new: ways[old].mean() for old, new in names.items()}
         lines.append(line | means | {"n": len(ways)})
-    return styled(pd.DataFrame(lines), 2)
+    return styled(
+        pd.DataFrame(lines), formats={"path / chord": "{:.2f}", names["best_at"]: "{:.2f}"}
+    )
 
 
 def last_epochs(rows: pd.DataFrame) -> Styler:
@@ -86,7 +125,7 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
         lines.append(
             {
                 "objective": NAMES.get(str(objective), str(objective)),
-                "rate": f"{lr:.2g}",
+                "rate": short(float(str(lr))),
                 "oracle: best accuracy at ASR ≤ 5 %": oracle.mean,
                 "last epoch: accuracy, %": last["accuracy"].mean(),
                 "last epoch: ASR, %": last["asr"].mean(),
@@ -115,6 +154,17 @@ def departures() -> Styler:
     return styled(both[["where", "parameter", "the paper", "the authors", "what"]].astype(str))
 
 
-def styled(frame: pd.DataFrame, precision: int = 1) -> Styler:
-    """A table as the book shows it: no index, so many decimals, a dash for nothing."""
-    return frame.style.hide(axis="index").format(precision=precision, na_rep="–", escape="html")
+def styled(
+    frame: pd.DataFrame,
+    precision: int = 1,
+    formats: Mapping[Any, str | Callable[[Any], str]] | None = None,
+) -> Styler:
+    """A table as the book shows it: no index, so many decimals, a dash for nothing.
+
+    Numbers stand at the right of their columns. formats: of columns that need another.
+    """
+    how: dict[Any, Any] = {name: one for name, one in (formats or {}).items() if name in frame}
+    right = [i for i, name in enumerate(frame) if is_numeric_dtype(frame[name])]
+    looks: Any = [{"selector": f".col{i}", "props": "text-align: right"} for i in right]
+    plain = frame.style.hide(axis="index").set_table_styles(looks)
+    return plain.format(how, precision=precision, na_rep="–", escape="html", thousands=",")

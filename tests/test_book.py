@@ -54,7 +54,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
     slider = ipywidgets.IntSlider(description="epoch")
     view = embed_data(views=[slider])
     label = "fig-" + name.partition("_")[0]
-    prose = f"# The chapter {name}\n\nSee {{numref}}`{label}` and {{term}}`ASR`.\n\n$$a = b$$"
+    maths = f"$$\na = b\n$$ (eq-{name.partition('_')[0]})"
+    prose = f"# The chapter {name}\n\nSee {{numref}}`{label}` and {{term}}`ASR`.\n\n{maths}"
     about = {"alt": ALT, "width": "100%"}, {"caption": "One run.", "name": label}
     drawn = new.new_output("display_data", {"image/svg+xml": figure(), "text/plain": "<Figure>"})
     mime = {
@@ -71,6 +72,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
     words = new.new_output("display_data", {"text/markdown": f"Measured by **{name}**."})
     cells = [
         new.new_markdown_cell(prose),
+        new.new_code_cell("scale = 1", execution_count=1, metadata={"tags": ["parameters"]}),
         new.new_code_cell("draw()", execution_count=1, metadata=tags, outputs=[drawn]),
         new.new_code_cell(
             "say()", execution_count=2, metadata={"tags": ["front-page"]}, outputs=[words]
@@ -156,6 +158,13 @@ def test_one_notebook_run_twice_makes_two_pages_with_titles_and_labels_of_their_
     assert 'id="fig-train-train-mmcl"' in first
     assert 'id="fig-train-train-mmcl-ssl"' in second
     assert 'href="#fig-train-train-mmcl-ssl"' in second
+    assert 'id="equation-eq-train-train-mmcl"' in first
+    assert 'id="equation-eq-train-train-mmcl-ssl"' in second
+
+
+def test_parameters_are_folded(site: Path) -> None:
+    page = (site / "clean.html").read_text(encoding="utf-8")
+    assert page.count("tag_hide-input") == 1
 
 
 def test_only_pages_with_widgets_load_their_player(site: Path) -> None:

@@ -72,7 +72,7 @@ def test_scatter_says_n_and_when_nothing_was_cleaned(rows) -> None:
     words = texts(figures.scatter(rows, start(rows)))
     assert "n = 4 models, 2 runs" in words
     assert "no model at ASR ≤ 5 %" in words
-    assert "69.5 % accurate" in words
+    assert "ringed: 69.5 % at ASR 3.0 %" in words
 
 
 def test_scatter_moves_its_ring_with_the_threshold(rows) -> None:
@@ -132,3 +132,14 @@ def test_figures_are_the_same_bytes_twice(rows, tmp_path) -> None:
         figures.scatter(rows, start(rows)).savefig(tmp_path / name, metadata={"Date": None})
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1]
+
+
+def test_a_tenth_of_a_point_of_accuracy_does_not_fill_the_axis(rows) -> None:
+    flat = rows.assign(accuracy=2.0 + rows["accuracy"] / 1000)
+    for figure in (figures.scatter(flat, start(flat)), figures.trajectories(flat, start(flat))):
+        low, high = figure.axes[0].get_ylim()
+        assert high - low == pytest.approx(10)
+
+
+def test_a_learning_rate_is_written_as_in_parameter_files() -> None:
+    assert [figures.short(rate) for rate in (1e-3, 2.5e-4, 1e-5)] == ["1e-3", "2.5e-4", "1e-5"]

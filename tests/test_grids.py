@@ -19,7 +19,7 @@ def test_every_rate_has_its_panel_and_n_is_told():
     rows = pd.concat([way(lr, seed, points) for lr in (1e-3, 1e-4, 1e-5) for seed in (0, 1)])
     figure = grids.rates(rows, "mmcl", columns=2)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
-    assert titles == ["1e-05", "0.0001", "0.001"]
+    assert titles == ["1e-5", "1e-4", "1e-3"]
     assert "n = 6 runs, 2 seeds" in figure.get_suptitle()
     with pytest.raises(ConfigError, match="no rows of models pre-trained with SSL"):
         grids.rates(rows, "ssl")

@@ -50,7 +50,7 @@ def text_of(path: Path) -> str:
         ("nonideal", ["-f", "{params}/tiny/nonideal.yaml"], "2 poisons left"),
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided here"),
-        ("regime", ["-p", "scale", "tiny"], "Of 1 settings"),
+        ("regime", ["-p", "scale", "tiny"], "Of 1 setting"),
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
         ("performance", ["-p", "rows", "gone.jsonl"], "Nothing has been measured yet"),
         ("fidelity", ["-p", "scale", "tiny"], "badnet: overflow"),

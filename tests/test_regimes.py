@@ -28,7 +28,7 @@ def rows(tiny):
 def test_a_setting_is_told_by_its_data_and_training(rows):
     assert set(rows["setting"]) == {"main"}
     assert set(rows["objective"]) == {"mmcl", "mmcl_ssl"}
-    assert set(rows["cleaning"]) == {"8 x 2"}
+    assert set(rows["cleaning"]) == {"8 × 2"}
     assert rows["train_epochs"].nunique() == 1
 
 
@@ -44,7 +44,7 @@ def test_both_objectives_stand_on_one_line_with_the_numbers_worked_out_by_hand(r
 def test_another_amount_of_clean_data_is_another_line(rows, tiny):
     more = regimes.settings(cleaned("train_mmcl", [(80, 99), (70, 40)], pairs=96))
     made = regimes.compare(pd.concat([rows, more], ignore_index=True))
-    assert made["cleaning"].tolist() == ["8 x 2", "96 x 1"]
+    assert made["cleaning"].tolist() == ["8 × 2", "96 × 1"]
     assert math.isnan(made["change_mmcl"].iloc[1])
 
 
@@ -62,15 +62,15 @@ def test_an_asr_that_comes_back_is_counted(tiny):
 
 def test_the_answer_counts_settings(rows):
     said = regimes.answer(rows).data
-    assert "Of 1 settings" in said
+    assert "Of 1 setting with" in said
     assert "95 % or more in 1." in said
     assert "in 1 (main)" in said
-    assert "-5.0 % for MMCL and -50.0 % for MMCL + SSL" in said
+    assert "-5.0 % for MMCL and by -50.0 % for MMCL + SSL" in said
 
 
 def test_the_figure_has_a_line_a_setting(rows):
     axes = regimes.contrast(rows).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["main, 8 x 2 (n = 1)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["main, 8 × 2 (n = 1)"]
 
 
 def test_what_differs_between_the_two_models_is_told_of_both(rows):

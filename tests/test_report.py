@@ -16,9 +16,9 @@ def rows(study: str) -> pd.DataFrame:
 def test_a_run_that_two_studies_share_is_counted_once():
     twice = pd.concat([rows("main"), rows("stopping")], ignore_index=True)
     shown = report.best_models(twice).data
-    assert shown["models under"].tolist() == ["2 of 2"]
+    assert shown["models at ASR ≤ 5 %"].tolist() == ["2 of 2"]
     assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0"]
-    assert "n = 1 runs, 3 rows" in report.provenance(twice).data
+    assert "n = 1 run, 3 rows; seed 0;" in report.provenance(twice).data
 
 
 def test_no_rows_are_said_to_be_none():
@@ -43,7 +43,7 @@ def test_the_headline_says_both_models_numbers_and_n():
     strong = weak.assign(poisoned="train_mmcl_ssl", run="clean-b", asr=[95.0, 40.0, 30.0])
     said = report.headline(pd.concat([weak, strong], ignore_index=True)).data
     assert "80.0 % accurate at an ASR of 95.0 %" in said
-    assert "has 70.0 % (-12 % relative) (n = 1 seed, 1 cleaning runs)" in said
+    assert "has 70.0 % (-12 % relative) (n = 1 seed, 1 cleaning run)" in said
     assert said.count("\n") == 1
     assert "no cleaned model" in said.splitlines()[1]
     assert "Nothing is recorded" in report.headline(pd.DataFrame()).data

@@ -73,6 +73,7 @@ def test_a_cleaning_page_shows_the_conclusions_about_its_models():
     shown = tables.conclusions(pd.concat(ways, ignore_index=True)).data
     assert shown["id"].tolist() == ["C6"]
     assert shown["verdict"].tolist() == ["not decided here (one seed)"]
+    assert "<b>C6</b>: change of accuracy at ASR ≤ 5 %" in tables.conclusions(ways[0]).to_html()
     assert tables.conclusions(ways[0].assign(poisoned="train_mmcl")).data["id"].tolist() == [
         "C1",
         "C3",
