@@ -52,8 +52,8 @@ def record(
         if epoch.number:
             values = measure(epoch.model)
         else:
-            there, device = run.folder.parent / ".measured", stage.device_name(accelerator)
-            values = measured(benchmark, epoch.model, there, device=device, measure=measure)
+            device = stage.device_name(accelerator)
+            values = measured(benchmark, epoch.model, run.folder, device=device, measure=measure)
         row = epoch.stats | values | {"eval_seconds": time.perf_counter() - begun}
         run.append({"epoch": epoch.number} | row)
         if tracked:

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from bdnb.configs import ConfigError, root
-from bdnb.files import append_line, replacing, write_atomic
+from bdnb.files import append_line, remove_parts, replacing, write_atomic
 from bdnb.interrupts import held
 from bdnb.published import read_published
 
@@ -107,6 +107,7 @@ class Run:
         The file that says so, for Snakemake, and no training state.
         """
         if not (self.folder / "finished").is_file():
+            remove_parts(self.folder)
             write_atomic(self.folder / "finished", self.manifest["finished"] + "\n")
         self.state.unlink(missing_ok=True)
 

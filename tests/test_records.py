@@ -23,6 +23,16 @@ def test_rows_come_back_in_order_with_the_parameters_as_columns(run):
     assert rows["n"].tolist() == [2] * 3
 
 
+def test_what_a_kill_at_the_very_end_left_is_tidied_up(run):
+    run.finish()
+    (run.folder / "finished").unlink()
+    part = run.folder / ".finished.12345.part"
+    part.write_text("2026")
+    run.settle()
+    assert (run.folder / "finished").is_file()
+    assert not part.exists()
+
+
 def test_a_value_of_a_row_may_not_hide_a_parameter(run):
     run.append({"epoch": 0, "lr": 3.0})
     with pytest.raises(ConfigError, match="share the names lr"):

@@ -1,7 +1,7 @@
 """What was measured of a model once is not measured again: every run of a sweep has the same row 0.
 
-In: a benchmark, a model. Out: the values of ``benchmark.measure(model)``, from a small file in
-``runs/.measured/`` when these weights were measured there before in the same way.
+In: a benchmark, a model. Out: the values of ``benchmark.measure(model)``, from a small file in the
+folder of the run that measured these weights in the same way before, when there is one.
 """
 
 import json
@@ -24,22 +24,19 @@ LOOKED_AT = 64
 
 
 def measured(
-    benchmark: Benchmark, model: Model, folder: Path, *, device: str, measure: Callable
+    benchmark: Benchmark, model: Model, run: Path, *, device: str, measure: Callable
 ) -> dict[str, float]:
-    """The values of a row: those in the folder, or ``measure(model)``, which are put there.
+    """The values of a row: those that a run beside this one has, or else ``measure(model)``.
 
-    device: in words, precision included. A file that is torn is measured anew.
+    run: folder of the run, which keeps what it measured. device: in words, precision included.
     Errors: StorageError; those of ``measure``.
     """
-    path = folder / f"{mark(benchmark, model, device)}.json"
-    if path.is_file():
-        try:
-            found: dict[str, float] = json.loads(path.read_text("utf-8"))
-            return found
-        except ValueError:
-            path.unlink()
+    name = f"measured_{mark(benchmark, model, device)}.json"
+    for path in sorted(run.parent.glob(f"*/{name}")):
+        found: dict[str, float] = json.loads(path.read_text("utf-8"))
+        return found
     values: dict[str, float] = measure(model)
-    write_atomic(path, json.dumps(values))
+    write_atomic(run / name, json.dumps(values))
     return values
 
 

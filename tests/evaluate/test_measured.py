@@ -34,26 +34,20 @@ def model():
     return models.build("rn_test", seed=0)
 
 
-def test_a_model_is_measured_once(model, tmp_path):
+def test_a_model_is_measured_once_for_all_runs_of_a_folder(model, tmp_path):
     bench, asked = benchmark(), []
 
     def measure(given):
         asked.append(given)
         return bench.measure(given)
 
-    first = measured(bench, model, tmp_path, device="cpu, fp32", measure=measure)
-    again = measured(benchmark(), model, tmp_path, device="cpu, fp32", measure=measure)
+    first = measured(bench, model, tmp_path / "one", device="cpu, fp32", measure=measure)
+    again = measured(benchmark(), model, tmp_path / "two", device="cpu, fp32", measure=measure)
     assert first == again == bench.measure(model)
     assert len(asked) == 1
-
-
-def test_a_torn_file_is_measured_anew(model, tmp_path):
-    bench = benchmark()
-    values = measured(bench, model, tmp_path, device="cpu", measure=bench.measure)
-    (path,) = tmp_path.glob("*.json")
-    path.write_text('{"accuracy": 1', "utf-8")
-    assert measured(bench, model, tmp_path, device="cpu", measure=bench.measure) == values
-    assert list(tmp_path.glob("*.json")) == [path]
+    measured(bench, model, tmp_path / "two", device="cpu, bf16", measure=measure)
+    assert len(asked) == 2
+    assert len(list(tmp_path.glob("one/*"))) == len(list(tmp_path.glob("two/*"))) == 1
 
 
 @pytest.mark.parametrize(

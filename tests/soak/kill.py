@@ -166,7 +166,9 @@ def soak(kills: int, seed: int, folder: Path) -> Counter[str]:
             call, delay = draws.randint(1, calls), draws.uniform(0, 0.03)
             counted[f"{name}: {phase}"] += strike(home, works[name], phase, call, delay)
         finish(home, works[name])
-        assert found(home) == wanted[name], f"{name} differs after a kill in {phase}"
+        now, then = found(home), wanted[name]
+        differ = sorted(key for key in {*now, *then} if now.get(key) != then.get(key))
+        assert not differ, f"{name} after a kill in {phase}: other than undisturbed: {differ}"
         shutil.rmtree(home)
         if counted.total() >= kills:
             break
