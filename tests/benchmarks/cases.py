@@ -50,7 +50,7 @@ class Case:
 
 CASES = {
     "laptop": Case("rn_tiny32", 32, 128, 64, 512, 256, 500, 50, patch=8),
-    "rn50": Case("RN50", 256, 4, 4, 8, 8, 8, 4, templates="simple"),
+    "rn50": Case("RN50", 256, 4, 4, 32, 8, 8, 4, templates="simple"),
     "smoke": Case("rn_test", 32, 16, 16, 48, 32, 24, 6, templates="simple", patch=6),
 }
 RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3)
