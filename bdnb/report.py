@@ -21,7 +21,7 @@ from bdnb.records import Run
 from bdnb.sweep import Sweep
 
 BOOKS = ("quick", "laptop", "paper")
-"""Scales that ``make book`` runs; others are sweeps, whose pages say how to run them."""
+"""Scales that ``make book`` makes a book of; others are sweeps for a page."""
 
 LOSSES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
 NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
@@ -53,6 +53,12 @@ def runs(sweep: Sweep) -> Styler:
     return tables.styled(sweep.table, formats={"lr": figures.short})
 
 
+def command(scale: str) -> str:
+    """What makes a scale's runs again."""
+    runs = f"snakemake -s notebooks/Snakefile --cores all runs --config scale={scale} every=1"
+    return f"make book SCALE={scale}" if scale in BOOKS else runs
+
+
 def provenance(*frames: pd.DataFrame) -> Markdown:
     """Where rows come from: runs, seeds, dates, devices, commits."""
     made = [frame for frame in frames if len(frame)]
@@ -65,7 +71,7 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     devices = "; ".join(sorted(rows["device"].dropna().unique()))
     commits = ", ".join(sorted(rows["commit"].dropna().unique()))
     scales = sorted(rows["scale"].dropna().unique()) if "scale" in rows else []
-    again = ", ".join(f"`make book SCALE={scale}`" for scale in scales if scale in BOOKS)
+    again = ", ".join(f"`{command(scale)}`" for scale in scales)
     counts = f"{figures.some(rows['run'].nunique(), 'run')}, {figures.some(len(rows), 'row')}"
     return Markdown(
         f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "

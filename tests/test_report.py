@@ -21,6 +21,12 @@ def test_a_run_that_two_studies_share_is_counted_once():
     assert "n = 1 run, 3 rows; seed 0;" in report.provenance(twice).data
 
 
+def test_a_page_says_what_makes_its_rows_again():
+    again = {scale: report.provenance(rows("main").assign(scale=scale)).data for scale in "ab"}
+    assert all(f"--config scale={scale} every=1`" in said for scale, said in again.items())
+    assert "`make book SCALE=laptop`" in report.provenance(rows("main").assign(scale="laptop")).data
+
+
 def test_no_rows_are_said_to_be_none():
     assert "Nothing is recorded" in report.best_models(pd.DataFrame()).data
     assert "Nothing is recorded" in report.provenance(pd.DataFrame()).data

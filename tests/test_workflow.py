@@ -98,7 +98,7 @@ def test_shipped_rows_become_pages_without_a_run_being_made(home):
     )
     assert html.returncode == 0, html.stderr[-3000:] + html.stdout[-3000:]
     page = (home / "build" / "tiny" / "html" / "results" / "tiny" / "clean.html").read_text()
-    assert "SCALE=tiny" in page
+    assert "scale=tiny" in page
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_named(home):
