@@ -3,6 +3,8 @@
 The exponents are fitted here, from the rows, each time.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
@@ -56,8 +58,7 @@ def growth(rows: list[Row], quantity: str = "seconds") -> Figure | Markdown:
             line = own[own["way"] == way].sort_values("size")
             if line.empty:
                 continue
-            look = {"color": COLOURS[i], "marker": MARKERS[i], "ls": ("-", "--", ":")[i]}
-            axes.plot(line["size"], line[quantity], **look)
+            axes.plot(line["size"], line[quantity], **_look(i))
         first = own[own["way"] == "bdnb"].sort_values("size")
         if quantity == "seconds":
             start, least = first["size"].iloc[0], first["seconds"].iloc[0]
@@ -79,13 +80,13 @@ def growth(rows: list[Row], quantity: str = "seconds") -> Figure | Markdown:
     return figure
 
 
+def _look(i: int) -> dict[str, Any]:
+    return {"color": COLOURS[i], "marker": MARKERS[i], "ls": ("-", "--", ":")[i]}
+
+
 def _growth_legend(figure: Figure, ways: list[str], *, ideal: bool) -> None:
     marks = [
-        Line2D(
-            [], [], color=COLOURS[i], marker=MARKERS[i], ls=("-", "--", ":")[i], label=NAMES[way]
-        )
-        for i, way in enumerate(WAYS)
-        if way in ways
+        Line2D([], [], label=NAMES[way], **_look(i)) for i, way in enumerate(WAYS) if way in ways
     ]
     if ideal:
         marks.append(Line2D([], [], color="0.55", lw=1, ls="-.", label="in proportion"))

@@ -137,6 +137,9 @@ def test_a_profile_s_shares_are_of_one_whole(out):
         ("aten::_fused_adamw_", "optimiser"),
         ("aten::mul_", "elementwise"),
         ("aten::expand", "bookkeeping"),
+        ("aten::t", "bookkeeping"),
+        ("aten::threshold_backward", "elementwise"),
+        ("aten::tanh", "other"),
         ("cudaLaunchKernel", "other"),
     ],
 )

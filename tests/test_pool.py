@@ -32,4 +32,3 @@ def test_the_package_s_resnets_pool_so_and_have_open_clip_s_weights():
     assert type(model.clip.visual.attnpool) is MeanPool
     plain = open_clip.create_model("rn_test", load_weights=False)
     assert list(plain.state_dict()) == list(model.clip.state_dict())
-    take_mean_only_(models.build("vit_tiny", seed=0))

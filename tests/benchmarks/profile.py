@@ -34,7 +34,7 @@ GROUPS = {
         *("norm", "softmax", "threshold", "pool", "clamp", "where", "abs", "max", "min", "neg"),
     ),
 }
-"""Words of an operator's name that put it into a group, looked for in this order."""
+"""Words of an operator's name, or whole names, that put it into a group; the first group counts."""
 REST = "outside torch"
 ROWS = ("step MMCL", "step MMCL+SSL", "cleaning epoch", "evaluation")
 SHOWN = 12
@@ -43,7 +43,11 @@ SHOWN = 12
 
 def group(name: str) -> str:
     """The group of an operator by its name."""
-    return next((g for g, words in GROUPS.items() if any(w in name for w in words)), "other")
+
+    def named(word: str) -> bool:
+        return word == name if word.startswith("aten::") else word in name
+
+    return next((g for g, words in GROUPS.items() if any(map(named, words))), "other")
 
 
 def group_of(event: FunctionEvent) -> str:
