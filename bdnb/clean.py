@@ -57,8 +57,7 @@ def patient(config: CleanConfig) -> Patient:
                 f"{path}: from elsewhere: say which open_clip model it is (model=...)"
             )
         origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
-    model = models.build(source.model, seed=source.seed, bias=source.objective == "siglip")
-    models.load_weights(model, path)
+    model = models.load(source.model, path, bias=source.objective == "siglip")
     return Patient(model, source, path, origin)
 
 

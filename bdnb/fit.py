@@ -76,9 +76,10 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train, and yield the model after each epoch; go on from ``state`` when that file is there.
 
-    The state is written every ``save_every`` seconds and at the end of an epoch. Taken up there,
-    the epoch is yielded once more, so that nobody misses it. Errors: NonFiniteLoss, the step and
-    what to try named; StorageError; Stopped or KeyboardInterrupt once a signal's state is saved.
+    The state is written every ``save_every`` seconds and at the end of each epoch but the last,
+    after which there is no more to go on to. Taken up there, the epoch is yielded once more, so
+    that nobody misses it. Errors: NonFiniteLoss, the step and what to try named; StorageError;
+    Stopped or KeyboardInterrupt once a signal's state is saved.
     """
     if state is not None and state.is_file():
         loop.load(state)
@@ -89,7 +90,7 @@ def fit(
         for number in range(loop.progress.epoch + 1, epochs + 1):
             if before_epoch is not None and not loop.progress.taken:
                 before_epoch(number, loop)
-            stats = run_epoch(loop, batches, loss, number, bar, save)
+            stats = run_epoch(loop, batches, loss, number, bar, save, last=number == epochs)
             yield Epoch(number, loop.model, stats, loop.optimizer)
             loop.progress.turn()
 
@@ -113,11 +114,19 @@ class Saver:
 
 
 def run_epoch(
-    loop: Loop, batches: Batches, loss: Objective, number: int, bar: "tqdm[None]", save: Saver
+    loop: Loop,
+    batches: Batches,
+    loss: Objective,
+    number: int,
+    bar: "tqdm[None]",
+    save: Saver,
+    *,
+    last: bool = False,
 ) -> dict[str, float]:
     """The rest of a pass over the pairs: the mean of each loss, last rate, pairs a second, seconds.
 
-    A signal that comes meanwhile ends it after the step, with the state saved.
+    A signal that comes meanwhile ends it after the step, with the state saved. last: no epoch
+    follows, so that without a signal there is nothing to save a state for.
     """
     loop.model.train()
     now = loop.progress
@@ -136,7 +145,7 @@ def run_epoch(
                 break
             save()
         parts = loop.check_finite()
-        save(now=True)
+        save(now=not last or loop.asked_to_stop(now=True))
         loop.asked_to_stop(now=True)
     rest = {"step_lr": loop.lr, "pairs_per_s": now.pairs / now.seconds, "seconds": now.seconds}
     scale = loop.model.clip.logit_scale.exp().item()

@@ -5,7 +5,7 @@ A name is one of open_clip's models or of the small ones in ``bdnb/model_configs
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from bdnb import pool, seeds, text
 from bdnb.configs import ConfigError
@@ -47,7 +48,7 @@ class Model(nn.Module):
         extra = {"init_logit_bias": -10.0} if bias else {}
         self.clip = open_clip.create_model(check_name(name), load_weights=False, **extra)
         pool.take_mean_only_(self.clip)
-        self.tokenizer = open_clip.get_tokenizer(name)
+        self.tokenizer = _tokenizer(name)
         self._tokens: dict[str, np.ndarray] = {}
         self.layout = torch.channels_last
         size = self.clip.visual.image_size
@@ -143,11 +144,38 @@ def check_name(name: str) -> str:
     )
 
 
+@cache
+def _tokenizer(name: str) -> Any:
+    """A model's tokenizer, kept: it takes a fifth of a second to make."""
+    return open_clip.get_tokenizer(name)
+
+
 def build(name: str, *, seed: int, bias: bool = False) -> Model:
     """A freshly initialised model; the same weights for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.integer(seed, "weights", name))
         model = Model(name, bias=bias)
+    return model.to(memory_format=torch.channels_last)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Random initial values are left out: half of the time that a large model takes to be built."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        of_init = getattr(func, "__module__", "") == nn.init.__name__  # it sees most of them whole
+        if of_init or func in (Tensor.uniform_, Tensor.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def load(name: str, path: Path, *, bias: bool = False) -> Model:
+    """A model with the weights of a file; ``load_weights`` says which files, and the errors."""
+    with torch.random.fork_rng(devices=[]), _Undrawn():
+        model = Model(name, bias=bias)
+    load_weights(model, path)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -236,9 +264,7 @@ def load_any(spec: str) -> Model:
     if "model" not in about:
         raise ConfigError(f"{spec}: expected NAME:TAG of open_clip, or weights written by bdnb")
     config = about.get("config", {})
-    model = build(about["model"], seed=0, bias=config.get("objective") == "siglip")
-    load_weights(model, path)
-    return model
+    return load(about["model"], path, bias=config.get("objective") == "siglip")
 
 
 def shrink_perturb(

@@ -89,9 +89,7 @@ def checkpoint(spec: str, name: str = "") -> Model:
     Errors: ConfigError for what is not there, is of another architecture, or cannot be fetched.
     """
     if name and Path(spec).is_file():
-        model = models.build(name, seed=0)
-        models.load_weights(model, Path(spec))
-        return model.eval()
+        return models.load(name, Path(spec)).eval()
     try:
         return models.load_any(spec).eval()
     except OSError as error:

@@ -3,6 +3,7 @@
 All of it is checked here, before the first step is taken.
 """
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from filelock import FileLock, Timeout
 
@@ -59,6 +61,9 @@ def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16())
+    AcceleratorState._reset_state()  # one precision a process, but the runs of a sweep may differ
+    if bf16:
+        gc.collect()  # Accelerate's cast holds the model of the run before in a circle
     handle = Accelerator(
         cpu=int(os.environ.get("WORLD_SIZE", 1)) > 1 and not cuda,  # several: over gloo
         mixed_precision="bf16" if bf16 else "no",
@@ -133,13 +138,13 @@ def starting_model(config: TrainConfig) -> Model:
     kind = starting_weights(config)
     if kind == "published":
         return models.load_pretrained(*config.init.split(":", 1))
-    model = models.build(config.model, seed=config.seed, bias=config.objective == "siglip")
+    bias = config.objective == "siglip"
     if kind == "experiment":
         source = experiments.trained(config.scale, config.init, config.seed)
-        models.load_weights(model, kept_weights(source))
-    elif kind == "file":
-        models.load_weights(model, Path(config.init))
-    return model
+        return models.load(config.model, kept_weights(source), bias=bias)
+    if kind == "file":
+        return models.load(config.model, Path(config.init), bias=bias)
+    return models.build(config.model, seed=config.seed, bias=bias)
 
 
 def weights_of(run: Run, epoch: int) -> Path:

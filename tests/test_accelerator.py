@@ -1,6 +1,8 @@
 """What makes training fast, or shows it elsewhere, is a parameter each and changes no more."""
 
 import dataclasses
+import gc
+import weakref
 
 import pytest
 import torch
@@ -35,6 +37,30 @@ def test_a_way_of_computing_changes_rows_by_rounding_alone(fresh, way):
     for one, two in zip(plain[1:], other[1:], strict=True):
         for name in ("loss_total", "logit_scale"):
             assert two[name] == pytest.approx(one[name], rel=1e-4)
+
+
+def test_runs_of_one_process_have_each_their_own_precision(fresh):
+    for seed, (precision, said) in enumerate([("bf16", "bf16"), ("no", "fp32"), ("bf16", "bf16")]):
+        run = train(config(precision=precision, seed=seed, epochs=1))
+        assert run.manifest["device"].endswith(said)
+
+
+def test_a_model_in_bf16_is_gone_when_the_next_run_begins():
+    settings = TrainConfig(precision="bf16")
+
+    def ready():
+        model = models.build("rn_test", seed=0)
+        Loop(model, settings, steps=5, accelerator=stage.accelerator(settings))
+        return weakref.ref(model)
+
+    gc.disable()
+    try:
+        before = ready()
+        assert before() is not None, "no circle: nothing to collect any more"
+        stage.accelerator(settings)
+        assert before() is None
+    finally:
+        gc.enable()
 
 
 def test_the_ways_are_taken():

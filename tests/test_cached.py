@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from bdnb import cached, models, stage
@@ -43,7 +42,8 @@ def test_gradients_equal_those_of_the_whole_batch(name, micro_batch):
     pieces = gradients(name, given, model="vit_tiny32", micro_batch=micro_batch)
     assert whole.keys() == pieces.keys()
     for key, grad in whole.items():
-        torch.testing.assert_close(pieces[key], grad, rtol=1e-4, atol=1e-6, msg=key)
+        # As a whole: a small number that large ones of both signs add up to is rounded as they are.
+        assert (pieces[key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
 
 
 def test_plain_accumulation_would_be_another_gradient():
@@ -82,7 +82,7 @@ def test_batch_norm_sees_a_piece_at_a_time_and_tracks_each_once():
         seen.append(image.detach())
         return {"loss_total": image.sum()}
 
-    cached.backward(model, rows, rows, loss, count=2, accelerator=Accelerator())
+    cached.backward(model, rows, rows, loss, count=2, accelerator=stage.accelerator(CONFIG))
     pieces = torch.cat([expected(half) for half in rows.chunk(2)])
     assert torch.equal(seen[0], pieces)
     assert torch.equal(model.norm.running_mean, expected.running_mean)

@@ -3,6 +3,7 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bdnb import models
 from bdnb.configs import ConfigError
@@ -51,6 +52,31 @@ def test_weights_come_back_with_what_was_said_of_them(model, tmp_path):
     pairs = zip(model.clip.state_dict().values(), other.clip.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert models.load_any(str(path)).name == "rn_test"
+
+
+class Draws(TorchDispatchMode):
+    """How many tensors were filled with random numbers."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket in (torch.ops.aten.normal_, torch.ops.aten.uniform_)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["rn_test", "vit_tiny"])
+def test_a_model_that_is_loaded_draws_no_weights_and_has_those_of_the_file(tmp_path, name):
+    with Draws() as draws:
+        saved = models.build(name, seed=3)
+    assert draws.count > 10
+    models.save_weights(saved, tmp_path / "w.safetensors", about={})
+    state = torch.random.get_rng_state()
+    with Draws() as draws:
+        loaded = models.load(name, tmp_path / "w.safetensors")
+    assert draws.count == 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for one, two in zip(saved.state_dict().values(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
 
 
 def test_weights_of_another_architecture_are_refused_by_name_and_shape(tmp_path):

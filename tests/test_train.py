@@ -79,10 +79,10 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
     whole.folder.rename(fresh / "whole")
     real = fit.run_epoch
 
-    def cut(loop, batches, loss, number, *rest):
+    def cut(loop, batches, loss, number, *rest, **last):
         if number == epoch + 1:
             raise KeyboardInterrupt
-        return real(loop, batches, loss, number, *rest)
+        return real(loop, batches, loss, number, *rest, **last)
 
     monkeypatch.setattr(fit, "run_epoch", cut)
     with pytest.raises(KeyboardInterrupt):
