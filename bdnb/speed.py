@@ -87,17 +87,17 @@ def of(rows: list[Row], kind: str) -> list[Row]:
 
 
 def kind_of(device: str) -> str:
-    """A device without threads and precision: "cpu", or the GPU's name."""
-    return device.partition(",")[0]
+    """A device without its threads: "cpu, fp32, AVX2", "NVIDIA H100, bf16"."""
+    return ", ".join(part for part in device.split(", ") if "thread" not in part)
 
 
 def on_gpu(row: Row) -> bool:
     """Whether a row was measured on a GPU."""
-    return kind_of(row["device"]) != "cpu"
+    return not row["device"].startswith("cpu")
 
 
 def where(row: Row) -> str:
-    """The model of a row, and the kind of device."""
+    """The model of a row, and the kind of device: processor and precision."""
     return f"{row['model']}, {kind_of(row['device'])}"
 
 

@@ -1,5 +1,7 @@
 """The references of tests/benchmarks give the package's results: what is timed is the same work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,19 @@ from bdnb.augment import ImageViews
 REPOSITORY = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
+@contextmanager
+def ready(case: str, home: Path, precision: str) -> Iterator[Bench]:
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("bench")
         patch.setenv("BDNB_HOME", str(home))
-        made = Bench(CASES["smoke"], home, REPOSITORY / "data" / ".npm")
-        yield made
+        yield Bench(CASES[case], home, REPOSITORY / "data" / ".npm", {"precision": precision})
         datasets._pairs.cache_clear()
         datasets._labelled.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    with ready("smoke", tmp_path_factory.mktemp("bench"), "no") as made:
+        yield made
 
 
 def once(bench: Bench, row: str) -> dict:
@@ -36,6 +42,14 @@ def test_a_step_of_each_reference_has_the_package_s_loss(bench, row):
     assert len(losses) == (2 if "SSL" in row else 3)
     for loss in losses.values():
         assert loss == pytest.approx(losses["bdnb"], rel=1e-5)
+
+
+@pytest.mark.parametrize("row", ["step MMCL", "step MMCL+SSL"])
+def test_in_bf16_the_laptop_model_s_loss_is_within_a_thousandth(tmp_path, row):
+    with ready("laptop", tmp_path, "bf16") as bench:
+        losses = {way: float(work()) for way, work in once(bench, row).items()}
+    assert losses["bdnb"] == pytest.approx(losses["authors"], rel=1e-3)
+    assert losses["bdnb"] != losses["authors"]
 
 
 def test_a_cleaning_epoch_of_the_reference_has_the_package_s_loss(bench, monkeypatch):

@@ -40,6 +40,17 @@ def test_the_latest_row_of_a_measurement_counts(measured):
     assert [row["samples"] for row in speed.of(older, "ratio")] == [7, 100]
 
 
+def test_another_processor_or_precision_is_another_kind_of_device(measured):
+    both = add(measured, device="cpu, 2 threads, bf16, AVX512", date="2026-11-24T00:00:00+00:00")
+    assert [speed.where(row) for row in speed.of(both, "ratio")] == [
+        "laptop, cpu, fp32, AVX2",
+        "laptop, cpu, fp32, AVX2",
+        "laptop, cpu, bf16, AVX512",
+    ]
+    more = add(measured, device="cpu, 8 threads, fp32, AVX2", date="2026-11-24T00:00:00+00:00")
+    assert len(more) == len(both)
+
+
 def test_a_row_of_a_gpu_stands_beside_that_of_the_cpu_and_what_is_asked(measured, rows):
     assert "No row here was measured on a GPU" in speed.gpu(rows).data
     rows = add(measured, device="NVIDIA H100, bf16", model="rn50", samples=4000, target=None)
@@ -92,7 +103,8 @@ def test_options_show_what_they_change_and_why_one_cannot_be_used(rows):
 def test_the_floor_is_what_the_model_itself_takes(rows):
     assert "take 50 % of it" in bounds.floor(rows).data
     assert "2.00 times as fast" in bounds.floor(rows).data
-    assert bounds.profile(rows).data["step MMCL (laptop, cpu)"].tolist() == [100, 50, 40, 10]
+    column = bounds.profile(rows).data["step MMCL (laptop, cpu, fp32, AVX2)"]
+    assert column.tolist() == [100, 50, 40, 10]
     assert bounds.operators(rows).data["calls a go"].tolist() == [19]
 
 

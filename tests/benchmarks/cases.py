@@ -122,8 +122,8 @@ class Bench:
 
     @property
     def bf16(self) -> bool:
-        """Whether a run with ``precision=auto`` takes bf16 here, rather than fp32."""
-        return stage.has_fast_bf16()
+        """Whether the package's own way is in bf16 here, rather than fp32."""
+        return self.accelerator.mixed_precision == "bf16"
 
     def model(self) -> Model:
         """The package's model, with the weights of this case."""
