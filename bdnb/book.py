@@ -105,11 +105,16 @@ def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
     return json.dumps(content)
 
 
+def _is_page(path: Path) -> bool:
+    """Whether there is a page of that name; rows beside it, of the same name, are none."""
+    return any(path.with_name(path.name + end).is_file() for end in (".md", ".ipynb"))
+
+
 def prune(toc: dict, book: Path) -> dict:
-    """The table of contents without chapters that have no file in the book's folder."""
+    """The table of contents without chapters that have no page in the book's folder."""
     parts = []
     for part in toc["parts"]:
-        there = [c for c in part["chapters"] if any(book.glob(f"{c['file']}.*"))]
+        there = [c for c in part["chapters"] if _is_page(book / c["file"])]
         if there:
             parts.append(part | {"chapters": there})
     return toc | {"parts": parts}

@@ -189,7 +189,7 @@ class CleanConfig(Recipe):
     model: str = option("", "for a checkpoint from elsewhere: its open_clip model")
     defence: str = option("cleanclip", "name in bdnb.defences.DEFENCES")
     loss: str = option("mmcl_ssl", "cleaning loss", choices=("mmcl", "ssl", "mmcl_ssl"))
-    lr: float = option(3e-4, "peak learning rate", above=0)
+    lr: float = option(1e-3, "peak learning rate", above=0)
     epochs: int = option(10, "passes over the cleaning pairs", least=1)
     batch_size: int = option(64, "pairs a step", least=2)
     warmup_steps: int = option(50, "steps of linear warm-up", least=0)

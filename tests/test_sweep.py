@@ -1,4 +1,8 @@
+import json
+from pathlib import Path
+
 import pytest
+import yaml
 
 from bdnb import clean, experiments, sweep
 from bdnb.configs import ConfigError
@@ -95,3 +99,29 @@ def test_a_study_stands_for_its_parameter_file(tiny):
     for given in ({"scale": "tiny", "study": "magic"}, other):
         with pytest.raises(ConfigError, match=r"no such study; params/tiny/ has shrink_perturb"):
             sweep.from_notebook("ablations", given)
+
+
+REPOSITORY = Path(__file__).parents[1]
+FILES = [
+    pytest.param(path.parent.name, path.stem, id=f"{path.parent.name}-{path.stem}")
+    for path in sorted((REPOSITORY / "params").glob("*/*.yaml"))
+    if experiments.notebook_of(path.stem) in experiments.STAGE_OF
+]
+
+
+@pytest.mark.parametrize(("scale", "experiment"), FILES)
+def test_a_notebook_given_a_parameter_file_asks_for_its_runs(scale, experiment, monkeypatch):
+    """As ``papermill -f`` does: the values of the file in place of the notebook's own."""
+    monkeypatch.setenv("BDNB_HOME", str(REPOSITORY))
+    monkeypatch.setattr(sweep, "check", lambda config: None)  # may need the data
+    name = experiments.notebook_of(experiment)
+    cells = json.loads((REPOSITORY / "notebooks" / f"{name}.ipynb").read_text("utf-8"))["cells"]
+    cell = next(c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    own: dict = {}
+    exec("".join(cell["source"]), {}, own)
+    file = yaml.safe_load((REPOSITORY / "params" / scale / f"{experiment}.yaml").read_text())
+    made = sweep.from_notebook(name, own | file)
+    asked = experiments.of_file(scale, experiment)
+    assert [experiments.folder(c).name for c in made.asked] == [
+        experiments.folder(c).name for c in asked
+    ]
