@@ -83,6 +83,19 @@ def test_a_signal_in_mid_epoch_saves_that_step_and_the_run_goes_on_from_it(
     assert not run.state.exists()
 
 
+def test_a_signal_in_the_last_step_leaves_a_state_although_no_epoch_follows(
+    fresh, whole, signalled
+):
+    signalled(Loop, "descend", 6, signal.SIGTERM)
+    with pytest.raises(interrupts.Stopped):
+        train(config())
+    run = Run(experiments.folder(config()))
+    assert [row["epoch"] for row in run.rows()] == [0, 1]
+    assert states.read_state(run.state)["progress"]["step"] == 6
+    train(config())
+    assert result(config()) == whole
+
+
 def test_a_signal_during_evaluation_stops_at_once_and_loses_no_step(fresh, whole, signalled):
     signalled(Benchmark, "measure", 2, signal.SIGTERM)
     with pytest.raises(interrupts.Stopped):

@@ -10,7 +10,7 @@ from bdnb import attacks, datasets, experiments, fit, losses, stage, train
 from bdnb.configs import ConfigError
 from bdnb.data import shards
 from bdnb.data.pairs import Batch
-from bdnb.loop import Features
+from bdnb.loop import Features, Loop
 from bdnb.recipes import TrainConfig
 from bdnb.records import Run
 
@@ -94,6 +94,18 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
     train.train(config(epochs=3))
     assert values(run) == expected
     assert weights(run, 3) == final
+
+
+def test_a_state_is_written_after_each_epoch_but_the_last(tiny, monkeypatch):
+    real, saved = Loop.save, []
+
+    def save(loop, path):
+        saved.append(loop.progress.step)
+        real(loop, path)
+
+    monkeypatch.setattr(Loop, "save", save)
+    train.train(config(epochs=3))
+    assert saved == [3, 6]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_rows(fresh, monkeypatch):
