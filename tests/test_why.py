@@ -1,5 +1,6 @@
 """Paragraphs on where ours differ from the paper: their places, their numbers, and none missing."""
 
+import math
 import re
 
 import pandas as pd
@@ -63,12 +64,32 @@ def test_what_is_written_on_shipped_rows_is_on_their_differences_and_types_no_nu
     train, clean = experiments.rows_of_scale(scale)
     judged = frontier.verdicts(clean, train).set_index("id")
     differ = set(judged.index[judged["verdict"] == "does not hold"])
-    assert texts.keys() >= (differ if texts else set())
+    assert texts.keys() >= differ
     assert not [name for name in texts if judged.loc[name, "verdict"] == "holds"]
     said = why.differences(clean, train, scale).data
     assert all(f"**{name}, " in said for name in texts)
+    assert not re.search(r"\bnan\b|\binf\b", said)
     for text in texts.values():
         assert not re.search(r"(?<![\w.{])\d", re.sub(r"\{[^}]*\}|\bC\d+|`[^`]*`", "", text))
+
+
+def test_what_the_paragraphs_say_of_single_seeds_is_so(tmp_path, monkeypatch):
+    shipped.unpack("laptop", tmp_path)
+    monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
+    _, rows = experiments.rows_of_scale("laptop")
+    ideal = rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
+    alone = ideal[ideal["loss"] == "mmcl"]
+    lowest = pd.concat([frontier.asr_kept(p)(alone) for p in ("train_mmcl", "train_mmcl_ssl")])
+    assert (lowest < 50).sum() >= 2
+    assert (lowest > 90).sum() >= 2
+    assert alone["lr"].nunique() == 1
+    both = ideal[ideal["loss"] == "mmcl_ssl"]
+    back = frontier.rebound_contrast("train_mmcl_ssl", "train_mmcl")(both)
+    assert (back > 0).mean() > 0.5
+    assert not (back > 0).all()
+    five = frontier.change("train_mmcl_ssl")(rows[rows["study"] == "more_epochs"])
+    assert (five > -30).any()
+    assert (five == -math.inf).any()
 
 
 def test_what_the_paragraphs_say_of_the_search_is_so(tmp_path, monkeypatch):
