@@ -21,7 +21,7 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided here"
 BACKDOORED = 80.0
 """ASR (percent) that a model must have before cleaning, for its cleaning to say anything."""
 MIN_SEEDS = 2
-COLUMNS = ("run", "seed", "epoch", "accuracy", "asr", "poisoned", "defence", "loss", "study")
+COLUMNS = ("run", "seed", "epoch", "accuracy", "asr", "poisoned", "defence", "loss", "lr", "study")
 
 Measure = Callable[[pd.DataFrame], pd.Series]
 

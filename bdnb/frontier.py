@@ -74,7 +74,7 @@ def verdicts(rows_clean: pd.DataFrame, rows_train: pd.DataFrame | None = None) -
     """Each conclusion's verdict from the rows of cleaning runs.
 
     rows_clean: a line an epoch of a run, columns run, seed, epoch (0: before cleaning),
-    accuracy and asr (percent), poisoned, defence, loss, study, poisons, ssl_weight; where there
+    accuracy and asr (percent), poisoned, defence, loss, lr, study, poisons, ssl_weight; where there
     is a column finished, runs without it are left out. May be empty.
     rows_train: rows of training runs, to name seeds that were trained but not cleaned.
     Out: columns id, statement, quantity, paper (words), ours, low, high (of the first claim; NaN
@@ -136,7 +136,10 @@ def ends_clean(poisoned: str) -> Measure:
 
 
 def poisons_hurt(poisoned: str) -> Measure:
-    """``asr_kept`` with poisons left among the cleaning pairs less that without, in points."""
+    """``asr_kept`` with poisons left among the cleaning pairs less that without, in points.
+
+    Both of the same seeds and learning rates: more rates would find a lower ASR by themselves.
+    """
     return lambda rows: asr_kept(poisoned)(_fewest(rows)) - asr_kept(poisoned)(_ideal(rows))
 
 
@@ -150,7 +153,9 @@ def _of(rows: pd.DataFrame, poisoned: str) -> pd.DataFrame:
 
 
 def _ideal(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["study"] == "main"]
+    """The runs without poisons, of the seeds and learning rates that were run with some."""
+    tried = _fewest(rows)[["poisoned", "seed", "lr"]].drop_duplicates()
+    return rows[rows["study"] == "main"].merge(tried)
 
 
 def _fewest(rows: pd.DataFrame) -> pd.DataFrame:

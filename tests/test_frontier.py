@@ -21,6 +21,7 @@ def runs(poisoned, way, *, seeds=(0, 1, 2), **columns):
         rows = pd.DataFrame(epochs, columns=["asr", "accuracy"], dtype=float)
         rows["accuracy"] += 0.1 * seed
         defaults = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main", "poisons": 0}
+        defaults |= {"lr": 1e-3}
         about = {"seed": seed, "poisoned": poisoned, "epoch": range(len(rows)), "ssl_weight": 1.0}
         rows = rows.assign(**(defaults | about | columns))
         run = "-".join(map(str, (poisoned, seed, *columns.values())))
@@ -180,6 +181,17 @@ def test_c9_compares_the_fewest_poisons_with_none():
     assert verdict(9, *both(40, 90)[:2])["verdict"] == (
         "not decided here (no rows of study nonideal)"
     )
+
+
+def test_c9_compares_the_same_seeds_and_rates():
+    poisoned = {"study": "nonideal", "poisons": 2}
+    given = [runs(name, way) for name, way in ((WEAK, CLEAN), (STRONG, [(20, 58)]))]
+    given += [runs(name, [(1, 60)], lr=2e-3) for name in (WEAK, STRONG)]
+    given += [runs(WEAK, CLEAN, seeds=(3, 4))]
+    given += [runs(WEAK, [(40, 60)], **poisoned), runs(STRONG, [(90, 60)], **poisoned)]
+    hurt = verdict(9, *given)
+    assert hurt["verdict"] == "holds"
+    assert (hurt["ours"], hurt["n"]) == (pytest.approx(38), 3)
 
 
 STUDIES = {

@@ -92,6 +92,26 @@ def test_what_the_paragraphs_say_of_single_seeds_is_so(tmp_path, monkeypatch):
     assert (five == -math.inf).any()
 
 
+def test_what_the_paragraph_says_of_poisons_is_so(tmp_path, monkeypatch):
+    shipped.unpack("laptop", tmp_path)
+    monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
+    _, rows = experiments.rows_of_scale("laptop")
+    rows = rows[(rows["defence"] == "cleanclip") & (rows["loss"] == "mmcl_ssl")]
+    fewest, none = frontier._fewest(rows), frontier._ideal(rows)
+    assert fewest["lr"].nunique() == 2
+    for name in ("train_mmcl", "train_mmcl_ssl"):
+        assert (frontier.change(name)(none) > -math.inf).all()
+        assert (frontier.change(name)(fewest) > -math.inf).sum() == 1
+    for some in (fewest, none):
+        weak = some[some["poisoned"] == "train_mmcl"]
+        start = weak[weak["epoch"] == 0].set_index("seed")["accuracy"]
+        kept = weak[weak["accuracy"] >= 0.9 * weak["seed"].map(start.groupby(level=0).first())]
+        assert set(kept["epoch"]) == {0}
+    rises = frontier.poisons_hurt("train_mmcl_ssl")(rows)
+    assert (rises > 0).any()
+    assert not (rises > 0).all()
+
+
 def test_what_the_paragraphs_say_of_the_search_is_so(tmp_path, monkeypatch):
     shipped.unpack("search", tmp_path)
     monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
