@@ -38,7 +38,7 @@ class Band:
     def words(self) -> str:
         """The rule as a sentence."""
         up = self.holds > self.fails
-        more, less = (">=", "<=") if up else ("<=", ">=")
+        more, less = ("≥", "≤") if up else ("≤", "≥")
         above, below = ("above", "below") if up else ("below", "above")
         return (
             f"holds if every seed {more} {self.holds:g} and interval {above} {self.fails:g}, "

@@ -173,7 +173,7 @@ def _where(
 
 
 WEAK, STRONG = "train_mmcl", "train_mmcl_ssl"
-AT_5 = "change of accuracy at ASR <= 5 %"
+AT_5 = "change of accuracy at ASR ≤ 5 %"
 
 
 def _less_effective(number: int, how: str, kind: str, paper: str) -> Conclusion:
@@ -261,8 +261,8 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
                 CONTRAST,
                 rebound_contrast(STRONG, WEAK),
             ),
-            Claim("runs that reach ASR <= 5 % and end there, MMCL", MOSTLY, ends_clean(WEAK)),
-            Claim("runs that reach ASR <= 5 % and end there, MMCL+SSL", SELDOM, ends_clean(STRONG)),
+            Claim("runs that reach ASR ≤ 5 % and end there, MMCL", MOSTLY, ends_clean(WEAK)),
+            Claim("runs that reach ASR ≤ 5 % and end there, MMCL+SSL", SELDOM, ends_clean(STRONG)),
         ),
     ),
     Conclusion(

@@ -196,9 +196,7 @@ def verdicts(clean: pd.DataFrame, train: pd.DataFrame) -> Styler:
 
 def rules() -> Styler:
     """The rule of each conclusion, as written before the runs."""
-    rules = frontier.rules()[["id", "rule"]]
-    rules["rule"] = rules["rule"].str.replace("<=", "≤").str.replace(">=", "≥")
-    return tables.styled(rules)
+    return tables.styled(frontier.rules()[["id", "rule"]])
 
 
 def data_set(data: Any) -> Styler:

@@ -73,13 +73,12 @@ def judged(made: pd.DataFrame, *, rules: bool = True) -> Styler:
     made: lines of ``frontier.verdicts``. rules: below the table, by what rule each was decided.
     """
     ours = [_ours(line) for line in made.to_dict("records")]
-    shown = made.assign(quantity=made["quantity"].map(_sign))
-    shown[OURS] = ours
+    shown = made.assign(**{OURS: ours})
     table = styled(shown[VERDICT])
     if not rules:
         return table
     lines = zip(made["id"], made["rule"], strict=True)
-    words = [f"<b>{name}</b>: {escape(_sign(rule))}." for name, rule in lines]
+    words = [f"<b>{name}</b>: {escape(rule)}." for name, rule in lines]
     return table.set_caption("Decided by rule:<br>" + "<br>".join(words))
 
 
@@ -88,10 +87,6 @@ def _ours(line: Mapping[Any, Any]) -> str:
         return "none cleaned" if "none cleaned" in str(line["evidence"]) else "–"
     spread = "" if pd.isna(line["low"]) else f" ({line['low']:.1f} to {line['high']:.1f})"
     return f"{line['ours']:.1f}{spread}"
-
-
-def _sign(words: str) -> str:
-    return words.replace("<=", "≤").replace(">=", "≥")
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:

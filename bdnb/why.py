@@ -72,5 +72,4 @@ def filled(text: str, judged: pd.DataFrame) -> str:
 
 
 def _evidence(line: dict[Hashable, Any]) -> str:
-    words = f"**{line['id']}, {line['verdict']}.** {line['statement']}. Here: {line['evidence']}."
-    return words.replace("<=", "≤").replace(">=", "≥")
+    return f"**{line['id']}, {line['verdict']}.** {line['statement']}. Here: {line['evidence']}."

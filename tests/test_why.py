@@ -16,6 +16,25 @@ def rows():
     return pd.concat([runs(WEAK, COSTLY), runs(STRONG, COSTLY)], ignore_index=True)
 
 
+@pytest.fixture
+def shipped_rows(tmp_path, monkeypatch):
+    """Rows that are shipped with the book: a scale's name -> those of training and of cleaning."""
+
+    def rows_of(scale):
+        shipped.unpack(scale, tmp_path)
+        monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
+        return experiments.rows_of_scale(scale)
+
+    return rows_of
+
+
+@pytest.fixture
+def cleaned(shipped_rows):
+    """CleanCLIP with its own loss at ``laptop``, all studies."""
+    _, rows = shipped_rows("laptop")
+    return rows[(rows["defence"] == "cleanclip") & (rows["loss"] == "mmcl_ssl")]
+
+
 def write(scale, text):
     path = shipped.folder(scale) / "why.md"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,12 +75,10 @@ def test_a_section_or_placeholder_that_is_none_is_named(fresh, rows, text, named
 
 @pytest.mark.parametrize("scale", shipped.scales())
 def test_what_is_written_on_shipped_rows_is_on_their_differences_and_types_no_number(
-    scale, tmp_path, monkeypatch
+    scale, shipped_rows
 ):
     texts = why.paragraphs(scale)
-    shipped.unpack(scale, tmp_path)
-    monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
-    train, clean = experiments.rows_of_scale(scale)
+    train, clean = shipped_rows(scale)
     judged = frontier.verdicts(clean, train).set_index("id")
     differ = set(judged.index[judged["verdict"] == "does not hold"])
     assert texts.keys() >= differ
@@ -73,49 +90,57 @@ def test_what_is_written_on_shipped_rows_is_on_their_differences_and_types_no_nu
         assert not re.search(r"(?<![\w.{])\d", re.sub(r"\{[^}]*\}|\bC\d+|`[^`]*`", "", text))
 
 
-def test_what_the_paragraphs_say_of_single_seeds_is_so(tmp_path, monkeypatch):
-    shipped.unpack("laptop", tmp_path)
-    monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
-    _, rows = experiments.rows_of_scale("laptop")
-    ideal = rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
-    alone = ideal[ideal["loss"] == "mmcl"]
-    lowest = pd.concat([frontier.asr_kept(p)(alone) for p in ("train_mmcl", "train_mmcl_ssl")])
+def test_what_is_said_of_mmcl_alone_is_so(shipped_rows):
+    _, rows = shipped_rows("laptop")
+    alone = rows[(rows["study"] == "main") & (rows["loss"] == "mmcl")]
+    lowest = pd.concat([frontier.asr_kept(p)(alone) for p in (WEAK, STRONG)])
     assert (lowest < 50).sum() >= 2
     assert (lowest > 90).sum() >= 2
     assert alone["lr"].nunique() == 1
-    both = ideal[ideal["loss"] == "mmcl_ssl"]
-    back = frontier.rebound_contrast("train_mmcl_ssl", "train_mmcl")(both)
+
+
+def test_what_is_said_of_the_rebound_is_so(cleaned):
+    back = frontier.rebound_contrast(STRONG, WEAK)(cleaned[cleaned["study"] == "main"])
     assert (back > 0).mean() > 0.5
     assert not (back > 0).all()
-    five = frontier.change("train_mmcl_ssl")(rows[rows["study"] == "more_epochs"])
-    assert (five > -30).any()
-    assert (five == -math.inf).any()
 
 
-def test_what_the_paragraph_says_of_poisons_is_so(tmp_path, monkeypatch):
-    shipped.unpack("laptop", tmp_path)
-    monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
-    _, rows = experiments.rows_of_scale("laptop")
-    rows = rows[(rows["defence"] == "cleanclip") & (rows["loss"] == "mmcl_ssl")]
-    fewest, none = frontier._fewest(rows), frontier._ideal(rows)
+def test_what_is_said_of_poisons_is_so(cleaned):
+    left = cleaned[(cleaned["study"] == "nonideal") & (cleaned["poisons"] > 0)]
+    fewest = left[left["poisons"] == left["poisons"].min()]
     assert fewest["lr"].nunique() == 2
-    for name in ("train_mmcl", "train_mmcl_ssl"):
+    main = cleaned[cleaned["study"] == "main"]
+    none = main[main["lr"].isin(fewest["lr"]) & main["seed"].isin(fewest["seed"])]
+    for name in (WEAK, STRONG):
         assert (frontier.change(name)(none) > -math.inf).all()
         assert (frontier.change(name)(fewest) > -math.inf).sum() == 1
     for some in (fewest, none):
-        weak = some[some["poisoned"] == "train_mmcl"]
-        start = weak[weak["epoch"] == 0].set_index("seed")["accuracy"]
-        kept = weak[weak["accuracy"] >= 0.9 * weak["seed"].map(start.groupby(level=0).first())]
-        assert set(kept["epoch"]) == {0}
-    rises = frontier.poisons_hurt("train_mmcl_ssl")(rows)
+        start = some[some["epoch"] == 0].groupby(["poisoned", "seed"])["asr"].mean()
+        kept = frontier.asr_kept(WEAK)(some)
+        assert kept.to_dict() == pytest.approx(start[WEAK].to_dict())
+    rises = frontier.poisons_hurt(STRONG)(cleaned)
     assert (rises > 0).any()
     assert not (rises > 0).all()
 
 
-def test_what_the_paragraphs_say_of_the_search_is_so(tmp_path, monkeypatch):
-    shipped.unpack("search", tmp_path)
-    monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
-    _, clean = experiments.rows_of_scale("search")
+def test_what_is_said_of_twice_the_data_is_so(cleaned):
+    twice = frontier.change(STRONG)(cleaned[cleaned["study"] == "twice_data"])
+    once = frontier.change(STRONG)(cleaned[cleaned["study"] == "main"])[twice.index]
+    assert (twice > once).all()
+
+
+def test_what_is_said_of_five_times_the_epochs_is_so(cleaned):
+    more = cleaned[cleaned["study"] == "more_epochs"]
+    five = frontier.change(STRONG)(more)
+    usual = cleaned[(cleaned["study"] == "main") & cleaned["lr"].isin(more["lr"])]
+    assert more["lr"].nunique() == 1
+    assert len(five) == 3
+    assert (five[five > -math.inf] < -10).sum() == 2
+    assert (frontier.change(STRONG)(usual) == -math.inf).all()
+
+
+def test_what_is_said_of_the_search_is_so(shipped_rows):
+    _, clean = shipped_rows("search")
     found = regimes.compare(regimes.settings(clean)).set_index("setting")
     longer = found.loc["c50_longer", ["change_mmcl", "change_mmcl_ssl"]]
     assert (longer >= 0).all()
