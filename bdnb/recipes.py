@@ -73,7 +73,7 @@ class Recipe:
     pinned: bool = option(True, "batches go to a GPU from pinned memory", identity=False)
     compile: str = option(
         "off",
-        "torch.compile of the model: a minute or more before the first step, then faster steps",
+        "torch.compile of the model: seconds to minutes before the first step",
         choices=("off", "default", "reduce-overhead", "max-autotune"),
         identity="if set",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
-from benchmarks import command, growth, measure, options, profile, rows, run
+from benchmarks import cases, command, growth, measure, options, profile, rows, run
 
 from bdnb import bounds, growing, speed
 
@@ -104,6 +104,17 @@ class Folder:
 
     def __exit__(self, *about):
         pass
+
+
+def test_the_page_s_rows_hold_every_case_axis_and_option():
+    found = speed.read(str(REPOSITORY / speed.FILE))
+    ratios = {(row["model"], row["row"]) for row in found if row["kind"] == "ratio"}
+    assert ratios >= {(model, row) for model in ("laptop", "rn50") for row in rows.ROWS}
+    assert {row["axis"] for row in found if row["kind"] == "growth"} == set(
+        growth.axes(cases.CASES["laptop"])
+    )
+    assert {row["option"] for row in found if row["kind"] == "option"} == set(options.OPTIONS)
+    assert {row["model"] for row in found if row["kind"] == "profile"} == {"laptop", "rn50"}
 
 
 def test_an_option_that_cannot_be_used_says_why(out, monkeypatch):
