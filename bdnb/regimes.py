@@ -4,6 +4,7 @@ A setting is a parameter file ``clean_<setting>.yaml``: how a pair of models was
 MMCL, one by MMCL + SSL, all else the same), and how they are cleaned.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,7 @@ def about_model(scale: str, name: str) -> dict[str, Any]:
     drawn = configs.load(config.data, "data")
     values: dict[str, Any] = {"classes": drawn["classes"], "side": drawn["side"]}
     values |= {"scenes": config.pairs or drawn["pairs"]}
+    values |= {"train_place": config.trigger_options.get("place", "random")}
     return values | {f"train_{key}": getattr(config, key) for key in TRAINED}
 
 
@@ -64,7 +66,7 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     (at 90 % of the accuracy) and rebound (ASR at the end above its lowest, mean over runs),
     percent, means over seeds; seeds; runs.
     """
-    told = ["classes", "scenes", "side", *(f"train_{key}" for key in TRAINED)]
+    told = ["classes", "scenes", "side", *(f"train_{key}" for key in ("place", *TRAINED))]
     lines = []
     for (setting, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
         line: dict[str, Any] = {"setting": setting, "cleaning": cleaning}
@@ -147,6 +149,8 @@ def answer(rows: pd.DataFrame) -> Markdown:
     back = made["rebound_mmcl_ssl"] - made["rebound_mmcl"]
     changes = made[["change_mmcl", "change_mmcl_ssl"]]
     cleaned = changes.notna().sum()
+    costs = changes.fillna(-math.inf)
+    cost = (costs["change_mmcl"] - costs["change_mmcl_ssl"]).fillna(0)
     where = made[(gap >= 5)]["setting"].unique()
     return Markdown(
         f"Of {some(len(made), 'setting')} with both models recorded, both start at an ASR of 95 % "
@@ -157,6 +161,9 @@ def answer(rows: pd.DataFrame) -> Markdown:
         f"by at least 5 points more than the other's in {int((back >= 5).sum())}, by at least 5 "
         f"less in {int((back <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
         f"{cleaned['change_mmcl']}, for MMCL + SSL in {cleaned['change_mmcl_ssl']}. "
+        f"That ASR costs the MMCL + SSL model at least 5 points more accuracy (relative; or it "
+        f"alone never gets there) in {int((cost >= 5).sum())}, the other in "
+        f"{int((cost <= -5).sum())}. "
         f"At that ASR accuracy changes at best by {_least(changes['change_mmcl'])} for MMCL and "
         f"by {_least(changes['change_mmcl_ssl'])} for MMCL + SSL (relative; none: none cleaned)."
     )

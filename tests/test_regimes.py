@@ -32,6 +32,21 @@ def test_a_setting_is_told_by_its_data_and_training(rows):
     assert rows["train_epochs"].nunique() == 1
 
 
+def test_a_setting_is_told_by_where_its_patch_is():
+    places = [regimes.about_model("search", f"train_c50{n}_mmcl") for n in ("", "_corner")]
+    assert [about["train_place"] for about in places] == ["random", "bottom_right"]
+
+
+def test_settings_are_counted_in_which_either_model_pays_more(rows, tiny):
+    assert "more accuracy (relative; or it alone never gets there) in 1, the other in 0." in (
+        regimes.answer(rows).data
+    )
+    weak = cleaned("train_mmcl", [(80, 99), (76, 60)], pairs=96)
+    strong = cleaned("train_mmcl_ssl", [(80, 99), (76, 4)], pairs=96)
+    more = pd.concat([rows, regimes.settings(pd.concat([weak, strong], ignore_index=True))])
+    assert "never gets there) in 1, the other in 1." in regimes.answer(more).data
+
+
 def test_both_objectives_stand_on_one_line_with_the_numbers_worked_out_by_hand(rows):
     (line,) = regimes.compare(rows).to_dict("records")
     assert line["change_mmcl"] == pytest.approx(100 * (76 - 80) / 80)
