@@ -170,15 +170,18 @@ def settings(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Recorded rows of plain CleanCLIP (experiment ``clean``) on the models of these rows."""
-    scale, poisoned = rows["scale"].iloc[0], set(rows["poisoned"])
+    """Recorded rows of plain CleanCLIP (experiment ``clean``) on the models of these rows.
+
+    Of their seeds and learning rates only: more rates would find a better model by themselves.
+    """
+    scale = rows["scale"].iloc[0]
     if not experiments.is_experiment(scale, "clean"):
         return pd.DataFrame()
-    seeds = set(rows["seed"])
+    alike = set(zip(rows["poisoned"], rows["seed"], rows["lr"], strict=True))
     asked = [
         config
         for config in experiments.of_file(scale, "clean")
-        if config.poisoned in poisoned and config.loss == "mmcl_ssl" and config.seed in seeds
+        if config.loss == "mmcl_ssl" and (config.poisoned, config.seed, config.lr) in alike
     ]
     return experiments.rows(asked)
 

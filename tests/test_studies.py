@@ -33,6 +33,16 @@ def test_settings_are_words_in_the_order_of_the_values(rows, tiny):
     assert set(shown["panel"]) == {"MMCL + SSL"}
 
 
+def test_beside_a_study_stand_plain_runs_of_its_seeds_and_rates_alone(rows, monkeypatch):
+    asked = []
+    monkeypatch.setattr(studies.experiments, "rows", lambda runs: asked.extend(runs) or rows)
+    tried = [("train_mmcl", 2, 1e-3), ("train_mmcl_ssl", 1, 3e-3), ("train_mmcl_ssl", 1, 5e-2)]
+    about = pd.DataFrame(tried, columns=["poisoned", "seed", "lr"]).assign(scale="laptop")
+    studies.main_rows(about)
+    assert {(run.poisoned, run.seed, run.lr) for run in asked} == set(tried[:2])
+    assert {run.loss for run in asked} == {"mmcl_ssl"}
+
+
 def test_rows_without_what_the_study_varies_are_refused(rows, tiny):
     with pytest.raises(ConfigError, match="deep_cluster: rows without option_labels"):
         studies.settings(rows, "deep_cluster")
