@@ -113,6 +113,23 @@ def table(rows: pd.DataFrame) -> Styler:
     return styled(frame, formats=dict.fromkeys(("poison rate", "lr"), "{:g}"))
 
 
+def models(train: pd.DataFrame) -> Styler:
+    """Every poisoned model after its last epoch: how much poison there was, and whether it took.
+
+    train: rows of training runs, as ``experiments.rows`` gives them; means over seeds. Models that
+    were not cleaned, for want of a backdoor, are among them.
+    """
+    last = frontier.last_epoch(train)
+    last = last.assign(model=last["experiment"].str.removeprefix("train_"))
+    told = {"attack": "attack", "poisoned_pairs": "poisoned pairs", "trigger_size": "patch, pixels"}
+    numbers = {"accuracy": "accuracy, %", "asr": "ASR, %"}
+    made = last.groupby("model", sort=False).agg(
+        dict.fromkeys(told, "first") | dict.fromkeys(numbers, "mean") | {"seed": "nunique"}
+    )
+    made = made.rename(columns=told | numbers | {"seed": "seeds"}).reset_index()
+    return styled(made, formats=dict.fromkeys(("poisoned pairs", "patch, pixels"), "{:,.0f}"))
+
+
 def contrast(rows: pd.DataFrame) -> Figure:
     """The lowest ASR that cleaning reaches at 90 % of the accuracy, both objectives, by setting."""
     made = compare(rows)

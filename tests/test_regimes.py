@@ -102,3 +102,24 @@ def test_a_setting_has_the_name_of_its_file(tiny):
 def test_without_rows_it_says_so(tiny):
     with pytest.raises(ConfigError, match="no cleaning run"):
         regimes.settings(pd.DataFrame())
+
+
+def test_every_model_is_told_by_its_poison_and_last_epoch_over_seeds():
+    about = {"experiment": "train_label", "attack": "label_consistent", "trigger_size": 8.0}
+    train = pd.DataFrame(
+        [
+            about | {"run": s, "seed": s, "epoch": e, "poisoned_pairs": n, "accuracy": a, "asr": a}
+            for s in (0, 1)
+            for e, n, a in ((0, None, 1.0), (1, 20, 40.0 + s))
+        ]
+    )
+    (line,) = regimes.models(train).data.to_dict("records")
+    assert line == {
+        "model": "label",
+        "attack": "label_consistent",
+        "poisoned pairs": 20,
+        "patch, pixels": 8,
+        "accuracy, %": 40.5,
+        "ASR, %": 40.5,
+        "seeds": 2,
+    }
