@@ -99,6 +99,12 @@ def test_what_is_said_of_mmcl_alone_is_so(shipped_rows):
     assert alone["lr"].nunique() == 1
 
 
+def test_what_is_said_of_fine_tuning_is_so(cleaned):
+    weak, strong = (frontier.change(f"train_finetune_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
+    assert (pd.concat([weak, strong]) < -10).all()
+    assert (len(weak), (strong < weak).sum()) == (3, 2)
+
+
 def test_what_is_said_of_the_rebound_is_so(cleaned):
     back = frontier.rebound_contrast(STRONG, WEAK)(cleaned[cleaned["study"] == "main"])
     assert (back > 0).mean() > 0.5
