@@ -13,7 +13,7 @@ WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make book    run the experiments of SCALE=$(SCALE) (quick, laptop, paper) and build the book"
+	@echo "make book    run the experiments of SCALE=$(SCALE) (quick, laptop, gpu, paper) and build the book"
 	@echo "make test    formatting, lint, types and tests"
 	@echo "make lab     JupyterLab on the notebooks"
 	@echo "make web     install img2dataset in a venv of its own, for CC3M and CC12M"

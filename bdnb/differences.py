@@ -27,9 +27,9 @@ def compare(rows: pd.DataFrame, base: str = "main") -> pd.DataFrame:
     """A line a setting, objective and seed: its numbers less those of ``base``.
 
     Columns: setting, objective, seed, and in points accuracy and asr (before cleaning), cleaned
-    (best accuracy at ASR <= 5 %) and lowest (ASR at 90 % of the accuracy). A model that was never cleaned stands below every accuracy: -inf
-    where the setting's was not, inf where the base's was not, NaN where neither was. Seeds without
-    a base are left out.
+    (best accuracy at ASR <= 5 %) and lowest (ASR at 90 % of the accuracy). A model that was never
+    cleaned stands below every accuracy: -inf where the setting's was not, inf where the base's was
+    not, NaN where neither was. Seeds without a base are left out.
     """
     lines = []
     for keys, own in rows.groupby(["setting", "objective", "seed"], sort=False):

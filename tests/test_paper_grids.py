@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+import open_clip
 import pytest
 
-from bdnb import configs, experiments
+from bdnb import configs, experiments, models
 
 REPOSITORY = Path(__file__).parents[1]
 PAPER = REPOSITORY.parent / "shared" / "paper" / "paper.txt"
@@ -105,6 +106,17 @@ def test_the_three_scales_have_the_same_experiments():
     # At paper scale fine-tuning starts from OpenAI's weights instead of a model made here.
     assert names["laptop"] == names["quick"]
     assert names["laptop"] - {"train_clean"} == names["paper"] - only_paper
+
+
+def test_the_gpu_scale_is_the_headline_on_rn50_at_half_the_width():
+    runs = experiments.of_scale("gpu")
+    assert runs.keys() == {"train_mmcl", "train_mmcl_ssl", "clean"}
+    config = open_clip.get_model_config("RN50")
+    half = open_clip.get_model_config(models.check_name(runs["train_mmcl"][0].model))
+    assert half["vision_cfg"]["layers"] == config["vision_cfg"]["layers"]
+    assert 2 * half["vision_cfg"]["width"] == config["vision_cfg"]["width"]
+    assert 2 * half["text_cfg"]["width"] == config["text_cfg"]["width"]
+    assert len({asked[0].data for name, asked in runs.items() if name != "clean"}) == 1
 
 
 def test_batches_of_the_paper_are_those_of_its_eight_gpus():
