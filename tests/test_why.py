@@ -105,6 +105,13 @@ def test_what_is_said_of_fine_tuning_is_so(cleaned):
     assert (len(weak), (strong < weak).sum()) == (3, 2)
 
 
+def test_what_is_said_of_label_consistent_poison_is_so(cleaned):
+    weak, strong = (frontier.change(f"train_label_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
+    assert len(weak) == 3
+    assert (strong < weak).all()
+    assert (weak < -10).all()
+
+
 def test_what_is_said_of_the_rebound_is_so(cleaned):
     back = frontier.rebound_contrast(STRONG, WEAK)(cleaned[cleaned["study"] == "main"])
     assert (back > 0).mean() > 0.5
