@@ -105,6 +105,17 @@ def test_what_is_said_of_fine_tuning_is_so(cleaned):
     assert (len(weak), (strong < weak).sum()) == (3, 2)
 
 
+def test_what_is_said_of_vits_is_so(cleaned):
+    weak, strong = (frontier.change(f"train_vit_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
+    assert (pd.concat([weak, strong]) < -10).all()
+    contrast = sorted(weak - strong)
+    assert contrast[2] > 5
+    assert all(abs(points) < 2 for points in contrast[:2])
+    before = cleaned[cleaned["epoch"] == 0].groupby("poisoned")["accuracy"]
+    assert before.max()[["train_vit_mmcl", "train_vit_mmcl_ssl"]].max() < 50
+    assert before.min()[[WEAK, STRONG]].min() > 60
+
+
 def test_what_is_said_of_label_consistent_poison_is_so(cleaned):
     weak, strong = (frontier.change(f"train_label_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
     assert len(weak) == 3
