@@ -168,22 +168,27 @@ def answer(rows: pd.DataFrame) -> Markdown:
     cleaned = changes.notna().sum()
     costs = changes.fillna(-math.inf)
     cost = (costs["change_mmcl"] - costs["change_mmcl_ssl"]).fillna(0)
-    where = made[(gap >= 5)]["setting"].unique()
     return Markdown(
         f"Of {some(len(made), 'setting')} with both models recorded, both start at an ASR of 95 % "
         f"or more in {len(fit)}. "
         f"The model trained with MMCL + SSL keeps at least 5 points more ASR, at 90 % of its "
-        f"accuracy, in {int((gap >= 5).sum())} ({', '.join(where) or 'none'}); at least 5 points "
+        f"accuracy, in {_which(made, gap >= 5)}; at least 5 points "
         f"less in {int((gap <= -5).sum())}. From its lowest to the last epoch its ASR comes back "
         f"by at least 5 points more than the other's in {int((back >= 5).sum())}, by at least 5 "
         f"less in {int((back <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
         f"{cleaned['change_mmcl']}, for MMCL + SSL in {cleaned['change_mmcl_ssl']}. "
         f"That ASR costs the MMCL + SSL model at least 5 points more accuracy (relative; or it "
-        f"alone never gets there) in {int((cost >= 5).sum())}, the other in "
-        f"{int((cost <= -5).sum())}. "
+        f"alone never gets there) in {_which(made, cost >= 5)}, the other in "
+        f"{_which(made, cost <= -5)}. "
         f"At that ASR accuracy changes at best by {_least(changes['change_mmcl'])} for MMCL and "
         f"by {_least(changes['change_mmcl_ssl'])} for MMCL + SSL (relative; none: none cleaned)."
     )
+
+
+def _which(made: pd.DataFrame, there: pd.Series) -> str:
+    """How many lines, and of which settings."""
+    names = ", ".join(made["setting"][there].unique())
+    return f"{int(there.sum())} ({names})" if names else "0"
 
 
 def _least(changes: pd.Series) -> str:

@@ -38,13 +38,14 @@ def test_a_setting_is_told_by_where_its_patch_is():
 
 
 def test_settings_are_counted_in_which_either_model_pays_more(rows, tiny):
-    assert "more accuracy (relative; or it alone never gets there) in 1, the other in 0." in (
-        regimes.answer(rows).data
+    assert (
+        "more accuracy (relative; or it alone never gets there) in 1 (main), the other in 0."
+        in (regimes.answer(rows).data)
     )
     weak = cleaned("train_mmcl", [(80, 99), (76, 60)], pairs=96)
     strong = cleaned("train_mmcl_ssl", [(80, 99), (76, 4)], pairs=96)
     more = pd.concat([rows, regimes.settings(pd.concat([weak, strong], ignore_index=True))])
-    assert "never gets there) in 1, the other in 1." in regimes.answer(more).data
+    assert "never gets there) in 1 (main), the other in 1 (main)." in regimes.answer(more).data
 
 
 def test_both_objectives_stand_on_one_line_with_the_numbers_worked_out_by_hand(rows):

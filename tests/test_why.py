@@ -169,6 +169,13 @@ def test_what_is_said_of_the_search_is_so(shipped_rows):
     longer = found.loc["c50_longer", ["change_mmcl", "change_mmcl_ssl"]]
     assert (longer >= 0).all()
     assert (found.loc["c50_longer", ["asr_before_mmcl", "asr_before_mmcl_ssl"]] > 90).all()
+    changes = found[["change_mmcl", "change_mmcl_ssl"]]
+    before = found[["asr_before_mmcl", "asr_before_mmcl_ssl"]]
+    for less in ("c50_rare", "c50_small"):
+        assert (before.loc[less] < before.loc["c50"]).all()
+        assert (changes.loc["c50"] < changes.loc[less]).all()
+        assert (changes.loc[less] < 0).all()
+        assert found.loc[less, "seeds"] == 1
     back = found["rebound_mmcl_ssl"] - found["rebound_mmcl"]
     assert back.idxmax() == "c150_long"
     assert found["train_epochs"].astype(int).idxmax() == "c150_long"
