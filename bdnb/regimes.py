@@ -97,20 +97,28 @@ SHOWN: Mapping[str, str] = {
 
 
 def table(rows: pd.DataFrame) -> Styler:
-    """``compare`` as a table to read: only what differs between settings is shown of them."""
+    """``compare``'s numbers as a table to read, "MMCL / MMCL + SSL"; a dash for none."""
+    made = compare(rows)
+    for key, words in SHOWN.items():
+        both = made.reindex(columns=[f"{key}_{o}" for o in OBJECTIVES])
+        made[words] = [" / ".join(map(_number, line)) for line in both.to_numpy()]
+    frame = made[["setting", "cleaning", *SHOWN.values(), "seeds", "runs"]]
+    return styled(frame.rename(columns={"cleaning": "clean pairs × epochs"}))
+
+
+def told(rows: pd.DataFrame) -> Styler:
+    """What each setting's models were trained on and how: the columns in which settings differ."""
     made = compare(rows)
     told = [c for c in made.columns if c.startswith("train_") or c in ("classes", "scenes", "side")]
     varied = [c for c in told if made[c].nunique() > 1]
-    names = {c: c.removeprefix("train_").replace("_", " ") for c in varied}
-    numbers = {
-        f"{key}_{o}": f"{NAMES[o]}: {words}"
-        for key, words in SHOWN.items()
-        for o in OBJECTIVES
-        if f"{key}_{o}" in made
-    }
-    frame = made[["setting", *varied, "cleaning", *numbers, "seeds", "runs"]]
-    frame = frame.rename(columns=names | numbers | {"cleaning": "clean pairs × epochs"})
-    return styled(frame, formats=dict.fromkeys(("poison rate", "lr"), "{:g}"))
+    frame = made[["setting", *varied]].drop_duplicates()
+    frame = frame.rename(columns={c: c.removeprefix("train_").replace("_", " ") for c in varied})
+    numbers = ("poison rate", "trigger size", "lr")
+    return styled(frame, formats=dict.fromkeys(numbers, "{:g}"))
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"
 
 
 def models(train: pd.DataFrame) -> Styler:

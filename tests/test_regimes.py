@@ -84,6 +84,22 @@ def test_the_answer_counts_settings(rows):
     assert "-5.0 % for MMCL and by -50.0 % for MMCL + SSL" in said
 
 
+def test_the_table_has_both_objectives_in_a_cell_and_a_dash_for_what_was_not_cleaned(rows):
+    (line,) = regimes.table(rows).data.to_dict("records")
+    assert line["change at ASR ≤ 5 %"] == "-5.0 / -50.0"
+    assert line["lowest ASR at 90 %"] == "4.0 / 60.0"
+    weak = regimes.table(rows[rows["objective"] == "mmcl"]).data
+    assert weak["change at ASR ≤ 5 %"].tolist() == ["-5.0 / –"]
+
+
+def test_a_setting_is_told_once_by_what_differs(rows):
+    other = rows.assign(setting="c50_batch", train_batch_size=256)
+    again = rows.assign(cleaning="96 × 1")
+    made = regimes.told(pd.concat([rows, again, other], ignore_index=True)).data
+    assert list(made) == ["setting", "batch size"]
+    assert made["setting"].tolist() == ["main", "c50_batch"]
+
+
 def test_the_figure_has_a_line_a_setting(rows):
     axes = regimes.contrast(rows).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["main, 8 × 2 (n = 1)"]
