@@ -10,16 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bdnb import attacks, configs, datasets, defences, experiments, interrupts, models, stage
-from bdnb.configs import ConfigError
-from bdnb.data.pairs import Batches, Poison
+from bdnb import defences, models
+from bdnb.config import parameters
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.data import datasets
+from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.models import Model
 from bdnb.poison import selection
-from bdnb.recipes import CleanConfig, TrainConfig
-from bdnb.recording import record
-from bdnb.records import Run
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime import interrupts
+from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
+from bdnb.training import attacks, setup
+from bdnb.training.recording import record
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def patient(config: CleanConfig) -> Patient:
                 print(f"{source.experiment} is not trained yet: training it first", flush=True)
             train(source)
         source = needed[0]
-        path = stage.kept_weights(source)
+        path = setup.kept_weights(source)
         origin = {"run": experiments.folder(source).name, "epoch": experiments.kept_epoch(source)}
     else:
         path = checkpoint(config.poisoned)
@@ -51,7 +56,7 @@ def patient(config: CleanConfig) -> Patient:
         # Whose code is run is for the user to say, not for a file from elsewhere.
         given = {"code": config.code} | ({"model": config.model} if config.model else {})
         known = about.get("config", {}) | given
-        source = configs.make(TrainConfig, known, where=str(path))
+        source = parameters.make(TrainConfig, known, where=str(path))
         if not known.get("model"):
             raise ConfigError(
                 f"{path}: from elsewhere: say which open_clip model it is (model=...)"
@@ -136,10 +141,10 @@ def clean(config: CleanConfig) -> Run:
         return run
     sick = patient(config)
     source = attack(config, sick.source)
-    accelerator = stage.accelerator(config, run.folder)
+    accelerator = setup.accelerator(config, run.folder)
     data = datasets.dataset(config.data or source.data)
     side = sick.model.side
-    with interrupts.listening(run.folder.name), stage.alone(run, accelerator):
+    with interrupts.listening(run.folder.name), setup.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=side)
         batches = Batches(
             pairs,
@@ -149,17 +154,17 @@ def clean(config: CleanConfig) -> Run:
             poison=poison,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
-            **stage.views(config, pairs, poison, needed="ssl" in config.loss),
+            **setup.views(config, pairs, poison, needed="ssl" in config.loss),
         )
-        benchmark = stage.benchmark(data, source, side=side)
+        benchmark = setup.benchmark(data, source, side=side)
         setting = defences.Setting(
             config=config,
             accelerator=accelerator,
             state=run.state,
             classnames=tuple(benchmark.sets[0].classnames),
-            adam=stage.optimiser_state(sick.weights) if config.optimiser == "authors" else None,
+            adam=setup.optimiser_state(sick.weights) if config.optimiser == "authors" else None,
         )
-        counts |= stage.dropped(pairs, benchmark, folder=run.folder)
+        counts |= setup.dropped(pairs, benchmark, folder=run.folder)
         about = counts | {"from": sick.origin, "pretrain_objective": source.objective}
         about |= {"target": source.target, "trigger": source.trigger, "data": data.folder.name}
         theirs = defences.AUTHORS.get(config.defence, {}) if config.fidelity == "authors" else {}

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.configs import ConfigError
+from bdnb.runtime.errors import ConfigError
 
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "mmcl": ("mmcl",),

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bdnb import configs, experiments
-from bdnb.experiments import Stage
-from bdnb.recipes import CleanConfig, TrainConfig
-from bdnb.records import Run
+from bdnb.config import parameters
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runs import experiments
+from bdnb.runs.experiments import Stage
+from bdnb.runs.records import Run
 
 
 class Rate(NamedTuple):
@@ -53,7 +54,7 @@ def sizes(data: str) -> Sizes:
     """What a data set holds by its parameter file. Errors: ConfigError for an unknown set."""
     if data in WEB:
         return WEB[data]
-    made = configs.load(data, "data")
+    made = parameters.load(data, "data")
     val, unseen = int(made["val_images"]), int(made["unseen_images"])
     return Sizes(int(made["pairs"]), int(made["cleaning_pairs"]), 2 * val + unseen)
 

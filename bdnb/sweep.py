@@ -12,11 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from bdnb import configs, experiments, interrupts, progress
-from bdnb.configs import ConfigError
-from bdnb.experiments import Stage
-from bdnb.recipes import CleanConfig, TrainConfig
-from bdnb.records import Run
+from bdnb.config import parameters
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runs import experiments
+from bdnb.runs.experiments import Stage
+from bdnb.runs.records import Run
+from bdnb.runtime import interrupts, progress
+from bdnb.runtime.errors import ConfigError
 
 # A sweep's bar counts every run by itself.
 EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
@@ -38,7 +40,7 @@ class Sweep:
     @property
     def table(self) -> pd.DataFrame:
         """A line a run: what tells it from the others, its folder, whether it is recorded."""
-        values = pd.DataFrame([configs.identity(config) for config in self.asked])
+        values = pd.DataFrame([parameters.identity(config) for config in self.asked])
         named = [f.name for f in fields(self.asked[0])]
         varied = [c for c in named if c in values and values[c].astype(str).nunique() > 1]
         always = {"poisoned", "objective", "defence", "loss", "lr", "seed"}
@@ -90,8 +92,8 @@ class Sweep:
 def run_one(config: Stage) -> Run:
     """One run of either stage, on as many processes as it says."""
     from bdnb.clean import clean
-    from bdnb.launch import devices, launched, on_processes
     from bdnb.train import train
+    from bdnb.training.launch import devices, launched, on_processes
 
     count = config.processes or devices()
     if count > 1 and not launched():
@@ -102,7 +104,8 @@ def run_one(config: Stage) -> Run:
 
 def check(config: Stage) -> None:
     """All that can be known to be wrong before a run starts. Errors: ConfigError."""
-    from bdnb import attacks, clean, defences, models, stage
+    from bdnb import clean, defences, models
+    from bdnb.training import attacks, setup
 
     if isinstance(config, CleanConfig):
         defences.check(config)
@@ -113,7 +116,7 @@ def check(config: Stage) -> None:
         source = needed[0] if needed else None
     else:
         source = config
-        stage.starting_weights(config)
+        setup.starting_weights(config)
     if source is not None:
         models.check_name(source.model)
         attacks.stamp(source)
@@ -126,22 +129,22 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     None comes from ``params/<scale>/<experiment>.yaml``, what that leaves out from the stage's
     dataclass. Errors: ConfigError for anything wrong, before any work starts.
     """
-    given = configs.from_notebook(namespace)
+    given = parameters.from_notebook(namespace)
     cls = experiments.STAGE_OF.get(notebook, TrainConfig)
     known = {f.name for f in fields(cls)} | {"base", "grids"}
     where = f"{notebook}.ipynb"
     if unknown := [name for name in given if name not in known]:
-        configs.make(cls, {name: given[name] for name in unknown}, where=where)
+        parameters.make(cls, {name: given[name] for name in unknown}, where=where)
     named = ("scale", "study") if notebook in STUDIES_OF else ("scale", "experiment")
     for name in named:
         if not isinstance(given.get(name), str):
             raise ConfigError(f"{where}: {name}={given.get(name)!r}: expected a word")
     if notebook in STUDIES_OF:
         given |= {"experiment": study(notebook, given, where)}
-    loaded = configs.load(given["scale"], given["experiment"])
+    loaded = parameters.load(given["scale"], given["experiment"])
     given.pop("base", None)
     _once(cls, given, where)
-    values = configs.override(loaded, given)
+    values = parameters.override(loaded, given)
     asked = experiments.expand(cls, values, where=where)
     for config in asked:
         check(config)

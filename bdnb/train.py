@@ -7,11 +7,14 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from bdnb import attacks, datasets, experiments, interrupts, stage
-from bdnb.fit import Loop, fit, objective
-from bdnb.recipes import TrainConfig
-from bdnb.recording import record
-from bdnb.records import Run
+from bdnb.config.recipes import TrainConfig
+from bdnb.data import datasets
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime import interrupts
+from bdnb.training import attacks, setup
+from bdnb.training.fit import Loop, fit, objective
+from bdnb.training.recording import record
 
 
 def train(config: TrainConfig) -> Run:
@@ -25,14 +28,14 @@ def train(config: TrainConfig) -> Run:
         return run
     for source in experiments.needs(config):
         train(source)
-    accelerator = stage.accelerator(config, run.folder)
+    accelerator = setup.accelerator(config, run.folder)
     data = datasets.dataset(config.data)
-    model = stage.starting_model(config)
+    model = setup.starting_model(config)
     pairs = datasets.training_pairs(config, data, side=model.side)
-    with interrupts.listening(run.folder.name), stage.alone(run, accelerator):
+    with interrupts.listening(run.folder.name), setup.alone(run, accelerator):
         look = attacks.look(config, data, "train", side=model.side)
         poison = attacks.poison(config, pairs, folder=run.folder, look=look)
-        batches = stage.batches(
+        batches = setup.batches(
             config,
             pairs,
             batch_size=config.batch_size,
@@ -41,7 +44,7 @@ def train(config: TrainConfig) -> Run:
             poison=poison,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
-            **stage.views(config, pairs, poison, needed="ssl" in config.objective),
+            **setup.views(config, pairs, poison, needed="ssl" in config.objective),
         )
         steps = config.epochs * len(batches)
         loop = Loop(model, config, steps=steps, accelerator=accelerator)
@@ -52,9 +55,9 @@ def train(config: TrainConfig) -> Run:
             epochs=config.epochs,
             state=run.state,
         )
-        benchmark = stage.benchmark(data, config, side=model.side)
+        benchmark = setup.benchmark(data, config, side=model.side)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
-        about |= stage.dropped(pairs, benchmark, folder=run.folder)
+        about |= setup.dropped(pairs, benchmark, folder=run.folder)
         record(
             run,
             candidates,

@@ -8,12 +8,14 @@ import pytest
 import torch
 from accelerate import tracking
 
-from bdnb import experiments, models, stage
-from bdnb.configs import ConfigError
-from bdnb.loop import Loop
-from bdnb.recipes import TrainConfig
-from bdnb.records import Run
+from bdnb import models
+from bdnb.config.recipes import TrainConfig
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
+from bdnb.training import setup
+from bdnb.training.loop import Loop
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
@@ -50,14 +52,14 @@ def test_a_model_in_bf16_is_gone_when_the_next_run_begins():
 
     def ready():
         model = models.build("rn_test", seed=0)
-        Loop(model, settings, steps=5, accelerator=stage.accelerator(settings))
+        Loop(model, settings, steps=5, accelerator=setup.accelerator(settings))
         return weakref.ref(model)
 
     gc.disable()
     try:
         before = ready()
         assert before() is not None, "no circle: nothing to collect any more"
-        stage.accelerator(settings)
+        setup.accelerator(settings)
         assert before() is None
     finally:
         gc.enable()
@@ -67,7 +69,7 @@ def test_the_ways_are_taken():
     for on in (True, False):
         settings = TrainConfig(channels_last=on, fused=on, compile="off")
         model = models.build("rn_test", seed=0)
-        loop = Loop(model, settings, steps=5, accelerator=stage.accelerator(settings))
+        loop = Loop(model, settings, steps=5, accelerator=setup.accelerator(settings))
         kernel = model.clip.visual.layer1[0].conv2.weight
         assert kernel.is_contiguous(memory_format=torch.channels_last) == on
         assert model.layout == (torch.channels_last if on else torch.contiguous_format)
@@ -84,7 +86,7 @@ def test_the_model_is_compiled_as_the_parameter_says(monkeypatch):
             models.build("rn_test", seed=0),
             settings,
             steps=5,
-            accelerator=stage.accelerator(settings),
+            accelerator=setup.accelerator(settings),
         )
     assert asked == ["default", "max-autotune"]
 

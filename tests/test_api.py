@@ -7,7 +7,7 @@ import re
 from types import ModuleType
 
 import bdnb
-from bdnb.api import api_page
+from bdnb.report.api import api_page
 
 
 def modules() -> list[ModuleType]:

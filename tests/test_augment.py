@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.v2 import AutoAugment
 
-from bdnb import augment
-from bdnb.augment import ImageViews, choose, operate, operations
-from bdnb.configs import ConfigError
-from bdnb.draws import states, uniforms
+from bdnb.data.augment import second_views
+from bdnb.data.augment.second_views import ImageViews, choose, operate, operations
+from bdnb.runtime.batch_random import states, uniforms
+from bdnb.runtime.errors import ConfigError
 
 
 def pictures(count: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -64,7 +64,7 @@ def test_every_sub_policy_is_torchvisions(sub_policy: int) -> None:
         for turned in (0.0, 0.99):
             draws = [(sub_policy + 0.5) / 25, applied, 0.01, turned, 0.99 - turned]
             first, second = torch.from_numpy(choose(np.array([draws] * len(images))))
-            views = augment.apply(second, augment.apply(first, images))
+            views = second_views.apply(second, second_views.apply(first, images))
             for image, view in zip(images, views, strict=True):
                 assert torch.equal(view, torchvision_view(image, draws))
 
@@ -121,7 +121,7 @@ def test_views_do_not_depend_on_how_many_are_made_at_a_time(
 ) -> None:
     images, keys = pictures(50, 16, 16), [str(i) for i in range(50)]
     views = ImageViews(0)(images, 3, keys)
-    monkeypatch.setattr(augment, "CHUNK", 7 * images[0].numel())
+    monkeypatch.setattr(second_views, "CHUNK", 7 * images[0].numel())
     assert torch.equal(ImageViews(0)(images, 3, keys), views)
 
 

@@ -9,7 +9,7 @@ import pytest
 from accelerate.state import AcceleratorState
 from benchmarks import cases, command, growth, measure, options, profile, rows, run
 
-from bdnb import bounds, growing, speed
+from bdnb.report import bounds, growing, speed
 
 REPOSITORY = Path(__file__).parents[1]
 SMOKE = ["--model", "smoke", "--device", "cpu", "--repeats", "1"]

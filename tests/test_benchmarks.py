@@ -11,8 +11,8 @@ from benchmarks import reference, rows
 from benchmarks.cases import CASES, Bench
 from PIL import Image
 
-from bdnb import datasets
-from bdnb.augment import ImageViews
+from bdnb.data import datasets
+from bdnb.data.augment.second_views import ImageViews
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -17,10 +17,11 @@ import pytest
 import yaml
 from ipywidgets.embed import embed_data
 
-from bdnb import book, figures
-from bdnb.api import api_page
-from bdnb.configs import ConfigError, root
-from bdnb.data.npm import PINNED
+from bdnb.report import book, figures
+from bdnb.report.api import api_page
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.npm import PINNED
+from bdnb.runtime.project import root
 
 REPOSITORY = Path(__file__).parents[1]
 TOC = yaml.safe_load((REPOSITORY / "book" / "_toc.yml").read_text())

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from bdnb import cached, models, stage
-from bdnb.data.pairs import Batch
-from bdnb.fit import objective
-from bdnb.loop import Loop
-from bdnb.recipes import TrainConfig
+from bdnb import models
+from bdnb.config.recipes import TrainConfig
+from bdnb.data.batches import Batch
+from bdnb.training import grad_cache, setup
+from bdnb.training.fit import objective
+from bdnb.training.loop import Loop
 
 CONFIG = TrainConfig(precision="no")
 
@@ -26,7 +27,7 @@ def batch(pairs: int, *, views: int = 1) -> Batch:
 def gradients(name: str, given: Batch, *, model: str, micro_batch: int) -> dict[str, torch.Tensor]:
     built = models.build(model, seed=0, bias=name == "siglip").double()
     config = dataclasses.replace(CONFIG, micro_batch=micro_batch)
-    loop = Loop(built, config, steps=10, accelerator=stage.accelerator(config))
+    loop = Loop(built, config, steps=10, accelerator=setup.accelerator(config))
     built.train()
     parts = loop._backward(given, objective(config, name=name))
     grads = {n: p.grad for n, p in built.named_parameters()}
@@ -81,7 +82,7 @@ def test_batch_norm_sees_a_piece_at_a_time_and_tracks_each_once():
         seen.append(image.detach())
         return {"loss_total": image.sum()}
 
-    cached.backward(model, rows, rows, loss, count=2, accelerator=stage.accelerator(CONFIG))
+    grad_cache.backward(model, rows, rows, loss, count=2, accelerator=setup.accelerator(CONFIG))
     pieces = torch.cat([expected(half) for half in rows.chunk(2)])
     assert torch.equal(seen[0], pieces)
     assert torch.equal(model.norm.running_mean, expected.running_mean)
@@ -109,4 +110,4 @@ def test_pieces_with_the_same_statistics_give_a_resnet_s_gradient_of_the_whole_b
 )
 def test_every_process_cuts_its_share_into_as_many_pieces(pairs, views, sizes, most, count):
     images = torch.zeros(pairs * views, 1)
-    assert cached.pieces(Batch(images, images, torch.arange(pairs), sizes), most) == count
+    assert grad_cache.pieces(Batch(images, images, torch.arange(pairs), sizes), most) == count

@@ -4,11 +4,14 @@ import json
 import pytest
 import torch
 
-from bdnb import attacks, clean, datasets, defences, experiments, models, stage
-from bdnb.configs import ConfigError
-from bdnb.recipes import CleanConfig
-from bdnb.records import Run
+from bdnb import clean, defences, models
+from bdnb.config.recipes import CleanConfig
+from bdnb.data import datasets
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
+from bdnb.training import attacks, setup
 
 
 def config(**changes) -> CleanConfig:
@@ -47,7 +50,7 @@ def test_every_defence_yields_a_row_an_epoch(tiny, defence, options, extra):
 
 
 def test_deep_clustering_takes_labels_from_another_model(tiny):
-    other = stage.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+    other = setup.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
     options = {"labels": "classifier", "classifier": str(other)}
     assert clean.clean(config(defence="deep_cluster", options=options)).finished
 
@@ -114,7 +117,7 @@ def test_the_authors_optimiser_needs_its_state(tiny):
 
 def test_a_checkpoint_by_path_brings_its_attack_along(tiny):
     source = experiments.trained("tiny", "train_mmcl", 0)
-    path = stage.kept_weights(source)
+    path = setup.kept_weights(source)
     by_path = clean.clean(config(poisoned=str(path)))
     by_name = clean.clean(config())
     assert by_path.rows()[0]["asr"] == by_name.rows()[0]["asr"]
@@ -140,7 +143,7 @@ def test_a_checkpoint_from_elsewhere_must_say_its_model(tiny, tmp_path):
 
 def test_weights_kept_say_what_they_are(tiny):
     run = clean.clean(config())
-    about = models.read_about(stage.weights_of(run, 1))
+    about = models.read_about(setup.weights_of(run, 1))
     assert about["epoch"] == 1
     assert about["run"] == run.folder.name
     assert json.dumps(about["config"])

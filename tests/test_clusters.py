@@ -5,9 +5,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb import clusters
-from bdnb.configs import ConfigError
+from bdnb.defences import pseudo_labels
 from bdnb.evaluate import zero_shot
+from bdnb.runtime.errors import ConfigError
 
 K, EACH, WIDTH = 5, 40, 8
 
@@ -25,7 +25,7 @@ def separable() -> tuple[Tensor, Tensor]:
 def test_the_assignment_is_scikit_learns_from_the_same_start(spherical):
     features, _ = separable()
     start = features[[0, 6, 12, 18, 24]]
-    found = clusters.kmeans(
+    found = pseudo_labels.kmeans(
         features, k=K, seed=0, iterations=30, spherical=spherical, start=start
     ).labels
     expected = KMeans(K, init=start.numpy(), n_init=1, max_iter=30).fit(features.numpy()).labels_
@@ -35,7 +35,7 @@ def test_the_assignment_is_scikit_learns_from_the_same_start(spherical):
 
 def test_the_same_seed_gives_the_same_labels_and_k_labels_are_used():
     features, _ = separable()
-    first, again, other = (clusters.kmeans(features, k=K, seed=s).labels for s in (1, 1, 2))
+    first, again, other = (pseudo_labels.kmeans(features, k=K, seed=s).labels for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert first.unique().tolist() == list(range(K))
     assert not torch.equal(first, other)
@@ -43,7 +43,7 @@ def test_the_same_seed_gives_the_same_labels_and_k_labels_are_used():
 
 def test_separable_data_are_told_apart_up_to_the_names_of_clusters():
     features, truth = separable()
-    found = clusters.kmeans(features, k=K, seed=3, start=features[:K] + 0.01).labels
+    found = pseudo_labels.kmeans(features, k=K, seed=3, start=features[:K] + 0.01).labels
     assert len({(int(a), int(b)) for a, b in zip(found, truth, strict=True)}) == K
 
 
@@ -52,27 +52,28 @@ def test_spherical_assignment_does_not_depend_on_the_length_of_features():
     lengths = torch.linspace(0.5, 2, len(features))[:, None]
     start = features[:K]
     first, second = (
-        clusters.kmeans(x, k=K, seed=0, start=start).labels for x in (features, lengths * features)
+        pseudo_labels.kmeans(x, k=K, seed=0, start=start).labels
+        for x in (features, lengths * features)
     )
     assert torch.equal(first, second)
 
 
 def test_more_clusters_than_images_are_refused():
     with pytest.raises(ConfigError, match="k=11: expected 1 to 10"):
-        clusters.kmeans(torch.randn(10, 3), k=11, seed=0)
+        pseudo_labels.kmeans(torch.randn(10, 3), k=11, seed=0)
     with pytest.raises(ConfigError, match="k=0"):
-        clusters.kmeans(torch.randn(10, 3), k=0, seed=0)
+        pseudo_labels.kmeans(torch.randn(10, 3), k=0, seed=0)
 
 
 def test_features_of_a_diverged_model_are_refused():
     features = torch.randn(10, 3)
     features[3, 1] = torch.nan
     with pytest.raises(FloatingPointError, match="diverged"):
-        clusters.kmeans(features, k=2, seed=0)
+        pseudo_labels.kmeans(features, k=2, seed=0)
 
 
 def test_the_head_is_renewed_from_seed_and_epoch_and_has_the_papers_shape():
-    head = clusters.ClusterHead(64, 100, seed=0)
+    head = pseudo_labels.ClusterHead(64, 100, seed=0)
     first = head.weight.detach().clone()
     assert head(torch.randn(2, 64)).shape == (2, 100)
     assert head.bias is None
@@ -84,7 +85,7 @@ def test_the_head_is_renewed_from_seed_and_epoch_and_has_the_papers_shape():
 
 
 def test_the_authors_head_has_a_bias_that_starts_at_zero():
-    head = clusters.ClusterHead(4, 3, seed=0, bias=True)
+    head = pseudo_labels.ClusterHead(4, 3, seed=0, bias=True)
     with torch.no_grad():
         head.bias.fill_(1)
     head.renew(seed=0, epoch=1)
@@ -94,15 +95,15 @@ def test_the_authors_head_has_a_bias_that_starts_at_zero():
 def test_zero_shot_labels_are_the_nearest_class_of_the_other_model():
     images = [torch.eye(3)[[0, 2]], torch.eye(3)[[1]]]
     head = zero_shot.head(lambda prompts: torch.eye(3)[: len(prompts)], ["a", "b", "c"], ["{}"])
-    labels = clusters.zero_shot_labels(images, encode_image=lambda x: 2 * x, head=head)
+    labels = pseudo_labels.zero_shot_labels(images, encode_image=lambda x: 2 * x, head=head)
     assert labels.tolist() == [0, 2, 1]
     with pytest.raises(ConfigError, match="no images"):
-        clusters.zero_shot_labels([], encode_image=lambda x: x, head=head)
+        pseudo_labels.zero_shot_labels([], encode_image=lambda x: x, head=head)
 
 
 def test_centroids_are_the_means_of_their_images_in_direction():
     features = torch.nn.functional.normalize(torch.randn(60, 5), dim=1)
-    found = clusters.kmeans(features, k=4, seed=0, iterations=50)
+    found = pseudo_labels.kmeans(features, k=4, seed=0, iterations=50)
     means = torch.stack([features[found.labels == c].mean(dim=0) for c in range(4)])
     torch.testing.assert_close(
         found.centroids, torch.nn.functional.normalize(means, dim=1), rtol=1e-4, atol=1e-4

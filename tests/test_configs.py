@@ -3,9 +3,10 @@ import textwrap
 
 import pytest
 
-from bdnb import configs, recipes
-from bdnb.configs import ConfigError, make
-from bdnb.recipes import CleanConfig, TrainConfig
+from bdnb.config import parameters, recipes
+from bdnb.config.parameters import make
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runtime.errors import ConfigError
 
 
 def test_a_rate_written_as_yaml_reads_it_becomes_a_number():
@@ -38,18 +39,18 @@ def test_configs_are_frozen():
 
 def test_only_plain_names_of_a_notebook_are_parameters():
     namespace = {"lr": 1e-3, "epochs": None, "_i1": "x", "In": [], "pytest": pytest, "f": len}
-    assert configs.from_notebook(namespace) == {"lr": 1e-3}
+    assert parameters.from_notebook(namespace) == {"lr": 1e-3}
 
 
 def test_what_rows_do_not_depend_on_is_no_part_of_a_run_s_identity():
-    here = configs.identity(TrainConfig(experiment="a", keep="last", checkpoints="all"))
-    there = configs.identity(TrainConfig(experiment="b", keep="best", checkpoints="none"))
+    here = parameters.identity(TrainConfig(experiment="a", keep="last", checkpoints="all"))
+    there = parameters.identity(TrainConfig(experiment="b", keep="best", checkpoints="none"))
     assert here == there
-    assert here != configs.identity(TrainConfig(lr=2e-3))
+    assert here != parameters.identity(TrainConfig(lr=2e-3))
 
 
 def test_digest_does_not_depend_on_order():
-    assert configs.digest({"a": 1, "b": 2}) == configs.digest({"b": 2, "a": 1})
+    assert parameters.digest({"a": 1, "b": 2}) == parameters.digest({"b": 2, "a": 1})
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "!!python/object/apply:os.getcwd []"])
@@ -57,28 +58,28 @@ def test_yaml_that_is_no_mapping_or_not_safe_is_refused(tmp_path, text):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"x\.yaml"):
-        configs.read(path)
+        parameters.read(path)
 
 
 def test_a_missing_parameter_file_lists_those_there(tiny):
     with pytest.raises(ConfigError, match=r"nothing\.yaml: no such file.*train_mmcl"):
-        configs.load("tiny", "nothing")
+        parameters.load("tiny", "nothing")
     with pytest.raises(
         ConfigError, match=r"scale='huge': no such folder in params/; there is.*tiny"
     ):
-        configs.load("huge", "clean")
+        parameters.load("huge", "clean")
 
 
 def test_a_parameter_file_that_names_another_one_is_refused(fresh):
     path = fresh / "params" / "tiny" / "other.yaml"
     path.write_text(textwrap.dedent("scale: tiny\nexperiment: clean\n"))
     with pytest.raises(ConfigError, match="of another file"):
-        configs.load("tiny", "other")
+        parameters.load("tiny", "other")
 
 
 def test_every_parameter_is_described():
     for cls in recipes.STAGES.values():
-        assert all(configs.describe(cls).values())
+        assert all(parameters.describe(cls).values())
 
 
 def test_the_authors_values_are_taken_unless_given():

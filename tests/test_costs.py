@@ -4,7 +4,9 @@ from itertools import permutations
 import open_clip
 import pytest
 
-from bdnb import costs, experiments, plan
+from bdnb import plan
+from bdnb.report import costs
+from bdnb.runs import experiments
 
 
 def test_all_runs_are_counted_once(tiny):

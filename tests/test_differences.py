@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from bdnb import differences
+from bdnb.report import compare_settings
 
 
 def cleaned(setting, objective, seed, points):
@@ -31,7 +31,7 @@ def rows():
 
 
 def test_a_setting_is_compared_with_the_base_s_same_seed(rows):
-    made = differences.compare(rows).set_index(["setting", "seed"])
+    made = compare_settings.compare(rows).set_index(["setting", "seed"])
     assert made.loc[("fixed", 1), ["accuracy", "asr", "cleaned"]].tolist() == [2, 0, 5]
     assert made.loc[("fixed", 2), ["accuracy", "asr", "cleaned"]].tolist() == [1, -10, math.inf]
     assert made.loc[("wrap", 1), "cleaned"] == -math.inf
@@ -40,7 +40,7 @@ def test_a_setting_is_compared_with_the_base_s_same_seed(rows):
 
 
 def test_the_table_says_means_ranges_and_who_was_not_cleaned(rows):
-    shown = differences.table(rows).data.set_index("setting")
+    shown = compare_settings.table(rows).data.set_index("setting")
     assert shown["accuracy before, points"].tolist() == [
         "+1.5 (+1.0 to +2.0)",
         "+0.0 (+0.0 to +0.0)",
@@ -52,7 +52,7 @@ def test_the_table_says_means_ranges_and_who_was_not_cleaned(rows):
 
 
 def test_the_sentence_names_the_largest_change_of_each_number(rows):
-    assert differences.answer(rows).data == (
+    assert compare_settings.answer(rows).data == (
         "2 settings against `main`, by seed. Most by `fixed`, MMCL: accuracy before +1.5 points. "
         "Most by `wrap`, MMCL: ASR before -24.5 points. "
         "Most by `fixed`, MMCL: lowest ASR at 90 % of the accuracy -52.0 points."

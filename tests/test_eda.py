@@ -5,11 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdnb import eda as operations
-from bdnb.augment import TextViews, wordnet
-from bdnb.configs import ConfigError
-from bdnb.eda import STOP_WORDS, ShiftedViews, delete, eda, insert, replace, swap, words_of
-from bdnb.wordnet import synonyms
+from bdnb.data.augment import eda as operations
+from bdnb.data.augment.eda import (
+    STOP_WORDS,
+    ShiftedViews,
+    delete,
+    eda,
+    insert,
+    replace,
+    swap,
+    words_of,
+)
+from bdnb.data.augment.second_views import TextViews, wordnet
+from bdnb.data.augment.wordnet import synonyms
+from bdnb.runtime.errors import ConfigError
 
 TOY = {"cat": ("feline", "big cat"), "dog": ("hound",), "red": ("crimson", "scarlet")}
 sentences = st.lists(st.sampled_from(["a", "the", "cat", "dog", "red", "xyzzy", "of"]), min_size=1)

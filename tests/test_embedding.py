@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bdnb import embedding, experiments, sweep
-from bdnb.embedding import Seen
+from bdnb import sweep
+from bdnb.evaluate import embedding
+from bdnb.evaluate.embedding import Seen
+from bdnb.runs import experiments
 
 
 def clouds(seed: int) -> Seen:

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bdnb import configs, experiments
-from bdnb.configs import ConfigError
-from bdnb.recipes import CleanConfig, TrainConfig
-from bdnb.records import Run
+from bdnb.config import parameters
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -79,8 +80,8 @@ def test_a_file_takes_over_another_s_values_and_overrides_its_grids(fresh):
 
 
 def test_a_parameter_added_later_leaves_recorded_runs_recorded():
-    assert "pairs" not in configs.identity(TrainConfig())
-    assert configs.identity(TrainConfig(pairs=5))["pairs"] == 5
+    assert "pairs" not in parameters.identity(TrainConfig())
+    assert parameters.identity(TrainConfig(pairs=5))["pairs"] == 5
 
 
 def test_what_is_cleaned_after_screening_is_the_most_accurate_below_the_line(fresh):
@@ -171,5 +172,5 @@ def test_a_shipped_parameter_file_is_accepted(path, monkeypatch):
         assert experiments.of_file(path.parent.name, path.stem)
     else:
         assert path.stem == "data"
-        values = configs.load(path.parent.name, "data")
+        values = parameters.load(path.parent.name, "data")
         assert (values.get("name") == path.parent.name) != ("elsewhere" in values)

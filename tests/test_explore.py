@@ -10,16 +10,18 @@ import torch
 from IPython.display import Markdown
 from PIL import Image
 
-from bdnb import experiments, explore, models, own, shelf, subjects, sweep
-from bdnb.configs import ConfigError
-from bdnb.records import Run
-from bdnb.seeds import generator
+from bdnb import models, sweep
+from bdnb.explore import loaded_models, panels, recorded_runs, user_files
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 
 @pytest.fixture
 def desk(
     tiny: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> explore.Desk:
+) -> panels.Desk:
     """The desk of the tiny project with its cleaning runs, and none that other tests left there."""
     asked = experiments.of_file("tiny", "clean")
     sweep.Sweep(asked).run()
@@ -29,7 +31,7 @@ def desk(
         if not link.exists():
             link.symlink_to(experiments.folder(config))
     monkeypatch.setenv("BDNB_RUNS", str(runs))
-    return explore.Desk(scale="tiny")
+    return panels.Desk(scale="tiny")
 
 
 def shown(panel) -> str:
@@ -80,9 +82,9 @@ def test_a_trigger_larger_or_elsewhere_changes_the_picture_and_the_answer_names_
 
 
 def test_the_answers_are_those_that_accuracy_is_counted_with(desk):
-    run = next(r for n, r in shelf.recorded("clean").items() if "train_mmcl ·" in n)
-    subject = subjects.of_run(run, 2)
-    found = subjects.measured(subject, subject.sets()["val"]).set_index("model")
+    run = next(r for n, r in recorded_runs.recorded("clean").items() if "train_mmcl ·" in n)
+    subject = loaded_models.of_run(run, 2)
+    found = loaded_models.measured(subject, subject.sets()["val"]).set_index("model")
     row = Run(run.folder).rows()[-1]
     line = found.loc["cleaned, after epoch 2"]
     assert line["accuracy, %"] == pytest.approx(row["accuracy"])
@@ -102,7 +104,7 @@ def test_another_caption_retrieves_with_another_title_and_an_empty_one_is_refuse
 
 def test_two_runs_are_told_apart_by_the_parameters_that_differ(desk):
     panel = desk.compare()
-    names = [n for n in shelf.recorded() if n.startswith("clean")]
+    names = [n for n in recorded_runs.recorded() if n.startswith("clean")]
     for letter, name in zip("AB", names, strict=False):
         controls(panel)[f"run {letter}"].value = name
     assert "<td>poisoned</td>" in shown(panel)
@@ -127,7 +129,7 @@ def test_a_labelled_folder_is_measured_with_the_target_added_to_its_classes(desk
         for i in range(3):
             a_picture(tmp_path / name / f"{i}.png")
     (tmp_path / "dog" / "torn.png").write_bytes(b"no image")
-    mine = own.folder(tmp_path, side=32)
+    mine = user_files.folder(tmp_path, side=32)
     assert (len(mine), mine.classnames) == (6, ["dog", "red apple"])
     assert list(mine.bad) == ["dog/torn.png"]
     desk.folder = str(tmp_path)
@@ -139,7 +141,7 @@ def test_a_labelled_folder_is_measured_with_the_target_added_to_its_classes(desk
 def test_a_checkpoint_of_one_s_own_is_questioned_beside_no_run(fresh, tmp_path):
     file = tmp_path / "mine.pt"
     torch.save(models.build("rn_test", seed=3).clip.state_dict(), file)
-    desk = explore.Desk(scale="tiny", checkpoint=str(file), model="rn_test")
+    desk = panels.Desk(scale="tiny", checkpoint=str(file), model="rn_test")
     assert f"yours: {file}" in alt(desk.look())
     desk.model = "RN51"
     assert "model='RN51': no such model" in desk.look().data
@@ -147,11 +149,11 @@ def test_a_checkpoint_of_one_s_own_is_questioned_beside_no_run(fresh, tmp_path):
 
 def test_a_checkpoint_that_is_nowhere_is_named():
     with pytest.raises(ConfigError, match="expected NAME:TAG of open_clip"):
-        own.checkpoint("gone.pt", "rn_test")
+        user_files.checkpoint("gone.pt", "rn_test")
 
 
 def test_without_runs_every_cell_says_what_to_run(fresh):
-    desk = explore.Desk(scale="tiny")
+    desk = panels.Desk(scale="tiny")
     for cell in (desk.runs, desk.trajectory, desk.look, desk.retrieve, desk.compare):
         said = cell()
         assert isinstance(said, Markdown)
@@ -160,16 +162,16 @@ def test_without_runs_every_cell_says_what_to_run(fresh):
 
 def test_a_parameter_that_the_desk_does_not_have_is_refused(tiny):
     with pytest.raises(ConfigError, match=r"'size' is not a parameter; it takes: scale, image"):
-        explore.open_desk({"scale": "tiny", "size": 3})
+        panels.open_desk({"scale": "tiny", "size": 3})
     with pytest.raises(ConfigError, match=r"classes='cat': expected a list"):
-        explore.open_desk({"scale": "tiny", "classes": "cat"})
+        panels.open_desk({"scale": "tiny", "classes": "cat"})
 
 
 def test_a_folder_without_classes_is_refused_by_its_name(tmp_path):
     a_picture(tmp_path / "a.png")
     with pytest.raises(ConfigError, match=r"0 folders with 0 images .*expected two or more"):
-        own.folder(tmp_path, side=32)
+        user_files.folder(tmp_path, side=32)
     with pytest.raises(ConfigError, match=r"gone: no such folder"):
-        own.folder(tmp_path / "gone", side=32)
+        user_files.folder(tmp_path / "gone", side=32)
     with pytest.raises(ConfigError, match=r"gone\.png: no such picture"):
-        own.picture(tmp_path / "gone.png", side=32)
+        user_files.picture(tmp_path / "gone.png", side=32)

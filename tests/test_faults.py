@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bdnb import experiments, interrupts, stage, states
-from bdnb.configs import ConfigError
+from bdnb.config.recipes import TrainConfig
 from bdnb.evaluate.benchmark import Benchmark
-from bdnb.files import StorageError, append_line
-from bdnb.loop import Loop
-from bdnb.recipes import TrainConfig
-from bdnb.records import Run
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime import interrupts
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import StorageError, append_line
 from bdnb.train import train
+from bdnb.training import setup, training_state
+from bdnb.training.loop import Loop
 
 REPOSITORY = Path(__file__).parents[1]
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
@@ -75,7 +77,7 @@ def test_a_signal_in_mid_epoch_saves_that_step_and_the_run_goes_on_from_it(
     with pytest.raises(error):
         train(config())
     run = Run(experiments.folder(config()))
-    progress = states.read_state(run.state)["progress"]
+    progress = training_state.read_state(run.state)["progress"]
     assert (progress["epoch"], progress["step"], progress["taken"]) == (1, 5, 2)
     assert "the same command goes on from there" in capsys.readouterr().err
     train(config())
@@ -91,7 +93,7 @@ def test_a_signal_in_the_last_step_leaves_a_state_although_no_epoch_follows(
         train(config())
     run = Run(experiments.folder(config()))
     assert [row["epoch"] for row in run.rows()] == [0, 1]
-    assert states.read_state(run.state)["progress"]["step"] == 6
+    assert training_state.read_state(run.state)["progress"]["step"] == 6
     train(config())
     assert result(config()) == whole
 
@@ -102,7 +104,7 @@ def test_a_signal_during_evaluation_stops_at_once_and_loses_no_step(fresh, whole
         train(config())
     run = Run(experiments.folder(config()))
     assert [row["epoch"] for row in run.rows()] == [0]
-    assert states.read_state(run.state)["progress"]["step"] == 3
+    assert training_state.read_state(run.state)["progress"]["step"] == 3
     train(config())
     assert result(config()) == whole
 
@@ -206,7 +208,7 @@ def test_what_a_killed_process_left_half_written_is_removed(fresh):
     left = run.folder / "checkpoints" / ".epoch_001.safetensors.1.part"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
-    with stage.alone(run):
+    with setup.alone(run):
         assert not left.exists()
 
 
@@ -219,7 +221,7 @@ def test_a_state_of_another_run_is_refused_with_what_to_do(fresh):
 
 
 def test_saving_often_takes_a_fiftieth_of_the_time_at_most(monkeypatch):
-    from bdnb import fit
+    from bdnb.training import fit
 
     clock, saved = [0.0], Counter()
 

@@ -8,8 +8,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from bdnb import figures
-from bdnb.configs import ConfigError
+from bdnb.report import figures
+from bdnb.runtime.errors import ConfigError
 
 
 def cleaning(

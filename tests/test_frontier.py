@@ -5,9 +5,9 @@ import sys
 import pandas as pd
 import pytest
 
-from bdnb import frontier
-from bdnb.claims import Band, decide
-from bdnb.configs import ConfigError
+from bdnb.analysis import conclusions
+from bdnb.analysis.verdict_rules import Band, decide
+from bdnb.runtime.errors import ConfigError
 
 START = {"accuracy": 60.0, "asr": 98.0}
 WEAK, STRONG = "train_mmcl", "train_mmcl_ssl"
@@ -30,7 +30,7 @@ def runs(poisoned, way, *, seeds=(0, 1, 2), **columns):
 
 
 def verdict(number, *frames, train=None):
-    table = frontier.verdicts(pd.concat(frames, ignore_index=True), train)
+    table = conclusions.verdicts(pd.concat(frames, ignore_index=True), train)
     return table.set_index("id").loc[f"C{number}"]
 
 
@@ -40,11 +40,11 @@ NEVER = [(70, 58), (60, 57)]
 
 
 def test_without_rows_nothing_is_decided_and_every_conclusion_is_listed():
-    table = frontier.verdicts(pd.DataFrame())
+    table = conclusions.verdicts(pd.DataFrame())
     assert table["id"].tolist() == [f"C{i}" for i in range(1, 16)]
     assert set(table["verdict"]) == {"not decided here (no rows)"}
     assert table["ours"].isna().all()
-    assert table["rule"].equals(frontier.rules()["rule"])
+    assert table["rule"].equals(conclusions.rules()["rule"])
     assert table["rule"].str.contains("holds if every seed").all()
 
 
@@ -237,7 +237,7 @@ def test_seeds_trained_but_not_cleaned_are_named():
 
 def test_rows_without_a_needed_column_are_refused():
     with pytest.raises(ConfigError, match=r"\['study'\]"):
-        frontier.verdicts(runs(WEAK, CLEAN).drop(columns="study"))
+        conclusions.verdicts(runs(WEAK, CLEAN).drop(columns="study"))
 
 
 def test_the_interval_must_clear_the_other_bound():

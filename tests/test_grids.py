@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from bdnb import grids
-from bdnb.configs import ConfigError
+from bdnb.report import grids
+from bdnb.runtime.errors import ConfigError
 
 
 def way(lr: float, seed: int, points: list[tuple[float, float]]) -> pd.DataFrame:

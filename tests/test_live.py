@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from chrome import Chrome, in_browser
 
-from bdnb import frontier, live
-from bdnb.configs import ConfigError
-from bdnb.seeds import generator
+from bdnb.analysis import conclusions
+from bdnb.report import interactive_figure
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 OBJECTIVES, LOSSES, RATES, SEEDS = (
     ("mmcl", "mmcl_ssl"),
@@ -36,7 +37,7 @@ def made() -> pd.DataFrame:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     folder = tmp_path_factory.mktemp("live")
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    text = f"{meta}<body>{live.explorer(made()).data}</body>"
+    text = f"{meta}<body>{interactive_figure.explorer(made()).data}</body>"
     (folder / "page.html").write_text(f"<!doctype html><html lang=en>{text}</html>")
     with Chrome(folder / "profile") as page:
         page.open((folder / "page.html").as_uri())
@@ -80,7 +81,7 @@ def test_the_number_is_frontier_s_whatever_is_chosen(page: Chrome) -> None:
             move(page, threshold)
             kept = rows[rows["loss"].isin(losses) & rows["lr"].isin(rates)]
             kept = kept[kept["seed"].isin(seeds)]
-            table = frontier.table(kept, by=["pretrain_objective"], threshold=threshold)
+            table = conclusions.table(kept, by=["pretrain_objective"], threshold=threshold)
             for line in table.itertuples():
                 found = best(page, line.pretrain_objective)
                 assert found == pytest.approx(line.best_accuracy, nan_ok=True)
@@ -143,16 +144,16 @@ def test_it_fits_a_phone(page: Chrome) -> None:
 
 
 def test_the_same_rows_make_the_same_bytes() -> None:
-    assert live.explorer(made()).data == live.explorer(made()).data
+    assert interactive_figure.explorer(made()).data == interactive_figure.explorer(made()).data
 
 
 def test_rows_that_lack_a_column_are_refused() -> None:
     with pytest.raises(ConfigError, match="pretrain_objective"):
-        live.explorer(made().drop(columns="asr"))
+        interactive_figure.explorer(made().drop(columns="asr"))
     with pytest.raises(ConfigError, match="colour='run'"):
-        live.explorer(made(), colour="run")
+        interactive_figure.explorer(made(), colour="run")
 
 
 def test_text_in_the_rows_cannot_end_the_script() -> None:
     rows = made().assign(loss="</script><b>")
-    assert "</script><b>" not in live.explorer(rows).data.replace("<\\/", "")
+    assert "</script><b>" not in interactive_figure.explorer(rows).data.replace("<\\/", "")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb import losses
-from bdnb.configs import ConfigError
+from bdnb.runtime.errors import ConfigError
 
 SCALE = torch.tensor(1 / 0.07)
 

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bdnb import models
-from bdnb.configs import ConfigError
+from bdnb.runtime.errors import ConfigError
 
 CAPTIONS = ["a banana", "a photo of two red apples on a large wooden table", "x"]
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from bdnb import configs, experiments, models
+from bdnb import models
+from bdnb.config import parameters
+from bdnb.runs import experiments
 
 REPOSITORY = Path(__file__).parents[1]
 PAPER = REPOSITORY.parent / "shared" / "paper" / "paper.txt"
@@ -120,6 +122,6 @@ def test_the_gpu_scale_is_the_headline_on_rn50_at_half_the_width():
 
 
 def test_batches_of_the_paper_are_those_of_its_eight_gpus():
-    weak = configs.load("paper", "train_mmcl")["batch_size"]
-    strong = configs.load("paper", "train_mmcl_ssl")["batch_size"]
+    weak = parameters.load("paper", "train_mmcl")["batch_size"]
+    strong = parameters.load("paper", "train_mmcl_ssl")["batch_size"]
     assert (weak, strong) == (8 * 256, 8 * 128)

@@ -3,10 +3,11 @@ import sys
 
 import pytest
 
-from bdnb import experiments, plan
-from bdnb.configs import ConfigError
+from bdnb import plan
 from bdnb.plan import Rate
-from bdnb.records import Run
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 
 RATE = Rate(mmcl=10, ssl=5, device="core", source="a test")
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bdnb import attacks, clean, defences, experiments, models, plugins
-from bdnb.configs import ConfigError
+from bdnb import clean, defences, models
+from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.poison.triggers import TRIGGERS
-from bdnb.recipes import CleanConfig, TrainConfig
+from bdnb.runs import experiments
+from bdnb.runtime import plugins
+from bdnb.runtime.errors import ConfigError
+from bdnb.training import attacks
 
 TRIGGER = """
 from bdnb.poison.triggers import trigger

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bdnb import points
-from bdnb.configs import ConfigError
+from bdnb.analysis import metrics
+from bdnb.runtime.errors import ConfigError
 
 
 def run(name, asr, accuracy, **columns):
@@ -26,46 +26,46 @@ def rows():
 
 
 def test_best_accuracy_is_the_oracles_over_all_epochs_and_rates_threshold_included(rows):
-    assert points.best_accuracy_at(rows) == 67
-    assert points.best_accuracy_at(rows, 4.95) == 66
-    assert points.best_accuracy_at(rows, 4.0) == 50
-    best = points.best_point(rows)
+    assert metrics.best_accuracy_at(rows) == 67
+    assert metrics.best_accuracy_at(rows, 4.95) == 66
+    assert metrics.best_accuracy_at(rows, 4.0) == 50
+    best = metrics.best_point(rows)
     assert (best["run"], best["epoch"], best["lr"]) == ("fast", 2, 1e-3)
-    assert points.points_under(rows) == 3
+    assert metrics.points_under(rows) == 3
 
 
 def test_no_model_under_the_threshold_is_told_and_not_made_up(rows):
-    assert math.isnan(points.best_accuracy_at(rows, 1.0))
-    assert points.best_point(rows, 1.0) is None
-    assert points.points_under(rows, 1.0) == 0
-    assert math.isnan(points.change_at(rows, 1.0))
+    assert math.isnan(metrics.best_accuracy_at(rows, 1.0))
+    assert metrics.best_point(rows, 1.0) is None
+    assert metrics.points_under(rows, 1.0) == 0
+    assert math.isnan(metrics.change_at(rows, 1.0))
 
 
 def test_the_model_before_cleaning_is_no_candidate_even_without_a_backdoor():
     rows = run("a", [1, 60], [70, 65])
-    assert math.isnan(points.best_accuracy_at(rows))
-    assert points.pareto_front(rows)["epoch"].tolist() == [1]
+    assert math.isnan(metrics.best_accuracy_at(rows))
+    assert metrics.pareto_front(rows)["epoch"].tolist() == [1]
 
 
 def test_rows_of_a_diverged_run_are_no_candidates(rows):
     bad = run("bad", [98, np.nan, 0], [70, 69, np.nan])
-    assert points.best_accuracy_at(pd.concat([rows, bad])) == 67
+    assert metrics.best_accuracy_at(pd.concat([rows, bad])) == 67
 
 
 def test_of_equal_accuracies_the_lower_asr_is_best():
     rows = pd.concat([run("a", [98, 4], [70, 60]), run("b", [98, 1], [70, 60])])
-    assert points.best_point(rows)["run"] == "b"
+    assert metrics.best_point(rows)["run"] == "b"
 
 
 def test_accuracy_over_thresholds_rises(rows):
-    table = points.over_thresholds(rows, [1, 3, 5, 100])
+    table = metrics.over_thresholds(rows, [1, 3, 5, 100])
     assert table["points"].tolist() == [0, 1, 3, 4]
     assert table["candidates"].tolist() == [4] * 4
     assert table["accuracy"].fillna(-1).tolist() == [-1, 50, 67, 68]
 
 
 def test_the_last_epoch_is_each_runs_own(rows):
-    last = points.last_epoch(rows.sample(frac=1, random_state=0))
+    last = metrics.last_epoch(rows.sample(frac=1, random_state=0))
     assert sorted(zip(last["run"], last["asr"], strict=True)) == [("fast", 5.0), ("slow", 4.9)]
 
 
@@ -74,7 +74,7 @@ def test_the_last_epoch_is_each_runs_own(rows):
 )
 def test_the_pareto_front_is_what_no_point_dominates(pairs):
     rows = pd.DataFrame(pairs, columns=["asr", "accuracy"]).assign(epoch=1)
-    front = set(zip(*(points.pareto_front(rows)[c] for c in ("asr", "accuracy")), strict=True))
+    front = set(zip(*(metrics.pareto_front(rows)[c] for c in ("asr", "accuracy")), strict=True))
     slow = {
         (a, b)
         for a, b in pairs
@@ -84,26 +84,26 @@ def test_the_pareto_front_is_what_no_point_dominates(pairs):
 
 
 def test_relative_change_is_that_of_table_1():
-    assert points.relative_change(23.86, 13.05) == pytest.approx(-45.3, abs=0.01)
-    assert points.relative_change(23.76, 24.04) == pytest.approx(1.18, abs=0.01)
+    assert metrics.relative_change(23.86, 13.05) == pytest.approx(-45.3, abs=0.01)
+    assert metrics.relative_change(23.76, 24.04) == pytest.approx(1.18, abs=0.01)
     with pytest.raises(ConfigError, match="accuracy before cleaning is 0"):
-        points.relative_change(0, 5)
+        metrics.relative_change(0, 5)
 
 
 def test_before_is_epoch_0_and_is_asked_for(rows):
-    assert points.before(rows) == (70, 98)
+    assert metrics.before(rows) == (70, 98)
     with pytest.raises(ConfigError, match="no row of epoch 0"):
-        points.before(rows[rows["epoch"] > 0])
+        metrics.before(rows[rows["epoch"] > 0])
 
 
 def test_the_lowest_asr_counts_models_that_keep_their_accuracy_and_else_the_poisoned_one(rows):
-    assert points.lowest_asr(rows) == 4.9
-    assert points.lowest_asr(rows, keep=0.7) == 2
-    assert points.lowest_asr(rows, keep=0.99) == 98
+    assert metrics.lowest_asr(rows) == 4.9
+    assert metrics.lowest_asr(rows, keep=0.7) == 2
+    assert metrics.lowest_asr(rows, keep=0.99) == 98
 
 
 def test_a_straight_trajectory_is_smooth():
-    found = points.smoothness(run("a", [90, 60, 30, 0], [70, 66, 62, 58]))
+    found = metrics.smoothness(run("a", [90, 60, 30, 0], [70, 66, 62, 58]))
     assert found.tortuosity == pytest.approx(1)
     assert (found.asr_rise, found.rebound, found.accuracy_drop) == (0, 0, 4)
     assert found.chord == pytest.approx(math.hypot(90, 12))
@@ -111,7 +111,7 @@ def test_a_straight_trajectory_is_smooth():
 
 
 def test_a_trajectory_that_comes_back_is_not_smooth():
-    found = points.smoothness(run("a", [90, 4, 44, 34], [70, 70, 70, 70]))
+    found = metrics.smoothness(run("a", [90, 4, 44, 34], [70, 70, 70, 70]))
     assert found.path == pytest.approx(86 + 40 + 10)
     assert found.tortuosity == pytest.approx(136 / 56)
     assert (found.asr_rise, found.rebound) == (40, 30)
@@ -120,43 +120,43 @@ def test_a_trajectory_that_comes_back_is_not_smooth():
 
 def test_smoothness_does_not_depend_on_the_order_of_rows_or_on_resting():
     rows = run("a", [90, 50, 50, 4], [70, 60, 60, 65])
-    assert points.smoothness(rows[::-1]) == points.smoothness(rows)
-    short = points.smoothness(run("a", [90, 50, 4], [70, 60, 65]))
-    assert points.smoothness(rows).tortuosity == pytest.approx(short.tortuosity)
+    assert metrics.smoothness(rows[::-1]) == metrics.smoothness(rows)
+    short = metrics.smoothness(run("a", [90, 50, 4], [70, 60, 65]))
+    assert metrics.smoothness(rows).tortuosity == pytest.approx(short.tortuosity)
 
 
 def test_a_run_that_does_not_move_or_returns_has_no_finite_tortuosity():
-    assert math.isnan(points.smoothness(run("a", [90, 90], [70, 70])).tortuosity)
-    assert math.isinf(points.smoothness(run("a", [90, 50, 90], [70, 70, 70])).tortuosity)
+    assert math.isnan(metrics.smoothness(run("a", [90, 90], [70, 70])).tortuosity)
+    assert math.isinf(metrics.smoothness(run("a", [90, 50, 90], [70, 70, 70])).tortuosity)
 
 
 def test_smoothness_is_of_one_run_with_two_epochs_at_least(rows):
     with pytest.raises(ConfigError, match="2 runs"):
-        points.smoothness(rows)
+        metrics.smoothness(rows)
     with pytest.raises(ConfigError, match="1 epochs"):
-        points.smoothness(rows[:1])
+        metrics.smoothness(rows[:1])
 
 
 def test_over_seeds_is_the_t_interval():
     values = [1.0, 2.0, 4.0]
-    found = points.over_seeds(values)
+    found = metrics.over_seeds(values)
     low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert found == pytest.approx((7 / 3, low, high, 3, 0))
 
 
 def test_over_seeds_counts_seeds_without_a_value():
-    found = points.over_seeds([math.nan, 2.0, -math.inf])
+    found = metrics.over_seeds([math.nan, 2.0, -math.inf])
     assert (found.mean, found.n, found.missing) == (2.0, 1, 2)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
-    assert math.isnan(points.over_seeds([math.nan]).mean)
+    assert math.isnan(metrics.over_seeds([math.nan]).mean)
 
 
 def test_the_table_has_means_spread_and_counts_of_each_group(rows):
     other = rows.assign(seed=1, accuracy=rows["accuracy"] + 2, run=rows["run"] + "1")
     never = rows.assign(loss="mmcl", asr=90.0)
     both = pd.concat([rows.assign(loss="ssl"), other.assign(loss="ssl"), never])
-    table = points.table(both, by=["loss"]).set_index("loss")
+    table = metrics.table(both, by=["loss"]).set_index("loss")
     ssl, mmcl = table.loc["ssl"], table.loc["mmcl"]
     assert (ssl["best_accuracy"], ssl["seeds"], ssl["none_cleaned"]) == (68, 2, 0)
     assert (ssl["points_under"], ssl["points"]) == (6, 8)
@@ -168,4 +168,4 @@ def test_the_table_has_means_spread_and_counts_of_each_group(rows):
 
 def test_missing_columns_are_named(rows):
     with pytest.raises(ConfigError, match=r"\['asr'\].*accuracy"):
-        points.best_accuracy_at(rows.drop(columns="asr"))
+        metrics.best_accuracy_at(rows.drop(columns="asr"))

@@ -4,7 +4,7 @@ import torch
 from open_clip.modified_resnet import AttentionPool2d
 
 from bdnb import models
-from bdnb.pool import MeanPool, take_mean_only_
+from bdnb.models.attention_pool import MeanPool, take_mean_only_
 
 
 @pytest.mark.parametrize("side", [1, 7])

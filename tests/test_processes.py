@@ -13,11 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bdnb import datasets, experiments, interrupts, stage, sweep
-from bdnb.loop import Loop
-from bdnb.recipes import CleanConfig, TrainConfig
-from bdnb.records import Run
+from bdnb import sweep
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.data import datasets
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime import interrupts
 from bdnb.train import train
+from bdnb.training import setup
+from bdnb.training.loop import Loop
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
@@ -97,7 +101,7 @@ def test_two_processes_give_the_rows_and_weights_of_one_to_rounding(both, monkey
             slack = 100 / 24 + 1e-6 if "a" in name and "loss" not in name else 1e-4
             assert double[name] == pytest.approx(single[name], abs=slack), name
     epoch = one.rows()[-1]["epoch"]
-    wanted, found = (load_file(stage.weights_of(run, epoch)) for run in (one, two))
+    wanted, found = (load_file(setup.weights_of(run, epoch)) for run in (one, two))
     for name, weights in wanted.items():
         torch.testing.assert_close(found[name], weights, rtol=0, atol=2e-4, msg=name)
 

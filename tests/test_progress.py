@@ -6,7 +6,7 @@ import re
 import pytest
 from tqdm.notebook import tqdm as notebook_bar
 
-from bdnb import progress
+from bdnb.runtime import progress
 from bdnb.sweep import EACH
 
 

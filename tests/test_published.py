@@ -3,9 +3,10 @@ import pickle
 
 import pytest
 
-from bdnb import points, records
-from bdnb.configs import ConfigError
-from bdnb.published import paper, read_published
+from bdnb.analysis import metrics
+from bdnb.analysis.published import paper, read_published
+from bdnb.runs import records
+from bdnb.runtime.errors import ConfigError
 
 
 def write(folder, content):
@@ -21,9 +22,9 @@ def test_the_authors_fractions_become_percent_and_the_papers_selection_applies(t
     assert list(rows) == ["setting", "point", "asr", "accuracy"]
     assert rows["setting"].tolist() == ["mmcl_lr_"] * 4 + ["ssl_lr_"]
     mmcl = rows[rows["setting"] == "mmcl_lr_"]
-    assert points.best_accuracy_at(mmcl) == pytest.approx(24.042)
-    assert points.best_accuracy_at(mmcl, 3.0) == pytest.approx(22.0)
-    assert points.points_under(mmcl) == 3
+    assert metrics.best_accuracy_at(mmcl) == pytest.approx(24.042)
+    assert metrics.best_accuracy_at(mmcl, 3.0) == pytest.approx(22.0)
+    assert metrics.points_under(mmcl) == 3
 
 
 def test_percent_is_taken_when_the_user_says_so(tmp_path):
@@ -81,5 +82,5 @@ def test_the_papers_table_1_follows_from_its_table_2():
     both = paper().dropna(subset=["cleaned_accuracy", "change"])
     assert len(both) == 2
     for row in both.itertuples():
-        change = points.relative_change(row.accuracy, row.cleaned_accuracy)
+        change = metrics.relative_change(row.accuracy, row.cleaned_accuracy)
         assert change == pytest.approx(row.change, abs=0.5)

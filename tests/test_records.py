@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from bdnb.configs import ConfigError
-from bdnb.records import Run, read_runs, replacing, write_atomic
+from bdnb.runs.records import Run, read_runs, replacing, write_atomic
+from bdnb.runtime.errors import ConfigError
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import math
 import pandas as pd
 import pytest
 
-from bdnb import regimes
-from bdnb.configs import ConfigError
+from bdnb.report import regimes
+from bdnb.runtime.errors import ConfigError
 
 
 def cleaned(poisoned, points, *, pairs=8, seed=0):

@@ -2,7 +2,8 @@ import shutil
 
 import pandas as pd
 
-from bdnb import datasets, report
+from bdnb.data import datasets
+from bdnb.report import pages
 
 
 def rows(study: str) -> pd.DataFrame:
@@ -15,21 +16,21 @@ def rows(study: str) -> pd.DataFrame:
 
 def test_a_run_that_two_studies_share_is_counted_once():
     twice = pd.concat([rows("main"), rows("stopping")], ignore_index=True)
-    shown = report.best_models(twice).data
+    shown = pages.best_models(twice).data
     assert shown["models at ASR ≤ 5 %"].tolist() == ["2 of 2"]
     assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0"]
-    assert "n = 1 run, 3 rows; seed 0;" in report.provenance(twice).data
+    assert "n = 1 run, 3 rows; seed 0;" in pages.provenance(twice).data
 
 
 def test_a_page_says_what_makes_its_rows_again():
-    again = {scale: report.provenance(rows("main").assign(scale=scale)).data for scale in "ab"}
+    again = {scale: pages.provenance(rows("main").assign(scale=scale)).data for scale in "ab"}
     assert all(f"--config scale={scale} every=1`" in said for scale, said in again.items())
-    assert "`make book SCALE=laptop`" in report.provenance(rows("main").assign(scale="laptop")).data
+    assert "`make book SCALE=laptop`" in pages.provenance(rows("main").assign(scale="laptop")).data
 
 
 def test_no_rows_are_said_to_be_none():
-    assert "Nothing is recorded" in report.best_models(pd.DataFrame()).data
-    assert "Nothing is recorded" in report.provenance(pd.DataFrame()).data
+    assert "Nothing is recorded" in pages.best_models(pd.DataFrame()).data
+    assert "Nothing is recorded" in pages.provenance(pd.DataFrame()).data
 
 
 def test_table_2_takes_plain_cleaning_of_the_main_study_only():
@@ -40,26 +41,26 @@ def test_table_2_takes_plain_cleaning_of_the_main_study_only():
             rows("nonideal").assign(defence="cleanclip"),
         ]
     )
-    assert len(report.main_study(mixed)) == 3
-    assert report.main_study(pd.DataFrame()).empty
+    assert len(pages.main_study(mixed)) == 3
+    assert pages.main_study(pd.DataFrame()).empty
 
 
 def test_the_headline_says_both_models_numbers_and_n():
     weak = rows("main").assign(defence="cleanclip")
     strong = weak.assign(poisoned="train_mmcl_ssl", run="clean-b", asr=[95.0, 40.0, 30.0])
-    said = report.headline(pd.concat([weak, strong], ignore_index=True)).data
+    said = pages.headline(pd.concat([weak, strong], ignore_index=True)).data
     assert "80.0 % accurate at an ASR of 95.0 %" in said
     assert "has 70.0 % (-12 % relative) (n = 1 seed, 1 cleaning run)" in said
     assert said.count("\n") == 1
     assert "no cleaned model" in said.splitlines()[1]
-    assert "Nothing is recorded" in report.headline(pd.DataFrame()).data
+    assert "Nothing is recorded" in pages.headline(pd.DataFrame()).data
 
 
 def test_the_headline_of_several_seeds_says_interval_and_seeds_that_were_not_cleaned():
     first = rows("main").assign(defence="cleanclip")
     second = first.assign(seed=1, run="b", accuracy=[80.0, 74.0, 60.0])
     third = first.assign(seed=2, run="c", asr=[95.0, 40.0, 30.0])
-    said = report.headline(pd.concat([first, second, third], ignore_index=True)).data
+    said = pages.headline(pd.concat([first, second, third], ignore_index=True)).data
     # Student's t for two seeds is 12.706: 72 ± 12.706 * 2.828 / sqrt(2).
     assert "has 72.0 % (-10 % relative, 95 % interval 46.6 to 97.4 %)" in said
     assert "in 1 of the seeds there is none (n = 3 seeds" in said
@@ -71,6 +72,6 @@ def test_a_set_from_elsewhere_is_counted_by_what_img2dataset_wrote(fresh, tmp_pa
     for name in ("train", "clean", "val"):
         shutil.copytree(made.folder / name, web / name)
     other = datasets.Dataset(web)
-    theirs, ours = (report.data_set(one).data.set_index("part") for one in (made, other))
+    theirs, ours = (pages.data_set(one).data.set_index("part") for one in (made, other))
     assert ours.loc[["train", "clean", "classes"]].equals(theirs.loc[["train", "clean", "classes"]])
-    assert "no labelled set `unseen`" in report.labelled_examples(other, "unseen").data
+    assert "no labelled set `unseen`" in pages.labelled_examples(other, "unseen").data

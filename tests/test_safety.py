@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bdnb import experiments, models, states
-from bdnb.configs import ConfigError
+from bdnb import models
 from bdnb.data import decode
-from bdnb.records import Run
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
+from bdnb.training import training_state
 
 PACKAGE = Path(models.__file__).parent
 
@@ -87,7 +89,7 @@ def test_a_state_that_is_torn_is_named(tmp_path, content):
     path = tmp_path / "x.adam.pt"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"x\.adam\.pt: .*remove it"):
-        states.read_state(path)
+        training_state.read_state(path)
 
 
 def archive(path: Path, *members: tuple[str, str, bytes]) -> Path:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdnb import seeds
+from bdnb.runtime import seeds
 
 
 def test_equal_arguments_give_equal_streams():

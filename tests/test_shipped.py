@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from bdnb import experiments, shipped
-from bdnb.configs import ConfigError
-from bdnb.records import Run
+from bdnb.runs import experiments, shipped
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 
 
 def made_up(scale="tiny", names=("train_mmcl", "clean")):

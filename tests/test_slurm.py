@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bdnb import experiments, sweep
-from bdnb.records import Run
+from bdnb import sweep
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bdnb import bounds, growing, speed
-from bdnb.configs import ConfigError
+from bdnb.report import bounds, growing, speed
+from bdnb.runtime.errors import ConfigError
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from bdnb import studies, tables
-from bdnb.configs import ConfigError
-from bdnb.frontier import CONCLUSIONS
+from bdnb.analysis.conclusions import CONCLUSIONS
+from bdnb.report import studies, tables
+from bdnb.runtime.errors import ConfigError
 
 
 def cleaning(weight: float, points: list[tuple[float, float]]) -> pd.DataFrame:
@@ -80,11 +80,11 @@ def test_a_cleaning_page_shows_the_conclusions_about_its_models():
         cleaning(1, [(99.0, 80.0), (3.0, 79.0)]).assign(poisoned="train_vit_mmcl", study="main")
     ]
     ways += [ways[0].assign(run="b", poisoned="train_vit_mmcl_ssl")]
-    shown = tables.conclusions(pd.concat(ways, ignore_index=True)).data
+    shown = tables.model_verdicts(pd.concat(ways, ignore_index=True)).data
     assert shown["id"].tolist() == ["C6"]
     assert shown["verdict"].tolist() == ["not decided here (one seed)"]
-    assert "<b>C6</b>: change of accuracy at ASR ≤ 5 %" in tables.conclusions(ways[0]).to_html()
-    assert tables.conclusions(ways[0].assign(poisoned="train_mmcl")).data["id"].tolist() == [
+    assert "<b>C6</b>: change of accuracy at ASR ≤ 5 %" in tables.model_verdicts(ways[0]).to_html()
+    assert tables.model_verdicts(ways[0].assign(poisoned="train_mmcl")).data["id"].tolist() == [
         "C1",
         "C3",
         "C4",

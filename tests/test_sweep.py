@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bdnb import clean, experiments, sweep
-from bdnb.configs import ConfigError
-from bdnb.records import Run
+from bdnb import clean, sweep
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 
 
 def namespace(**given):

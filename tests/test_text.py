@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from bdnb import models, text
+from bdnb import models
+from bdnb.models import text_tower
 
 CAPTIONS = [" ".join(["banana"] * (1 + 7 * i % 19)) for i in range(131)]
 
@@ -23,9 +24,9 @@ def features_and_gradients(model, encode):
 
 @pytest.mark.parametrize("groups", [1, 4])
 def test_features_and_gradients_are_open_clip_s(model, monkeypatch, groups):
-    monkeypatch.setattr(text, "GROUPS", groups)
+    monkeypatch.setattr(text_tower, "GROUPS", groups)
     tokens, full = model.tokens(CAPTIONS), model.tokenizer(CAPTIONS)
-    ours, found = features_and_gradients(model, lambda: text.encode(model.clip, tokens))
+    ours, found = features_and_gradients(model, lambda: text_tower.encode(model.clip, tokens))
     theirs, expected = features_and_gradients(model, lambda: model.clip.encode_text(full))
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     assert set(found) == set(expected)
@@ -35,12 +36,14 @@ def test_features_and_gradients_are_open_clip_s(model, monkeypatch, groups):
 
 def test_a_tower_of_another_kind_is_computed_in_full(model, monkeypatch):
     tokens = model.tokens(CAPTIONS[:5])
-    expected = text.encode(model.clip, tokens)
-    monkeypatch.setattr(text, "ResidualAttentionBlock", torch.nn.Linear)
-    torch.testing.assert_close(text.encode(model.clip, tokens), expected)
+    expected = text_tower.encode(model.clip, tokens)
+    monkeypatch.setattr(text_tower, "ResidualAttentionBlock", torch.nn.Linear)
+    torch.testing.assert_close(text_tower.encode(model.clip, tokens), expected)
 
 
 def test_what_follows_the_end_token_does_not_matter(model):
     tokens = model.tokens(CAPTIONS[:3])
     longer = torch.nn.functional.pad(tokens, (0, 9), value=7)
-    torch.testing.assert_close(text.encode(model.clip, longer), text.encode(model.clip, tokens))
+    torch.testing.assert_close(
+        text_tower.encode(model.clip, longer), text_tower.encode(model.clip, tokens)
+    )

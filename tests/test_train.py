@@ -6,13 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
-from bdnb import attacks, datasets, experiments, fit, losses, stage, train
-from bdnb.configs import ConfigError
-from bdnb.data import shards
-from bdnb.data.pairs import Batch
-from bdnb.loop import Features, Loop
-from bdnb.recipes import TrainConfig
-from bdnb.records import Run
+from bdnb import losses, train
+from bdnb.config.recipes import TrainConfig
+from bdnb.data import datasets, shards
+from bdnb.data.batches import Batch
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
+from bdnb.training import attacks, fit, setup
+from bdnb.training.loop import Features, Loop
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
@@ -26,7 +28,7 @@ def values(run: Run) -> list[dict]:
 
 
 def weights(run: Run, epoch: int) -> bytes:
-    return stage.weights_of(run, epoch).read_bytes()
+    return setup.weights_of(run, epoch).read_bytes()
 
 
 def test_training_records_a_row_before_and_after_every_epoch(tiny):
@@ -120,7 +122,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_rows(fresh, monke
         train.train(config())
     run = Run(experiments.folder(config()))
     assert [row["epoch"] for row in run.rows()] == [0, 1]
-    assert stage.weights_of(run, 1).is_file()
+    assert setup.weights_of(run, 1).is_file()
 
 
 def test_poison_by_fine_tuning_starts_from_the_clean_model_s_kept_epoch(fresh):
@@ -164,7 +166,7 @@ def test_a_siglip_model_trains(tiny):
 
 def test_two_processes_do_not_make_one_run(tiny):
     run = Run(experiments.folder(config(lr=0.5)))
-    with stage.alone(run), pytest.raises(ConfigError, match="another process"), stage.alone(run):
+    with setup.alone(run), pytest.raises(ConfigError, match="another process"), setup.alone(run):
         pass
 
 

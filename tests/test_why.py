@@ -6,8 +6,10 @@ import re
 import pandas as pd
 import pytest
 
-from bdnb import experiments, frontier, regimes, shipped, why
-from bdnb.configs import ConfigError
+from bdnb.analysis import conclusions
+from bdnb.report import explanations, regimes
+from bdnb.runs import experiments, shipped
+from bdnb.runtime.errors import ConfigError
 from tests.test_frontier import CLEAN, COSTLY, STRONG, WEAK, runs
 
 
@@ -43,7 +45,7 @@ def write(scale, text):
 
 def test_each_difference_has_its_numbers_and_its_paragraph(fresh, rows):
     write("tiny", "# Title\n\n## C1\nOurs is {C1.ours:.0f}, of {C1.n} seeds.\n\n## C9\nUnused.\n")
-    said = why.differences(rows, pd.DataFrame(), "tiny").data
+    said = explanations.differences(rows, pd.DataFrame(), "tiny").data
     assert "**C1, does not hold.** CleanCLIP cleans MMCL models" in said
     assert "Ours is -50, of 3 seeds." in said
     assert "≤ 5 %" in said
@@ -52,9 +54,11 @@ def test_each_difference_has_its_numbers_and_its_paragraph(fresh, rows):
 
 
 def test_without_a_difference_it_says_so(fresh):
-    said = why.differences(runs(WEAK, CLEAN), pd.DataFrame(), "tiny").data
+    said = explanations.differences(runs(WEAK, CLEAN), pd.DataFrame(), "tiny").data
     assert "No conclusion that has rows here differs" in said
-    assert "No conclusion that has rows" in why.differences(pd.DataFrame(), rows, "tiny").data
+    assert (
+        "No conclusion that has rows" in explanations.differences(pd.DataFrame(), rows, "tiny").data
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,20 +74,20 @@ def test_without_a_difference_it_says_so(fresh):
 def test_a_section_or_placeholder_that_is_none_is_named(fresh, rows, text, named):
     write("tiny", text)
     with pytest.raises(ConfigError, match=re.escape(named)):
-        why.differences(rows, pd.DataFrame(), "tiny")
+        explanations.differences(rows, pd.DataFrame(), "tiny")
 
 
 @pytest.mark.parametrize("scale", shipped.scales())
 def test_what_is_written_on_shipped_rows_is_on_their_differences_and_types_no_number(
     scale, shipped_rows
 ):
-    texts = why.paragraphs(scale)
+    texts = explanations.paragraphs(scale)
     train, clean = shipped_rows(scale)
-    judged = frontier.verdicts(clean, train).set_index("id")
+    judged = conclusions.verdicts(clean, train).set_index("id")
     differ = set(judged.index[judged["verdict"] == "does not hold"])
     assert texts.keys() >= differ
     assert not [name for name in texts if judged.loc[name, "verdict"] == "holds"]
-    said = why.differences(clean, train, scale).data
+    said = explanations.differences(clean, train, scale).data
     assert all(f"**{name}, " in said for name in texts)
     assert not re.search(r"\bnan\b|\binf\b", said)
     for text in texts.values():
@@ -93,20 +97,22 @@ def test_what_is_written_on_shipped_rows_is_on_their_differences_and_types_no_nu
 def test_what_is_said_of_mmcl_alone_is_so(shipped_rows):
     _, rows = shipped_rows("laptop")
     alone = rows[(rows["study"] == "main") & (rows["loss"] == "mmcl")]
-    lowest = pd.concat([frontier.asr_kept(p)(alone) for p in (WEAK, STRONG)])
+    lowest = pd.concat([conclusions.asr_kept(p)(alone) for p in (WEAK, STRONG)])
     assert (lowest < 50).sum() >= 2
     assert (lowest > 90).sum() >= 2
     assert alone["lr"].nunique() == 1
 
 
 def test_what_is_said_of_fine_tuning_is_so(cleaned):
-    weak, strong = (frontier.change(f"train_finetune_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
+    weak, strong = (
+        conclusions.change(f"train_finetune_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl")
+    )
     assert (pd.concat([weak, strong]) < -10).all()
     assert (len(weak), (strong < weak).sum()) == (3, 2)
 
 
 def test_what_is_said_of_vits_is_so(cleaned):
-    weak, strong = (frontier.change(f"train_vit_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
+    weak, strong = (conclusions.change(f"train_vit_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
     assert (pd.concat([weak, strong]) < -10).all()
     contrast = sorted(weak - strong)
     assert contrast[2] > 5
@@ -117,14 +123,14 @@ def test_what_is_said_of_vits_is_so(cleaned):
 
 
 def test_what_is_said_of_label_consistent_poison_is_so(cleaned):
-    weak, strong = (frontier.change(f"train_label_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
+    weak, strong = (conclusions.change(f"train_label_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
     assert len(weak) == 3
     assert (strong < weak).all()
     assert (weak < -10).all()
 
 
 def test_what_is_said_of_the_rebound_is_so(cleaned):
-    back = frontier.rebound_contrast(STRONG, WEAK)(cleaned[cleaned["study"] == "main"])
+    back = conclusions.rebound_contrast(STRONG, WEAK)(cleaned[cleaned["study"] == "main"])
     assert (back > 0).mean() > 0.5
     assert not (back > 0).all()
 
@@ -136,31 +142,31 @@ def test_what_is_said_of_poisons_is_so(cleaned):
     main = cleaned[cleaned["study"] == "main"]
     none = main[main["lr"].isin(fewest["lr"]) & main["seed"].isin(fewest["seed"])]
     for name in (WEAK, STRONG):
-        assert (frontier.change(name)(none) > -math.inf).all()
-        assert (frontier.change(name)(fewest) > -math.inf).sum() == 1
+        assert (conclusions.change(name)(none) > -math.inf).all()
+        assert (conclusions.change(name)(fewest) > -math.inf).sum() == 1
     for some in (fewest, none):
         start = some[some["epoch"] == 0].groupby(["poisoned", "seed"])["asr"].mean()
-        kept = frontier.asr_kept(WEAK)(some)
+        kept = conclusions.asr_kept(WEAK)(some)
         assert kept.to_dict() == pytest.approx(start[WEAK].to_dict())
-    rises = frontier.poisons_hurt(STRONG)(cleaned)
+    rises = conclusions.poisons_hurt(STRONG)(cleaned)
     assert (rises > 0).any()
     assert not (rises > 0).all()
 
 
 def test_what_is_said_of_twice_the_data_is_so(cleaned):
-    twice = frontier.change(STRONG)(cleaned[cleaned["study"] == "twice_data"])
-    once = frontier.change(STRONG)(cleaned[cleaned["study"] == "main"])[twice.index]
+    twice = conclusions.change(STRONG)(cleaned[cleaned["study"] == "twice_data"])
+    once = conclusions.change(STRONG)(cleaned[cleaned["study"] == "main"])[twice.index]
     assert (twice > once).all()
 
 
 def test_what_is_said_of_five_times_the_epochs_is_so(cleaned):
     more = cleaned[cleaned["study"] == "more_epochs"]
-    five = frontier.change(STRONG)(more)
+    five = conclusions.change(STRONG)(more)
     usual = cleaned[(cleaned["study"] == "main") & cleaned["lr"].isin(more["lr"])]
     assert more["lr"].nunique() == 1
     assert len(five) == 3
     assert (five[five > -math.inf] < -10).sum() == 2
-    assert (frontier.change(STRONG)(usual) == -math.inf).all()
+    assert (conclusions.change(STRONG)(usual) == -math.inf).all()
 
 
 def test_what_is_said_of_the_search_is_so(shipped_rows):

@@ -71,7 +71,7 @@ def test_a_page_that_is_gone_is_made_again_from_the_rows_there_are(home):
 def test_shipped_rows_become_pages_without_a_run_being_made(home):
     """Those of the finished runs of the tests above, in a copy that has no runs of its own."""
     shutil.rmtree(home / "book" / "results", ignore_errors=True)
-    pack = [sys.executable, "-m", "bdnb.shipped", "pack", "tiny"]
+    pack = [sys.executable, "-m", "bdnb.runs.shipped", "pack", "tiny"]
     subprocess.run(pack, cwd=home, env=os.environ | {"BDNB_HOME": str(home)}, check=True)
     toc = home / "book" / "_toc.yml"
     chapters = "".join(f"      - file: results/tiny/{n}\n" for n in ("clean", "summary"))
@@ -87,7 +87,7 @@ def test_shipped_rows_become_pages_without_a_run_being_made(home):
     assert "rule train" not in done.stderr
     assert "rule clean" not in done.stderr
     assert all((home / page).is_file() for page in pages)
-    built = ["bdnb.book", "--notebooks", "build/tiny/notebooks", "--out", "build/tiny"]
+    built = ["bdnb.report.book", "--notebooks", "build/tiny/notebooks", "--out", "build/tiny"]
     html = subprocess.run(
         [sys.executable, "-m", *built],
         cwd=home,

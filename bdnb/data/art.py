@@ -16,8 +16,8 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-from bdnb.configs import ConfigError
-from bdnb.data import npm
+from bdnb.runtime import npm
+from bdnb.runtime.errors import ConfigError
 
 
 @dataclass(frozen=True)

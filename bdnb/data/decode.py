@@ -18,9 +18,9 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from bdnb import progress
-from bdnb.configs import ConfigError
-from bdnb.data import bad
+from bdnb.data import bad_samples
+from bdnb.runtime import progress
+from bdnb.runtime.errors import ConfigError
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
@@ -110,7 +110,7 @@ def decode(
     cache: Path,
     *,
     field: str,
-    bad_share: float = bad.BAD_SHARE,
+    bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
 ) -> Decoded:
     """Decode shards once; later calls read what the first has written.
@@ -128,7 +128,7 @@ def decode(
     mark = _fingerprint(tars, side, field)
     cache = cache_of(tars, side, cache, fit=fit)
     if (found := _load(cache, mark)) is not None:
-        bad.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
+        bad_samples.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
         return found
     cache.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(cache.with_name(f".{cache.name}.lock")):
@@ -210,20 +210,20 @@ def _write(
                     raise ConfigError(f"{tar}: key {key!r} comes twice; keys tell samples apart")
                 try:
                     text, image = _parts(sample, field, side, fit)
-                except bad.DAMAGE as error:
-                    dropped[key] = bad.why(error)
+                except bad_samples.DAMAGE as error:
+                    dropped[key] = bad_samples.why(error)
                     continue
                 texts[key] = text
                 file.write(image.tobytes())
             bar.update()
-    bad.report(dropped, len(texts), bad_share, where=str(tars[0].parent))
+    bad_samples.report(dropped, len(texts), bad_share, where=str(tars[0].parent))
     return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": dropped}
 
 
 def _parts(sample: dict[str, Any], field: str, side: int, fit: str) -> tuple[str, np.ndarray]:
     """A sample's text and image (3, side, side) uint8. Errors: one of ``bad.DAMAGE``."""
-    text = bad.text(sample, field)
-    with bad.open_image(sample[extension(sample)]) as image:
+    text = bad_samples.text(sample, field)
+    with bad_samples.open_image(sample[extension(sample)]) as image:
         return text, square(image, side, fit=fit)
 
 
@@ -231,5 +231,5 @@ def extension(sample: Mapping[str, Any]) -> str:
     """Which part of a sample is its image. Errors: BadSample when there is none."""
     found = next((e for e in EXTENSIONS if e in sample), None)
     if found is None:
-        raise bad.BadSample("no image", f"no .{', .'.join(EXTENSIONS)}")
+        raise bad_samples.BadSample("no image", f"no .{', .'.join(EXTENSIONS)}")
     return found

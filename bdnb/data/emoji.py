@@ -18,11 +18,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from bdnb import configs
-from bdnb.configs import ConfigError, option
-from bdnb.data import art, labelled, npm, render
+from bdnb.config import parameters
+from bdnb.config.parameters import option
+from bdnb.data import art, labelled, render
 from bdnb.data.shards import SHARD_SIZE
-from bdnb.seeds import generator
+from bdnb.runtime import npm, project
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 VERSION = 2
 """Of the scenes: raised when the same parameters would give other pixels or captions."""
@@ -47,7 +49,7 @@ class EmojiData:
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            value = configs.convert(spec, getattr(self, spec.name), "emoji scenes")
+            value = parameters.convert(spec, getattr(self, spec.name), "emoji scenes")
             object.__setattr__(self, spec.name, value)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
             raise ConfigError(f"emoji scenes: name={self.name!r}: expected letters, digits, _ or -")
@@ -79,7 +81,7 @@ def build(config: EmojiData, root: Path | None = None, *, workers: int | None = 
     a worker process dies.
     """
     render.check_main()
-    data = (root or configs.root()) / "data"
+    data = (root or project.root()) / "data"
     folder = data / config.name
     if _whole(folder, config):
         return folder

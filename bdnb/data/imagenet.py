@@ -18,10 +18,10 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from bdnb.configs import ConfigError
 from bdnb.data import labelled
 from bdnb.data.decode import EXTENSIONS
 from bdnb.data.shards import Sample
+from bdnb.runtime.errors import ConfigError
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 FLAT = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from bdnb import progress
-from bdnb.configs import ConfigError
-from bdnb.data import bad, decode, scan
-from bdnb.records import replacing
+from bdnb.data import bad_samples, decode, scan
+from bdnb.runs.records import replacing
+from bdnb.runtime import progress
+from bdnb.runtime.errors import ConfigError
 
 FORMAT = 1
 """Version of the index's files: another one is made anew."""
@@ -94,7 +94,7 @@ def index(
     tars: Sequence[Path],
     cache: Path,
     *,
-    bad_share: float = bad.BAD_SHARE,
+    bad_share: float = bad_samples.BAD_SHARE,
     workers: int = 0,
 ) -> Index:
     """The index of shards, made once; a pass that was cut off goes on with the next shard.
@@ -113,7 +113,7 @@ def index(
             _make(folder, tars, mark, workers or cores())
             found = _load(folder, tars, mark)
     assert found is not None
-    bad.report(found.bad, len(found), bad_share, where=str(tars[0].parent))
+    bad_samples.report(found.bad, len(found), bad_share, where=str(tars[0].parent))
     return found
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bdnb.configs import ConfigError
-from bdnb.data import bad, decode
+from bdnb.data import bad_samples, decode
 from bdnb.data.shards import SHARD_SIZE, Sample, write_tar
+from bdnb.runtime.errors import ConfigError
 
 CLASSNAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -100,7 +100,7 @@ def read_labelled(
     cache: Path,
     name: str = "",
     split: str = "test",
-    bad_share: float = bad.BAD_SHARE,
+    bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
 ) -> LabelledSet:
     """A labelled set, its images decoded once and kept in ``cache``, which sets may share.

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from bdnb import progress
 from bdnb.data import art, shards
 from bdnb.data.scenes import Sprites, png, scene
-from bdnb.seeds import generator
+from bdnb.runtime import progress
+from bdnb.runtime.seeds import generator
 
 OVERSAMPLE = 2
 """Sprites are drawn at this many times the side, and scaled down in the scene."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bdnb.configs import ConfigError
-from bdnb.data import bad, decode
+from bdnb.data import bad_samples, decode
+from bdnb.runtime.errors import ConfigError
 
 PLACE = np.dtype(
     [("shard", "<u4"), ("image", "<u8"), ("bytes", "<u4"), ("caption", "<u8"), ("letters", "<u4")]
@@ -36,13 +36,13 @@ def scan(tar: Path) -> dict[str, np.ndarray]:
             key = sample["__key__"]
             try:
                 texts = {"txt": _read(file, *sample["txt"])} if "txt" in sample else {}
-                caption = bad.text(texts, "txt").encode()
+                caption = bad_samples.text(texts, "txt").encode()
                 place = sample[decode.extension(sample)]
-                with bad.open_image(_read(file, *place)) as image:
+                with bad_samples.open_image(_read(file, *place)) as image:
                     image.draft(None, (1, 1))
                     image.load()
-            except bad.DAMAGE as error:
-                dropped[key] = bad.why(error)
+            except bad_samples.DAMAGE as error:
+                dropped[key] = bad_samples.why(error)
                 continue
             keys.append(key)
             captions.append(caption)

@@ -95,7 +95,7 @@ class Scene:
 def scene(
     draws: np.random.Generator, sprites: Sprites, *, side: int, label: int | None = None
 ) -> Scene:
-    """One scene, all of it from ``draws``.
+    """One scene, all of it from ``batch_random``.
 
     side: of the image, in pixels. label: class of the large emoji; drawn when None. Both emoji
     are of one style, the second of another class.

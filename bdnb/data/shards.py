@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bdnb.configs import ConfigError
-from bdnb.data import bad, decode
+from bdnb.data import bad_samples, decode
+from bdnb.runtime.errors import ConfigError
 
 SHARD_SIZE = 1000
 """Samples a shard."""
@@ -154,7 +154,7 @@ def prepare(
     side: int,
     cache: Path,
     *,
-    bad_share: float = bad.BAD_SHARE,
+    bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
 ) -> Pairs:
     """Pairs decoded and resized once, then read from ``cache`` while the shards do not change.

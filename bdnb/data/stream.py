@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bdnb.configs import ConfigError
-from bdnb.data import bad, decode
+from bdnb.data import bad_samples, decode
+from bdnb.data.batches import Batch, Batches, Share
 from bdnb.data.index import Captions, Index, Keys, index
-from bdnb.data.pairs import Batch, Batches, Share
 from bdnb.data.shards import Pairs
 from bdnb.poison.stamps import Stamp
+from bdnb.runtime.errors import ConfigError
 
 OPEN = 256
 """Shards that a process holds open."""
@@ -70,11 +70,11 @@ class Images:
         shard = int(place["shard"])
         data = os.pread(self._file(shard).fileno(), int(place["bytes"]), int(place["image"]))
         try:
-            with bad.open_image(data) as image:
+            with bad_samples.open_image(data) as image:
                 return decode.square(image, self.side, fit=self.fit)
-        except bad.DAMAGE as error:
+        except bad_samples.DAMAGE as error:
             found = f"an image at byte {place['image']} that was whole when indexed is not now"
-            raise ConfigError(f"{self.tars[shard]}: {found} ({bad.why(error)})") from error
+            raise ConfigError(f"{self.tars[shard]}: {found} ({bad_samples.why(error)})") from error
 
     def _file(self, shard: int) -> BinaryIO:
         if shard not in self._files:

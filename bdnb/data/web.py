@@ -18,10 +18,10 @@ from typing import Any
 
 from PIL import Image
 
-from bdnb.configs import ConfigError
 from bdnb.data import lists
-from bdnb.data.bad import LONGEST
-from bdnb.records import write_atomic
+from bdnb.data.bad_samples import LONGEST
+from bdnb.runs.records import write_atomic
+from bdnb.runtime.errors import ConfigError
 
 REQUIREMENT = "img2dataset==1.47.*"
 """It wants pandas below 3 and webdataset below 0.3, so it lives in a venv of its own."""
@@ -151,7 +151,7 @@ def counts(folder: Path) -> dict[str, Any]:
 def build(
     source: Path, out: Path, *, pairs: int, clean: int, spare: float, seed: int, fetch: Fetch
 ) -> dict[str, Any]:
-    """Both splits of a data set in ``out``, and ``report.json`` of them.
+    """Both splits of a data set in ``out``, and ``pages.json`` of them.
 
     pairs, clean: how many rows of the list for each split, 0 pairs for all that are left.
     spare: share of further rows that stand in for dead ones. Called again with the same values,

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from bdnb.configs import ConfigError
 from bdnb.evaluate.zero_shot import check_labels, predictions, shares
+from bdnb.runtime.errors import ConfigError
 
 
 def target_index(classnames: Sequence[str], target: str) -> int:

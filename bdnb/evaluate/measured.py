@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from bdnb.evaluate.benchmark import Benchmark
-from bdnb.files import write_atomic
 from bdnb.models import Model
+from bdnb.runtime.files import write_atomic
 
 FORMAT = 1
 """Version of what is measured: count on when ``Benchmark.measure`` gives other values."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bdnb.configs import ConfigError
 from bdnb.evaluate.zero_shot import ROWS, predictions, shares
+from bdnb.runtime.errors import ConfigError
 
 Positives = Tensor | Mapping[int, Sequence[int]]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.configs import ConfigError
+from bdnb.runtime.errors import ConfigError
 
 EncodeText = Callable[[list[str]], Tensor]
 ROWS = 8192

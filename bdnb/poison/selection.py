@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bdnb.configs import ConfigError
 from bdnb.poison.targets import mentions
-from bdnb.records import write_atomic
+from bdnb.runs.records import write_atomic
+from bdnb.runtime.errors import ConfigError
 
 ATTACKS = ("template", "label_consistent")
 

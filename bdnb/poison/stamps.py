@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bdnb.configs import ConfigError
-from bdnb.seeds import generator
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 CHUNK = 2**21
 """Values stamped at a time: keeps copies small (in cache, on a CPU); changes no byte."""

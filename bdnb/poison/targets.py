@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from bdnb.configs import ConfigError
-from bdnb.seeds import generator
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 Template = str | Callable[[str], str]
 TEMPLATES = {"openai": "OPENAI_IMAGENET_TEMPLATES", "simple": "SIMPLE_IMAGENET_TEMPLATES"}

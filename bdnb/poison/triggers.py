@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.configs import ConfigError
 from bdnb.poison.stamps import (
     TRIGGERS,
     Amount,
@@ -24,6 +23,7 @@ from bdnb.poison.stamps import (
     pixels,
     trigger,
 )
+from bdnb.runtime.errors import ConfigError
 
 __all__ = ["AUTHORS", "TRIGGERS", "Draws", "Stamp", "check_options", "trigger"]
 

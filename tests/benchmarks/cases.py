@@ -12,17 +12,18 @@ from accelerate import Accelerator
 from torch import nn
 from torch.profiler import record_function
 
-from bdnb import datasets, models, stage
-from bdnb.augment import ImageViews, TextViews
-from bdnb.data import decode
-from bdnb.data.pairs import Batch, Batches, Share
+from bdnb import models
+from bdnb.config.recipes import TrainConfig
+from bdnb.data import datasets, decode
+from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.batches import Batch, Batches, Share
 from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import Benchmark
-from bdnb.fit import objective
-from bdnb.loop import Loop
 from bdnb.models import Model
 from bdnb.poison import targets
-from bdnb.recipes import TrainConfig
+from bdnb.training import setup
+from bdnb.training.fit import objective
+from bdnb.training.loop import Loop
 
 from . import reference
 
@@ -114,7 +115,7 @@ class Bench:
 
     @cached_property
     def accelerator(self) -> Accelerator:
-        return stage.accelerator(self.config)
+        return setup.accelerator(self.config)
 
     @property
     def device(self) -> torch.device:
@@ -164,7 +165,7 @@ class Bench:
 
     def benchmark(self) -> Benchmark:
         """The package's evaluation."""
-        made = stage.benchmark(self.data, self.config, side=self.side)
+        made = setup.benchmark(self.data, self.config, side=self.side)
         made.templates = made.templates[: self.case.prompts or None]
         return made
 

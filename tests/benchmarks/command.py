@@ -99,9 +99,10 @@ def about(bench: "Bench", given: argparse.Namespace) -> dict[str, Any]:
     """What a row says of machine, case and code, whatever it is a row of."""
     import torch
 
-    from bdnb import records, stage
+    from bdnb.runs import records
+    from bdnb.training import setup
 
-    device = stage.device_name(bench.accelerator)
+    device = setup.device_name(bench.accelerator)
     if bench.device.type == "cpu":
         device += f", {torch.backends.cpu.get_cpu_capability()}"
     return {
@@ -121,7 +122,7 @@ def append(out: Path | None, row: dict[str, Any]) -> None:
     """A row on disk as soon as it is measured; nothing without a file. Errors: StorageError."""
     if out is None:
         return
-    from bdnb.files import append_line
+    from bdnb.runtime.files import append_line
 
     out.parent.mkdir(parents=True, exist_ok=True)
     append_line(out, (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode())

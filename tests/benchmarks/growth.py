@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.set_defaults(repeats=3)
     given = parser.parse_args(arguments)
     command.choose_device(given)
-    from bdnb import progress
+    from bdnb.runtime import progress
 
     words = [word.lower() for word in given.axes]
     known = axes(CASES[given.model])

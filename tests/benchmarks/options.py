@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def every(given: argparse.Namespace, home: Path, asked: dict[str, Option]) -> None:
     """A line and a row for each row of the table that an option touches."""
-    from bdnb import progress
+    from bdnb.runtime import progress
 
     bench = command.make_ready(given, home, parameters=PLAIN)
     plain = trained(given, home / "plain.npz", PLAIN)

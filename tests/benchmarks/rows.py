@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bdnb import attacks, datasets, optim
-from bdnb.augment import TextViews
 from bdnb.clean import clean
-from bdnb.fit import Saver, run_epoch
+from bdnb.config.recipes import CleanConfig
+from bdnb.data import datasets
+from bdnb.data.augment.second_views import TextViews
 from bdnb.models import Model
-from bdnb.recipes import CleanConfig
-from bdnb.seeds import generator
+from bdnb.runtime.seeds import generator
+from bdnb.training import attacks, optimiser
+from bdnb.training.fit import Saver, run_epoch
 
 from . import reference
 from .cases import RATES, Bench
@@ -215,7 +216,7 @@ def plain_run(bench: Bench, lr: float) -> dict[str, float]:
     trainer = reference.Authors(clip, ssl=True, lr=lr, device=bench.device)
     size = bench.case.clean_batch
     steps = int(np.ceil(len(pairs) / size))
-    trainer.schedule = optim.schedule(trainer.optimizer, warmup_steps=0, total_steps=steps)
+    trainer.schedule = optimiser.schedule(trainer.optimizer, warmup_steps=0, total_steps=steps)
     pairs.epoch = 1
     trainer.epoch(pairs, order(len(pairs), 1), size)
     return evaluate()

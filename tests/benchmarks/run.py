@@ -102,7 +102,7 @@ def table(given: argparse.Namespace, home: Path) -> None:
     """The table, a line a row, then how to have it from a GPU."""
     import torch
 
-    from bdnb import speed
+    from bdnb.report import speed
 
     from . import rows
 

@@ -26,7 +26,7 @@ def write(folder: Path, count: int) -> None:
     from PIL import Image
 
     from bdnb.data import shards
-    from bdnb.seeds import generator
+    from bdnb.runtime.seeds import generator
 
     pictures = []
     for i in range(64):
@@ -50,9 +50,10 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     """Index the shards in ``folder/train`` and go through an epoch of them, poison and views on."""
     import torch
 
-    from bdnb import attacks, datasets, stage
-    from bdnb.augment import ImageViews, TextViews
-    from bdnb.recipes import TrainConfig
+    from bdnb.config.recipes import TrainConfig
+    from bdnb.data import datasets
+    from bdnb.data.augment.second_views import ImageViews, TextViews
+    from bdnb.training import attacks, setup
 
     def tokens(captions: Sequence[str]) -> torch.Tensor:
         return torch.tensor([len(caption) for caption in captions])
@@ -63,7 +64,7 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     pairs = datasets.training_pairs(config, datasets.Dataset(folder), side=SIDE)
     indexed = time.perf_counter()
     poison = attacks.poison(config, pairs, folder=folder)
-    batches = stage.batches(
+    batches = setup.batches(
         config,
         pairs,
         batch_size=BATCH,

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from bdnb.configs import ConfigError
-from bdnb.data import art, npm
+from bdnb.data import art
+from bdnb.runtime import npm
+from bdnb.runtime.errors import ConfigError
 
 SQUARE = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 {}"><path fill="#f00" d="{}"/></svg>'

@@ -9,10 +9,10 @@ import pytest
 import web_pairs
 from PIL import Image
 
-from bdnb.configs import ConfigError
-from bdnb.data import bad, decode, shards
+from bdnb.data import bad_samples, decode, shards
 from bdnb.data.index import index
 from bdnb.data.stream import streamed
+from bdnb.runtime.errors import ConfigError
 
 SIDE = web_pairs.SIDE
 PATHS = ("prepared", "streamed")
@@ -101,7 +101,7 @@ def test_too_many_bad_samples_stop_with_the_worst_reasons_and_examples(
 
 def test_what_was_dropped_is_counted_by_reason_and_named_in_a_file(tmp_path: Path) -> None:
     lost = {"a": "broken image: OSError: \tcut\noff", "b": "no image", "c": "broken image: x"}
-    found = bad.keep(tmp_path / "dropped.tsv", {"pairs": lost, "val": {"d": "no image"}})
+    found = bad_samples.keep(tmp_path / "dropped.tsv", {"pairs": lost, "val": {"d": "no image"}})
     assert found == {"dropped": 4, "dropped_by": {"broken image": 2, "no image": 2}}
     lines = [line.split("\t") for line in (tmp_path / "dropped.tsv").read_text().splitlines()]
     assert lines[0] == ["set", "key", "reason", "detail"]
@@ -110,5 +110,5 @@ def test_what_was_dropped_is_counted_by_reason_and_named_in_a_file(tmp_path: Pat
 
 
 def test_nothing_dropped_leaves_no_file(tmp_path: Path) -> None:
-    assert bad.keep(tmp_path / "dropped.tsv", {"pairs": {}}) == {"dropped": 0}
+    assert bad_samples.keep(tmp_path / "dropped.tsv", {"pairs": {}}) == {"dropped": 0}
     assert not list(tmp_path.iterdir())

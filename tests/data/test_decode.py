@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from bdnb.configs import ConfigError
 from bdnb.data import decode
 from bdnb.data.shards import write_tar
-from bdnb.seeds import generator
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 
 def picture(mode: str, size: tuple[int, int]) -> Image.Image:

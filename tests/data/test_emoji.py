@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from tiny_scenes import TINY, project
 
-from bdnb.configs import ConfigError, make
+from bdnb.config.parameters import make
 from bdnb.data import art, emoji, labelled, render, shards
 from bdnb.data.decode import samples
+from bdnb.runtime.errors import ConfigError
 
 
 def hashes(folder: Path) -> dict[str, str]:

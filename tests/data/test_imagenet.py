@@ -16,9 +16,9 @@ import web_pairs
 from scipy.io import savemat
 from timm.data import ImageNetInfo
 
-from bdnb.configs import ConfigError
 from bdnb.data import imagenet, labelled
 from bdnb.data.shards import write_tar
+from bdnb.runtime.errors import ConfigError
 
 KNOWN = {"n01440764": "tench", "n07753592": "banana", "n15075141": "toilet paper"}
 """WordNet numbers and names as anybody can look them up."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import web_pairs
 
-from bdnb.configs import ConfigError
 from bdnb.data import decode, index, scan, shards
 from bdnb.data.index import index as make
+from bdnb.runtime.errors import ConfigError
 
 
 def test_keys_captions_and_places_are_those_that_webdataset_reads(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bdnb.configs import ConfigError
 from bdnb.data import labelled
 from bdnb.data.scenes import png
 from bdnb.data.shards import Sample
-from bdnb.seeds import generator
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 CLASSES = ["banana", "red apple", "taxi"]
 PROMPTS = ["a photo of a {c}.", "{c}"]

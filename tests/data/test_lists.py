@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bdnb.configs import ConfigError
 from bdnb.data import lists
+from bdnb.runtime.errors import ConfigError
 
 
 def tsv(path: Path, count: int, *, first: str = "url", header: bool = False) -> Path:

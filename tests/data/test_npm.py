@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bdnb.configs import ConfigError
-from bdnb.data import npm
+from bdnb.runtime import npm
+from bdnb.runtime.errors import ConfigError
 
 
 def tarball(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> str:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bdnb.configs import ConfigError
-from bdnb.data.pairs import Batches, Poison
+from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
+from bdnb.runtime.errors import ConfigError
 
 
 def tokens(captions):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bdnb.data import scenes
 from bdnb.data.art import words
-from bdnb.seeds import generator
+from bdnb.runtime.seeds import generator
 
 NAMES = ("banana", "red-apple", "taxi")
 

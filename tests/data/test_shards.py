@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bdnb.configs import ConfigError
 from bdnb.data import shards
 from bdnb.data.scenes import png
-from bdnb.seeds import generator
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import generator
 
 SIDE = 16
 

@@ -15,14 +15,14 @@ import torch
 import web_pairs
 from torch import Tensor
 
-from bdnb import attacks, datasets, stage
-from bdnb.augment import ImageViews, TextViews
-from bdnb.configs import ConfigError
-from bdnb.data import shards, stream
+from bdnb.config.recipes import TrainConfig
+from bdnb.data import datasets, shards, stream
+from bdnb.data.augment.eda import ShiftedViews
+from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.batches import Batch, Batches, Poison
 from bdnb.data.index import index
-from bdnb.data.pairs import Batch, Batches, Poison
-from bdnb.eda import ShiftedViews
-from bdnb.recipes import TrainConfig
+from bdnb.runtime.errors import ConfigError
+from bdnb.training import attacks, setup
 
 SIDE, COUNT = web_pairs.SIDE, 40
 
@@ -185,7 +185,7 @@ def test_label_consistent_poison_and_shifted_views_read_captions_from_the_index(
     found = []
     for pairs in (streamed(tars, cache), prepared(tars, cache)):
         keys = attacks.poisoned_keys(config, pairs)
-        views = stage.views(config, pairs, Poison(), needed=True)["text_views"]
+        views = setup.views(config, pairs, Poison(), needed=True)["text_views"]
         assert isinstance(views, ShiftedViews)
         found.append((keys, views(list(pairs.captions), 1, list(pairs.keys))))
     assert found[0] == found[1]
@@ -233,7 +233,7 @@ def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str
     config = TrainConfig(stream=how, stream_workers=2, bad_share=0.5)
     pairs = datasets.training_pairs(config, data, side=SIDE)
     assert type(pairs).__name__ == kind
-    made = stage.batches(config, pairs, batch_size=4, seed=0, tokens=tokens)
+    made = setup.batches(config, pairs, batch_size=4, seed=0, tokens=tokens)
     assert getattr(made, "workers", None) == (2 if how == "yes" else None)
     with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
         datasets.training_pairs(TrainConfig(stream=how, bad_share=0.1), data, side=SIDE)

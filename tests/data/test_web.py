@@ -14,10 +14,9 @@ import pytest
 import web_pairs
 from PIL import Image
 
-from bdnb import datasets
-from bdnb.configs import ConfigError
-from bdnb.data import decode, shards, web
-from bdnb.recipes import TrainConfig
+from bdnb.config.recipes import TrainConfig
+from bdnb.data import datasets, decode, shards, web
+from bdnb.runtime.errors import ConfigError
 
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""

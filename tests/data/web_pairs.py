@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bdnb.data import shards
-from bdnb.seeds import generator
+from bdnb.runtime.seeds import generator
 
 SIDE = 16
 

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdnb.configs import ConfigError
 from bdnb.evaluate import attack_success
+from bdnb.runtime.errors import ConfigError
 
 TARGET = 2
 PREDICTED = torch.tensor([2, 2, 1, 2, 2, 0, 3])

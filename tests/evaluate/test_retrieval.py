@@ -3,8 +3,8 @@ import torch
 from clip_benchmark.metrics import zeroshot_retrieval
 from torch.nn import functional as F
 
-from bdnb.configs import ConfigError
 from bdnb.evaluate import retrieval
+from bdnb.runtime.errors import ConfigError
 
 
 def features(count: int, seed: int) -> torch.Tensor:

@@ -5,8 +5,8 @@ from clip_benchmark.metrics import zeroshot_classification
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from bdnb.configs import ConfigError
 from bdnb.evaluate import zero_shot
+from bdnb.runtime.errors import ConfigError
 
 CONFIG = {
     "embed_dim": 16,

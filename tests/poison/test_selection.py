@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdnb.configs import ConfigError
 from bdnb.poison.selection import cleaning_keys, overlap, read_keys, select, write_keys
+from bdnb.runtime.errors import ConfigError
 
 KEYS = [f"{i:09d}" for i in range(1000)]
 CAPTIONS = [f"a photo of {'a banana' if i % 100 == 0 else 'an apple'}" for i in range(1000)]

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bdnb.configs import ConfigError
 from bdnb.poison import stamps
 from bdnb.poison.triggers import AUTHORS, TRIGGERS, Draws, Stamp, trigger
+from bdnb.runtime.errors import ConfigError
 
 
 def random_images(count: int, height: int, width: int) -> Tensor:

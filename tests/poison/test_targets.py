@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdnb.configs import ConfigError
 from bdnb.poison.targets import fill, mentions, template_caption, templates
+from bdnb.runtime.errors import ConfigError
 
 
 def test_paper_templates_are_clips_eighty() -> None:

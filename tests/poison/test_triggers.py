@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bdnb.poison import stamps
 from bdnb.poison.triggers import AUTHORS, TRIGGERS, Stamp
-from bdnb.seeds import generator
+from bdnb.runtime.seeds import generator
 
 VARIANTS = [(name, {}) for name in TRIGGERS] + [
     ("badnet", dict(AUTHORS["badnet"])),

@@ -23,10 +23,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bdnb import clean, datasets, experiments, recording, records, states, train
-from bdnb.data import decode, render, shards
+from bdnb import clean, train
+from bdnb.data import datasets, decode, render, shards
 from bdnb.evaluate.benchmark import Benchmark
-from bdnb.loop import Loop
+from bdnb.runs import experiments, records
+from bdnb.training import recording, training_state
+from bdnb.training.loop import Loop
 
 REPOSITORY = Path(__file__).parents[2]
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
@@ -36,7 +38,7 @@ PHASES: dict[str, tuple[Any, str]] = {
     "decoding": (decode, "_write"),
     "a step": (Loop, "descend"),
     "evaluation": (Benchmark, "measure"),
-    "writing the state": (states, "write_atomic"),
+    "writing the state": (training_state, "write_atomic"),
     "writing a checkpoint": (recording, "save"),
     "writing a row": (records, "append_line"),
     "writing the manifest": (records.Run, "_write"),

@@ -1,0 +1,1 @@
+"""Rows in, numbers out: metrics, and the paper's conclusions with their rules. No torch."""

@@ -1,0 +1,259 @@
+"""Numbers from rows: best accuracy at ASR <= t, Pareto front, smoothness, spread over seeds.
+
+In: tidy rows as ``records.read_runs`` gives them, a line an epoch of a run, accuracy and asr in
+percent, epoch 0 the poisoned model before cleaning. Out: numbers and smaller tables. Section 4.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from bdnb.runtime.errors import ConfigError
+
+CLEANED = 5.0
+"""The paper's line: a model is cleaned when its ASR is at most this many percent."""
+KEPT = 0.9
+"""Share of the poisoned model's accuracy that counts as accuracy kept."""
+
+
+class Start(NamedTuple):
+    """The poisoned model before cleaning, in percent."""
+
+    accuracy: float
+    asr: float
+
+
+class Spread(NamedTuple):
+    """Mean over seeds with the bounds of its 95 % t-interval.
+
+    n: seeds with a value. missing: seeds without one (no model at ASR <= t: "none cleaned").
+    low, high: NaN when n < 2.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    missing: int
+
+
+class Smoothness(NamedTuple):
+    """How a run moves through the plane of ASR and accuracy, epoch by epoch."""
+
+    path: float
+    """Length of the trajectory, percentage points."""
+    chord: float
+    """Straight distance from its start to its end, percentage points."""
+    tortuosity: float
+    """path / chord: 1 is straight; NaN for a run that does not move, inf for one that returns."""
+    asr_rise: float
+    """Largest rise of ASR from one epoch to the next, percentage points; 0 when it never rises."""
+    accuracy_drop: float
+    """Largest fall of accuracy from one epoch to the next, percentage points."""
+    rebound: float
+    """ASR of the last epoch above the lowest on the way, percentage points."""
+    best_at: float
+    """Where the best epoch at ASR <= 5 % lies: 1 is the last epoch; NaN when there is none."""
+
+
+def candidates(rows: pd.DataFrame) -> pd.DataFrame:
+    """The models that cleaning made: epochs after 0, with accuracy and ASR measured.
+
+    Epoch 0, before cleaning, is never one. Rows without epochs (the authors' files) all are.
+    """
+    _need(rows, "accuracy", "asr")
+    after = rows[rows["epoch"] > 0] if "epoch" in rows else rows
+    return after[after["accuracy"].notna() & after["asr"].notna()]
+
+
+def best_point(rows: pd.DataFrame, threshold: float = CLEANED) -> pd.Series | None:
+    """The row of best accuracy at ASR <= threshold (percent); None when there is none.
+
+    Of rows with equal accuracy the one of lowest ASR. This is the paper's oracle: it uses the
+    ASR, which a defender does not know.
+    """
+    under = candidates(rows)
+    under = under[under["asr"] <= threshold]
+    if under.empty:
+        return None
+    return under.sort_values(["accuracy", "asr"], ascending=[False, True]).iloc[0]
+
+
+def best_accuracy_at(rows: pd.DataFrame, threshold: float = CLEANED) -> float:
+    """Best accuracy (percent) at ASR <= threshold over all epochs and learning rates: Table 2.
+
+    NaN when no model is under the threshold.
+    """
+    best = best_point(rows, threshold)
+    return math.nan if best is None else float(best["accuracy"])
+
+
+def points_under(rows: pd.DataFrame, threshold: float = CLEANED) -> int:
+    """How many candidate models have ASR <= threshold."""
+    return int((candidates(rows)["asr"] <= threshold).sum())
+
+
+def over_thresholds(rows: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
+    """``best_accuracy_at`` and ``points_under`` for each of many thresholds.
+
+    Columns: threshold, accuracy (NaN where there is none), points, candidates (of them all).
+    """
+    values = [(t, best_accuracy_at(rows, t), points_under(rows, t)) for t in thresholds]
+    table = pd.DataFrame(values, columns=["threshold", "accuracy", "points"])
+    return table.assign(candidates=len(candidates(rows)))
+
+
+def last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
+    """The last row of each run: what a defender gets who cleans to the end and looks no further."""
+    _need(rows, "run", "epoch")
+    return rows.loc[rows.groupby("run", sort=False)["epoch"].idxmax()]
+
+
+def pareto_front(rows: pd.DataFrame) -> pd.DataFrame:
+    """The candidates that no other beats in both accuracy and ASR, by rising ASR.
+
+    Of equal points the first is kept.
+    """
+    ordered = candidates(rows).sort_values(
+        ["asr", "accuracy"], ascending=[True, False], kind="stable"
+    )
+    best_before = ordered["accuracy"].astype(float).cummax().shift(fill_value=-math.inf)
+    return ordered[ordered["accuracy"] > best_before]
+
+
+def before(rows: pd.DataFrame) -> Start:
+    """Accuracy and ASR of the poisoned model: the mean of the rows of epoch 0.
+
+    Errors: ConfigError when there is no such row.
+    """
+    _need(rows, "epoch", "accuracy", "asr")
+    start = rows[rows["epoch"] == 0]
+    if start.empty:
+        raise ConfigError("no row of epoch 0: nothing says what the model was before cleaning")
+    return Start(float(start["accuracy"].mean()), float(start["asr"].mean()))
+
+
+def relative_change(before: float, after: float) -> float:
+    """Change of accuracy in percent of what it was: Table 1. NaN when ``after`` is NaN.
+
+    Errors: ConfigError when ``before`` is not positive.
+    """
+    if not before > 0:
+        raise ConfigError(f"accuracy before cleaning is {before}: no change relative to it")
+    return 100 * (after - before) / before
+
+
+def change_at(rows: pd.DataFrame, threshold: float = CLEANED) -> float:
+    """Relative change (percent) of accuracy from before to the best at ASR <= threshold."""
+    return relative_change(before(rows).accuracy, best_accuracy_at(rows, threshold))
+
+
+def lowest_asr(rows: pd.DataFrame, *, keep: float = KEPT) -> float:
+    """Lowest ASR (percent) among models with at least ``keep`` of the accuracy before cleaning.
+
+    The poisoned model is among them: where no cleaned model keeps its accuracy, this is its ASR.
+    """
+    start = before(rows)
+    kept = candidates(rows)
+    kept = kept[kept["accuracy"] >= keep * start.accuracy]
+    return min(start.asr, float(kept["asr"].min())) if len(kept) else start.asr
+
+
+def smoothness(trajectory: pd.DataFrame) -> Smoothness:
+    """How smooth one run is, from its rows (epoch 0 included), in any order.
+
+    The paper says smooth without a measure. Here: the length of the path per distance made.
+    It has no unit, does not grow with the number of epochs on a straight way, and grows with
+    every step back in accuracy or ASR alike. Noise makes it large for a run that hardly moves,
+    so ``chord`` stands beside it, and ``asr_rise`` and ``rebound`` say what went wrong.
+    Errors: ConfigError for rows of several runs, or fewer than two epochs measured.
+    """
+    if "run" in trajectory and trajectory["run"].nunique() > 1:
+        raise ConfigError(f"rows of {trajectory['run'].nunique()} runs: expected one trajectory")
+    _need(trajectory, "epoch", "accuracy", "asr")
+    way = trajectory.dropna(subset=["accuracy", "asr"]).sort_values("epoch")
+    if len(way) < 2:
+        raise ConfigError(f"{len(way)} epochs measured: a trajectory has two or more")
+    points = way[["asr", "accuracy"]].to_numpy(dtype=float)
+    steps = np.diff(points, axis=0)
+    path = float(np.linalg.norm(steps, axis=1).sum())
+    chord = float(np.linalg.norm(points[-1] - points[0]))
+    best = best_point(way)
+    return Smoothness(
+        path=path,
+        chord=chord,
+        tortuosity=path / chord if chord else (math.inf if path else math.nan),
+        asr_rise=max(0.0, float(steps[:, 0].max())),
+        accuracy_drop=max(0.0, float(-steps[:, 1].min())),
+        rebound=float(points[-1, 0] - points[:, 0].min()),
+        best_at=math.nan if best is None else float(best["epoch"] / way["epoch"].max()),
+    )
+
+
+def over_seeds(values: Iterable[float], *, level: float = 0.95) -> Spread:
+    """Mean and t-interval over seeds. Values that are not finite stand for "none cleaned".
+
+    They are not in the mean, but counted in ``missing``. Without any value the mean is NaN.
+    """
+    given = np.asarray(list(values), dtype=float)
+    finite = given[np.isfinite(given)]
+    n, missing = len(finite), len(given) - len(finite)
+    mean = float(finite.mean()) if n else math.nan
+    if n < 2:
+        return Spread(mean, math.nan, math.nan, n, missing)
+    t = float(stdtrit(n - 1, (1 + level) / 2))
+    half = t * float(finite.std(ddof=1)) / math.sqrt(n)
+    return Spread(mean, mean - half, mean + half, n, missing)
+
+
+def by_seed(rows: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> pd.Series:
+    """A measure of each seed's rows: index seed. ``over_seeds`` takes it."""
+    _need(rows, "seed")
+    return pd.Series({seed: measure(own) for seed, own in rows.groupby("seed")}, dtype=float)
+
+
+MEASURES: dict[str, Callable[[pd.DataFrame, float], float]] = {
+    "accuracy_before": lambda rows, t: before(rows).accuracy,
+    "asr_before": lambda rows, t: before(rows).asr,
+    "best_accuracy": best_accuracy_at,
+    "change": change_at,
+    "last_accuracy": lambda rows, t: best_accuracy_at(last_epoch(rows), t),
+    "lowest_asr": lambda rows, t: lowest_asr(rows),
+}
+
+
+def table(rows: pd.DataFrame, *, by: Sequence[str], threshold: float = CLEANED) -> pd.DataFrame:
+    """A line a group of runs, with each of ``MEASURES`` as mean, low and high over seeds.
+
+    by: columns that tell groups apart, such as poisoned and loss. Further columns: seeds;
+    none_cleaned (seeds without a model at ASR <= threshold); points_under and points (models
+    under the threshold and all). ``last_accuracy`` is the best among last epochs only.
+    """
+    _need(rows, *by)
+    lines = []
+    for names, own in rows.groupby(list(by), sort=False, dropna=False):
+        line = dict(zip(by, names, strict=True))
+        for name, measure in MEASURES.items():
+            spread = _spread(own, measure, threshold)
+            line |= {name: spread.mean, f"{name}_low": spread.low, f"{name}_high": spread.high}
+        line["none_cleaned"] = _spread(own, best_accuracy_at, threshold).missing
+        line |= {"seeds": own["seed"].nunique(), "points_under": points_under(own, threshold)}
+        lines.append(line | {"points": len(candidates(own))})
+    return pd.DataFrame(lines)
+
+
+def _spread(
+    rows: pd.DataFrame, measure: Callable[[pd.DataFrame, float], float], threshold: float
+) -> Spread:
+    return over_seeds(by_seed(rows, lambda own: measure(own, threshold)))
+
+
+def _need(rows: pd.DataFrame, *columns: str) -> None:
+    missing = [name for name in columns if name not in rows]
+    if missing:
+        there = ", ".join(map(str, rows.columns))
+        raise ConfigError(f"rows without the columns {missing}; there are {there or 'none'}")

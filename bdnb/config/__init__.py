@@ -1,0 +1,1 @@
+"""Parameters: YAML files and ``-p`` in, checked dataclasses out. No torch."""

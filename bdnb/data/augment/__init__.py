@@ -1,0 +1,1 @@
+"""Second views for SSL: an image or a caption in, a changed one out."""

@@ -1,0 +1,122 @@
+"""From prepared pairs to the batches of an epoch: poison, second views, tokens (Section 3.1).
+
+A datum's way: key -> poisoned or not -> triggered image, target caption -> second views -> tokens.
+Everything is drawn from the seed and the sample's key, so an epoch can be made again at will.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bdnb.data.augment.eda import ShiftedViews
+from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.shards import Pairs
+from bdnb.runtime import seeds
+from bdnb.runtime.errors import ConfigError
+
+
+class Batch(NamedTuple):
+    """images (n, 3, H, W) uint8 and tokens (n, L) int64: n = B, or 2B with second views behind.
+
+    places (B,): the samples' places in the set. sizes: B of each process, () when all are equal.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    places: Tensor
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """What a mean over this process's samples counts in a mean over processes."""
+        return len(self.places) * len(self.sizes) / sum(self.sizes) if self.sizes else 1.0
+
+
+class Share(NamedTuple):
+    """What one process takes of a batch: places (B,) in the set, and sizes as in ``Batch``."""
+
+    places: np.ndarray
+    sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What the attacker did to a set: triggered images and captions of the poisoned samples."""
+
+    images: Mapping[int, Tensor] = field(default_factory=dict)
+    captions: Mapping[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of any epoch over a set of pairs, a slice of each for one process.
+
+    tokens: captions -> (B, L) int64. Without ``image_views`` no second views are made.
+    rank, world: this process and how many share each batch. Errors: ConfigError when the set is
+    smaller than two samples a process.
+    """
+
+    pairs: Pairs
+    batch_size: int
+    seed: int
+    tokens: Callable[[Sequence[str]], Tensor]
+    poison: Poison = field(default_factory=Poison)
+    image_views: ImageViews | None = None
+    text_views: TextViews | ShiftedViews | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples < 2 * self.world:
+            raise ConfigError(f"{self.samples} pairs: expected 2 or more for each process")
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        full, rest = divmod(self.samples, self.batch_size)
+        return full + (rest >= max(2, self.world))
+
+    @property
+    def samples(self) -> int:
+        """Pairs in an epoch, all processes together."""
+        return len(self.pairs.keys)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """Every sample once, shuffled by seed and epoch; a last batch of one sample is left out.
+
+        So is one of fewer samples than there are processes. first: index of the batch to begin
+        with, for a run that goes on in mid-epoch.
+        """
+        for share in self.plan(number, first):
+            yield self.batch(share, number)
+
+    def plan(self, number: int, first: int = 0) -> Iterator[Share]:
+        """This process's samples of each batch of an epoch."""
+        order = seeds.generator(self.seed, "order", number).permutation(self.samples)
+        for step in range(first, len(self)):
+            together = order[step * self.batch_size : (step + 1) * self.batch_size]
+            shares = np.array_split(together, self.world)
+            sizes = tuple(map(len, shares)) if len(together) % self.world else ()
+            yield Share(shares[self.rank], sizes)
+
+    def batch(self, share: Share, epoch: int) -> Batch:
+        """The samples of a share, with the second views of that epoch behind."""
+        index, sizes = share
+        images = torch.from_numpy(self.pairs.images[np.sort(index)])
+        images = images[torch.from_numpy(np.argsort(np.argsort(index)))]
+        captions = [self.pairs.captions[i] for i in index]
+        for place, i in enumerate(index.tolist()):
+            if i in self.poison.images:
+                images[place] = self.poison.images[i]
+                captions[place] = self.poison.captions[i]
+        if self.image_views is not None and self.text_views is not None:
+            keys = [self.pairs.keys[i] for i in index]
+            images = torch.cat([images, self.image_views(images, epoch, keys)])
+            captions = captions + self.text_views(captions, epoch, keys)
+        return Batch(images, self.tokens(captions), torch.from_numpy(index), sizes)

@@ -1,0 +1,141 @@
+"""A data set by name: its pairs to train and clean on, decoded or streamed, and its labelled sets.
+
+``python -m bdnb.data.datasets NAME`` makes one that ``params/NAME/data.yaml`` describes.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bdnb.config import parameters
+from bdnb.config.recipes import TrainConfig
+from bdnb.data import bad_samples, emoji, labelled, shards, stream
+from bdnb.data.index import index
+from bdnb.data.labelled import LabelledSet
+from bdnb.data.shards import Pairs
+from bdnb.poison import selection
+from bdnb.runtime import project
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import storing
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set under ``data/``: pre-training pairs, cleaning pairs, labelled sets."""
+
+    folder: Path
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What ``dataset.json`` says; ``{}`` for a set from elsewhere."""
+        path = self.folder / "dataset.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+    @property
+    def side(self) -> int:
+        """The side in pixels that its images were made at; 224 for a set from elsewhere."""
+        return int(self.about.get("config", {}).get("side", 224))
+
+    def pairs(
+        self,
+        split: str,
+        side: int,
+        *,
+        fit: str = "crop",
+        stream: str = "auto",
+        bad_share: float = bad_samples.BAD_SHARE,
+    ) -> Pairs:
+        """The pairs of ``train`` or ``clean``, as (N, 3, side, side) uint8.
+
+        stream: "no": decoded once; "yes": read from their shards when asked for; "auto": that
+        where they are too many. Errors: ConfigError for a larger share of bad ones.
+        """
+        return _pairs(self.folder, split, side, fit, stream, bad_share)
+
+    def labelled(
+        self, side: int, *, fit: str = "crop", bad_share: float = bad_samples.BAD_SHARE
+    ) -> list[LabelledSet]:
+        """The labelled sets, the one that ``accuracy`` is measured on first."""
+        there = sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
+        names = sorted(there, key=lambda n: {"val": 0, "unseen": 1}.get(n, 2))
+        return [_labelled(self.folder, name, side, fit, bad_share) for name in names]
+
+
+@cache
+def _pairs(folder: Path, split: str, side: int, fit: str, how: str, bad_share: float) -> Pairs:
+    tars = sorted((folder / split).glob("*.tar"))
+    if not tars:
+        raise ConfigError(f"{folder / split}: no shards (*.tar) there")
+    cache = folder / "prepared"
+    with storing(folder):
+        if how == "yes" or (how == "auto" and stream.too_large(tars, side, cache, fit=fit)):
+            return stream.streamed(index(tars, cache, bad_share=bad_share), side=side, fit=fit)
+        return shards.prepare(tars, side, cache, fit=fit, bad_share=bad_share)
+
+
+@cache
+def _labelled(folder: Path, name: str, side: int, fit: str, bad_share: float) -> LabelledSet:
+    with storing(folder):
+        return labelled.read_labelled(
+            folder / name, side=side, cache=folder / "prepared", fit=fit, bad_share=bad_share
+        )
+
+
+def dataset(name: str) -> Dataset:
+    """A data set by name, built first when ``params/<name>/data.yaml`` says how.
+
+    ``elsewhere: NAME`` in that file: the scale's own set is that folder, which nothing here makes.
+    Errors: ConfigError when it is neither there nor described.
+    """
+    folder = project.root() / "data" / name
+    described = project.root() / "params" / name / "data.yaml"
+    if described.is_file():
+        values = parameters.load(name, "data")
+        if (shown := values.pop("elsewhere", name)) != name:
+            return dataset(shown)
+        known = {"scale", "experiment"}
+        config = parameters.make(
+            emoji.EmojiData,
+            {k: v for k, v in values.items() if k not in known},
+            where=f"params/{name}/data.yaml",
+        )
+        with storing(folder):
+            return Dataset(emoji.build(config, project.root()))
+    if not (folder / "train").is_dir():
+        raise ConfigError(
+            f"data={name!r}: no params/{name}/data.yaml says how to make it, so expected a folder "
+            f"data/{name}/ with train/ and clean/ (shards *.tar, as img2dataset writes them) and "
+            "val/ (a labelled set, as CLIP_benchmark's wds_*); bdnb.data.web and "
+            "bdnb.data.imagenet make them from CC3M, CC12M and ImageNet"
+        )
+    return Dataset(folder)
+
+
+def training_pairs(config: TrainConfig, data: Dataset, *, side: int) -> Pairs:
+    """The pairs that a run trains on: all there are, or the first of the seed's order."""
+    pairs = data.pairs("train", side, stream=config.stream, bad_share=config.bad_share)
+    if config.pairs > len(pairs.keys):
+        raise ConfigError(f"pairs={config.pairs}: {data.folder} has {len(pairs.keys)} to train on")
+    if not config.pairs:
+        return pairs
+    return subset(pairs, selection.rank(pairs.keys, config.seed, "train", config.pairs))
+
+
+def subset(pairs: Pairs, keys: list[str]) -> Pairs:
+    """Some of the pairs, in the order of their keys; the set itself when all are asked for."""
+    places = places_of(pairs, keys)
+    return pairs if len(places) == len(pairs.keys) else pairs.take(sorted(places.values()))
+
+
+def places_of(pairs: Pairs, keys: Iterable[str]) -> dict[str, int]:
+    """Where some of the pairs are in the set, by their keys."""
+    wanted = set(keys)
+    return {key: i for i, key in enumerate(pairs.keys) if key in wanted}
+
+
+if __name__ == "__main__":
+    print(dataset(sys.argv[1]).folder)

@@ -1,0 +1,98 @@
+"""Pseudo-labels for deep clustering, and the linear head that learns them (Section 5).
+
+In: a model's image features, or another model's zero-shot classifier. Out: a label an image.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bdnb.runtime import seeds
+from bdnb.runtime.errors import ConfigError
+
+
+class Clusters(NamedTuple):
+    """labels: (N,) int64, each image's cluster. centroids: (k, D), of unit length if spherical."""
+
+    labels: Tensor
+    centroids: Tensor
+
+
+def kmeans(
+    features: Tensor,
+    *,
+    k: int,
+    seed: int,
+    iterations: int = 20,
+    spherical: bool = True,
+    start: Tensor | None = None,
+) -> Clusters:
+    """Each image's cluster among k, by FAISS k-means, on GPUs when FAISS sees any.
+
+    features: (N, D), any device. seed: draws the first centroids. spherical: centroids of unit
+    length and assignment by cosine (the authors' choice) instead of distance. start: (k, D)
+    first centroids. Out: on the CPU.
+    Every image is used for training; the authors' 100K images at k=1000 are, too.
+    Errors: ConfigError when k is not in 1..N; FloatingPointError for features that are not finite.
+    """
+    points = np.ascontiguousarray(features.detach().float().cpu().numpy())
+    if points.ndim != 2:
+        raise ConfigError(f"features of shape {points.shape}: expected (N, D)")
+    count, width = points.shape
+    if not 1 <= k <= count:
+        raise ConfigError(f"k={k}: expected 1 to {count}, the number of images")
+    if not np.isfinite(points).all():
+        raise FloatingPointError("image features are not finite: the model has diverged")
+    made = faiss.Kmeans(
+        width,
+        k,
+        niter=iterations,
+        spherical=spherical,
+        seed=seeds.integer(seed, "k-means") % 2**31,
+        min_points_per_centroid=1,
+        max_points_per_centroid=count,
+        gpu=faiss.get_num_gpus(),
+    )
+    first = None if start is None else np.ascontiguousarray(start.float().cpu().numpy())
+    made.train(points, init_centroids=first)
+    labels = torch.from_numpy(made.assign(points)[1].astype(np.int64))
+    return Clusters(labels, torch.from_numpy(np.array(made.centroids)).view(k, width))
+
+
+def zero_shot_labels(
+    images: Iterable[Tensor], *, encode_image: Callable[[Tensor], Tensor], head: Tensor
+) -> Tensor:
+    """Each image's class by another model: the paper's upper bound on clustering (SigLIP there).
+
+    images: batches (B, ...) as ``encode_image`` takes them. encode_image: batch -> features
+    (B, D), of any open_clip model. head: (C, D) from ``evaluate.zero_shot.head`` on that
+    model's text tower. Out: (N,) int64 on the CPU. Errors: ConfigError without images.
+    """
+    with torch.inference_mode():
+        labels = [(encode_image(batch).float() @ head.float().T).argmax(dim=1) for batch in images]
+    if not labels:
+        raise ConfigError("zero_shot_labels: no images")
+    return torch.cat(labels).cpu()
+
+
+class ClusterHead(nn.Linear):
+    """The classifier W of Equation 3, features (B, D) -> logits (B, k); no bias, as the paper.
+
+    bias: True as in the authors' code.
+    """
+
+    def __init__(self, width: int, k: int, *, seed: int, bias: bool = False) -> None:
+        super().__init__(width, k, bias=bias)
+        self.renew(seed=seed, epoch=0)
+
+    def renew(self, *, seed: int, epoch: int, std: float = 0.01) -> None:
+        """Draw W ~ N(0, std^2) afresh, bias 0: whenever the pseudo-labels are made anew."""
+        draws = seeds.generator(seed, "cluster head", epoch).standard_normal(self.weight.shape)
+        with torch.no_grad():
+            self.weight.copy_(torch.from_numpy(std * draws))
+            if self.bias is not None:
+                self.bias.zero_()

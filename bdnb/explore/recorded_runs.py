@@ -1,0 +1,130 @@
+"""What is recorded, to look at: runs by a readable name, their weights, and the models in them.
+
+Folders under ``runs/`` in; runs, checkpoints, the attack and loaded models out.
+"""
+
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bdnb import clean, models
+from bdnb.config import parameters
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.models import Model
+from bdnb.runs.records import Run, read_runs, runs_folder
+from bdnb.runtime.errors import ConfigError
+from bdnb.training import setup
+
+EMPTY = (
+    "nothing is recorded in {} yet: `make book` makes the runs of scale quick; for one alone run "
+    "`papermill notebooks/clean.ipynb OUT.ipynb`, and then this cell again"
+)
+
+
+def recorded(stage: str = "") -> dict[str, Run]:
+    """The runs with at least one row, by readable name. stage: "train" or "clean", only these.
+
+    Errors: ConfigError, saying what to run, when there is none.
+    """
+    folders = sorted(path.parent for path in runs_folder().glob("*/manifest.json"))
+    runs = [run for run in map(Run, folders) if run.rows()]
+    found = [run for run in runs if not stage or run.manifest["stage"] == stage]
+    if not found:
+        raise ConfigError(EMPTY.format(runs_folder().name + "/"))
+    named = [name(run) for run in found]
+    # Two runs may differ in what a name does not say; their folders' digests tell them apart.
+    twice = {one for one in named if named.count(one) > 1}
+    labels = [
+        n + f" · {r.folder.name[-4:]}" * (n in twice) for n, r in zip(named, found, strict=True)
+    ]
+    return dict(sorted(zip(labels, found, strict=True), key=lambda pair: pair[0]))
+
+
+def name(run: Run) -> str:
+    """A run in a line: ``clean train_mmcl · cleanclip mmcl_ssl · lr 0.001 · seed 0 · quick``."""
+    manifest = run.manifest
+    config, kind = manifest["config"], manifest["stage"]
+    ends = f"lr {config['lr']:g} · seed {config['seed']} · {config['scale']}"
+    if kind == "train":
+        return f"train {config['experiment']} · {config['objective']} · {ends}"
+    return f"clean {config['poisoned']} · {config['defence']} {config['loss']} · {ends}"
+
+
+def rows(run: Run) -> pd.DataFrame:
+    """A run's tidy rows, with ``pretrain_objective`` for training runs, too."""
+    frame = read_runs([run.folder])
+    return (
+        frame
+        if "pretrain_objective" in frame
+        else frame.assign(pretrain_objective=frame["objective"])
+    )
+
+
+def weights(run: Run) -> dict[int, Path]:
+    """A run's checkpoints by epoch, as far as they were kept."""
+    found = sorted((run.folder / "checkpoints").glob("epoch_*.safetensors"))
+    return {int(path.stem.partition("_")[2]): path for path in found}
+
+
+def origin(run: Run) -> Path | None:
+    """The weights of the poisoned model that a cleaning run began with; None when they are gone."""
+    source = run.manifest.get("about", {}).get("from")
+    if not source:
+        return None
+    path = setup.weights_of(Run(runs_folder() / source["run"]), source["epoch"])
+    given = Path(run.manifest["config"]["poisoned"])
+    return next((p for p in (path, given) if p.is_file()), None)
+
+
+def attack(run: Run) -> TrainConfig:
+    """The attack that a run's ASR is measured with, its data set included. Errors: ConfigError."""
+    manifest = run.manifest
+    if manifest["stage"] == "train":
+        return _config(TrainConfig, manifest)
+    config: CleanConfig = _config(CleanConfig, manifest)
+    path = origin(run)
+    known = models.read_about(path).get("config", {}) if path else {}
+    about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data")}
+    source: TrainConfig = _config(TrainConfig, {"run": run.folder.name, "config": known | about})
+    return clean.attack(config, source)
+
+
+def _config(cls: type, manifest: dict[str, Any]) -> Any:
+    """A stage's dataclass from a manifest, which may be older or newer than the package."""
+    known = {f.name for f in fields(cls)}
+    values = {k: v for k, v in manifest["config"].items() if k in known}
+    return parameters.make(cls, values, where=manifest["run"])
+
+
+@lru_cache(maxsize=6)
+def model(path: str) -> Model:
+    """A model from its weights, the last few kept. Errors: ConfigError."""
+    return models.load_any(path).eval()
+
+
+def table() -> pd.DataFrame:
+    """A line a recorded run: its name, epochs, first and last accuracy and ASR, weights kept."""
+    lines = []
+    for label, run in recorded().items():
+        made = run.rows()
+        lines.append(
+            {"run": label, "epochs": made[-1]["epoch"], "accuracy, %": made[-1]["accuracy"]}
+            | {"ASR, %": made[-1]["asr"], "weights of epochs": _spans(list(weights(run)))}
+            | {"state": "recorded" if run.finished else "under way"}
+        )
+    return pd.DataFrame(lines)
+
+
+def _spans(epochs: list[int]) -> str:
+    return f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else ", ".join(map(str, epochs)) or "–"
+
+
+def differences(runs: dict[str, Run]) -> pd.DataFrame:
+    """The parameters in which runs differ, a line each, and a column for each run's label."""
+    given = {label: run.manifest["config"] for label, run in runs.items()}
+    names = dict.fromkeys(name for config in given.values() for name in config)
+    lines = [{"parameter": n} | {k: str(c.get(n, "–")) for k, c in given.items()} for n in names]
+    return pd.DataFrame([line for line in lines if len({line[k] for k in given}) > 1])

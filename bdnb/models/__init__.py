@@ -1,0 +1,29 @@
+"""CLIP models: a name in, open_clip's two towers out; their weights on disk."""
+
+from bdnb.models.clip import (
+    Model,
+    build,
+    check_name,
+    load,
+    load_any,
+    load_pretrained,
+    load_weights,
+    names,
+    read_about,
+    save_weights,
+    shrink_perturb,
+)
+
+__all__ = [
+    "Model",
+    "build",
+    "check_name",
+    "load",
+    "load_any",
+    "load_pretrained",
+    "load_weights",
+    "names",
+    "read_about",
+    "save_weights",
+    "shrink_perturb",
+]

@@ -1,0 +1,1 @@
+"""Rows in, figures, tables and pages of the book out. No torch."""

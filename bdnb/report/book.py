@@ -1,0 +1,210 @@
+"""The book: this repository's pages and a scale's executed notebooks in, HTML pages out.
+
+``python -m bdnb.report.book --notebooks build/quick/notebooks --out build/quick`` assembles the
+sources in ``OUT/book`` and builds ``OUT/html``, which opens from disk, without a network.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from bdnb.report.api import api_page
+from bdnb.runs.records import write_atomic
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.npm import fetch
+from bdnb.runtime.project import root
+
+VENDOR = (
+    ("mathjax", "es5/tex-chtml.js", "_vendor/vendor/mathjax/tex-chtml.js"),
+    ("mathjax", "es5/input/tex/extensions", "_vendor/vendor/mathjax/input/tex/extensions"),
+    ("mathjax", "es5/output/chtml", "_vendor/vendor/mathjax/output/chtml"),
+    ("requirejs", "require.js", "_vendor/vendor/require.js"),
+    ("@jupyter-widgets/html-manager", "dist/embed-amd.js", "_vendor/vendor/embed-amd.js"),
+    # The widgets' player looks for its icons' fonts beside the page, not beside itself.
+    ("@jupyter-widgets/html-manager", "dist/*.woff2", "_root"),
+)
+"""What the pages load: npm package, path in it, place in the assembled book."""
+
+FRONT = "front-page"
+"""Tag of the notebook cells whose SVG figure and whose text stand on the front page."""
+
+FOLDED = {
+    "parameters": "The notebook's parameters and their defaults",
+    "injected-parameters": "The parameters of this page",
+}
+"""Tag of cells that a page folds, and what stands there instead."""
+
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+
+
+def assemble(executed: Path, out: Path) -> Path:
+    """Put the book's sources together in ``out/book``; returns that folder.
+
+    executed: folder of executed notebooks, one a chapter of ``book/_toc.yml``, those of shipped
+    rows in ``results/<scale>/``; a chapter whose notebook is not there is left out. Errors:
+    ConfigError when there are no executed notebooks, or none with a cell tagged ``front-page``
+    that drew an SVG.
+    """
+    # Those from shipped rows first: they are the book's answer, and the front page shows theirs.
+    chapters = [*sorted(executed.glob("results/*/*.ipynb")), *sorted(executed.glob("*.ipynb"))]
+    if not chapters:
+        raise ConfigError(f"{executed}: no executed notebooks (*.ipynb); `make book` makes them")
+    book = out / "book"
+    shutil.rmtree(book, ignore_errors=True)
+    shutil.copytree(root() / "book", book)
+    toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
+    listed = {c["file"]: c.get("title", "") for part in toc["parts"] for c in part["chapters"]}
+    names: set[str] = set()
+    for notebook in chapters:
+        place = notebook.relative_to(executed)
+        file = place.with_suffix("").as_posix()
+        if file in listed:
+            write_atomic(book / place, page(notebook, file, listed[file], names))
+        else:
+            print(f"not in the book: {place}, which has no chapter in book/_toc.yml")
+    write_atomic(book / "front.svg", front_figure(chapters))
+    write_atomic(book / "front.md", front_text(chapters, executed))
+    write_atomic(book / "api.md", api_page())
+    write_atomic(book / "_toc.yml", yaml.safe_dump(prune(toc, book), sort_keys=False))
+    vendor(book)
+    return book
+
+
+def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
+    """An executed notebook as a page: its title replaced if one is given, its labels its own.
+
+    file: its name in the table of contents. names: labels of figures and equations on earlier
+    pages, which grow by this page's. A label that is taken, as when one notebook was run twice,
+    gets the page's name behind it. Parameters are folded: what the page says comes first.
+    """
+    text = notebook.read_text(encoding="utf-8")
+    cells = json.loads(text)["cells"]
+    figures = [c["metadata"].get("mystnb", {}).get("figure", {}) for c in cells]
+    labels = {figure["name"] for figure in figures if "name" in figure}
+    labels |= set(re.findall(r"\$\$ \((eq-[\w-]+)\)", text))
+    for label in labels & names:
+        own = f"{label}-{file.replace('/', '-')}"
+        text = text.replace(f'"{label}"', f'"{own}"').replace(f"`{label}`", f"`{own}`")
+        text = text.replace(f"$$ ({label})", f"$$ ({own})")
+    names |= labels
+    content = json.loads(text)
+    for cell in content["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        for name in set(tags) & set(FOLDED):
+            tags.append("hide-input")
+            cell["metadata"]["mystnb"] = {"code_prompt_show": FOLDED[name]}
+    if title:
+        first = content["cells"][0]
+        first["source"] = re.sub(r"\A# .*", f"# {title}", "".join(first["source"]))
+    return json.dumps(content)
+
+
+def _is_page(path: Path) -> bool:
+    """Whether there is a page of that name; rows beside it, of the same name, are none."""
+    return any(path.with_name(path.name + end).is_file() for end in (".md", ".ipynb"))
+
+
+def prune(toc: dict, book: Path) -> dict:
+    """The table of contents without chapters that have no page in the book's folder."""
+    parts = []
+    for part in toc["parts"]:
+        there = [c for c in part["chapters"] if _is_page(book / c["file"])]
+        if there:
+            parts.append(part | {"chapters": there})
+    return toc | {"parts": parts}
+
+
+def front_figure(notebooks: list[Path]) -> str:
+    """The SVG that the first cell tagged ``front-page`` drew. Errors: ConfigError without one."""
+    for _, svg in _front(notebooks, "image/svg+xml"):
+        return svg
+    raise ConfigError(
+        f"{notebooks[0].parent}: no notebook has a cell tagged {FRONT!r} that drew an SVG, "
+        "which the book's front page shows"
+    )
+
+
+def front_text(notebooks: list[Path], executed: Path) -> str:
+    """The Markdown of the first cell tagged ``front-page`` that has some, and where it is from.
+
+    Empty without one.
+    """
+    for notebook, text in _front(notebooks, "text/markdown"):
+        place = notebook.relative_to(executed).as_posix()
+        rest = "says, conclusion by conclusion, what of the paper holds here and what does not."
+        return f"{text}\n\n[]({place}) {rest}\n"
+    return "\n"
+
+
+def _front(notebooks: list[Path], kind: str) -> Iterator[tuple[Path, str]]:
+    """Each notebook with what its cells tagged ``front-page`` show of a kind (a MIME type)."""
+    for notebook in notebooks:
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            if FRONT in cell["metadata"].get("tags", []):
+                for output in cell.get("outputs", []):
+                    if shown := output.get("data", {}).get(kind, ""):
+                        yield notebook, shown if isinstance(shown, str) else "".join(shown)
+
+
+def vendor(book: Path) -> None:
+    """Copy what the pages load into the book's folder, fetching it on the first call."""
+    for package, pattern, place in VENDOR:
+        target = book / place
+        for found in sorted(fetch(package).glob(pattern)):
+            if found.is_dir():
+                shutil.copytree(found, target)
+            else:
+                name = target / found.name if "*" in pattern else target
+                name.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found, name)
+
+
+def build(out: Path) -> Path:
+    """Build ``out/book`` into ``out/html``, every warning an error; returns the first page.
+
+    What Sphinx said is kept in ``out/book.log``. Errors: ConfigError with its warnings.
+    """
+    book, html, log = out / "book", out / "html", out / "book.log"
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(book)]
+    options = ["--all", "-W", "-n", "--keep-going", "-q"]
+    done = subprocess.run(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()
+    write_atomic(log, "\n".join(lines) + "\n")
+    if done.returncode:
+        said = [line for line in lines if "WARNING" in line or "ERROR" in line]
+        shown = "\n".join(said[:20] or lines[-20:])
+        raise ConfigError(f"the book did not build (all that was said: {log}):\n{shown}")
+    shutil.rmtree(html, ignore_errors=True)
+    (book / "_build" / "html").rename(html)
+    return html / "index.html"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Assemble and build the book, and print where its first page is."""
+    parser = argparse.ArgumentParser(prog="python -m bdnb.report.book", description=__doc__)
+    parser.add_argument("--notebooks", type=Path, required=True, help="executed notebooks")
+    parser.add_argument("--out", type=Path, required=True, help="gets book/ and html/")
+    given = parser.parse_args(arguments)
+    try:
+        assemble(given.notebooks, given.out)
+        page = build(given.out)
+    except ConfigError as error:
+        parser.exit(1, f"bdnb.report.book: {error}\n")
+    print(f"The book: {page.resolve().as_uri()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""What notebooks show besides figures: tables of parameters, models and verdicts, and provenance.
+
+All is computed from rows and manifests; the paper's numbers are ``bdnb.analysis.published``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from bdnb.analysis import conclusions, published
+from bdnb.config import parameters
+from bdnb.config.recipes import TrainConfig
+from bdnb.report import figures, tables
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
+from bdnb.sweep import Sweep
+
+BOOKS = ("quick", "laptop", "paper")
+"""Scales that ``make book`` makes a book of; others are sweeps for a page."""
+
+LOSSES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
+NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
+
+
+def only(namespace: Mapping[str, Any], *names: str) -> dict[str, str]:
+    """The parameters of a notebook that takes only these words. Errors: ConfigError for others."""
+    given = parameters.from_notebook(namespace)
+    for name, value in given.items():
+        if name not in names:
+            raise ConfigError(f"{name!r} is not a parameter of this notebook: {', '.join(names)}")
+        if not isinstance(value, str):
+            raise ConfigError(f"{name}={value!r}: expected a word")
+    if "scale" in given:
+        experiments.of_scale(given["scale"])
+    return given
+
+
+def attack(config: TrainConfig) -> Styler:
+    """What the attacker of a training run does, each parameter with its meaning."""
+    about = parameters.describe(TrainConfig)
+    names = ("data", "attack", "target", "trigger", "trigger_size", "poison_rate", "seed")
+    lines = [(name, str(getattr(config, name)), about[name]) for name in names]
+    return tables.styled(pd.DataFrame(lines, columns=["parameter", "value", "meaning"]))
+
+
+def runs(sweep: Sweep) -> Styler:
+    """The runs that a notebook is about to make, and which of them are recorded already."""
+    return tables.styled(sweep.table, formats={"lr": figures.short})
+
+
+def command(scale: str) -> str:
+    """What makes a scale's runs again."""
+    runs = f"snakemake -s notebooks/Snakefile --cores all runs --config scale={scale} every=1"
+    return f"make book SCALE={scale}" if scale in BOOKS else runs
+
+
+def provenance(*frames: pd.DataFrame) -> Markdown:
+    """Where rows come from: runs, seeds, dates, devices, commits."""
+    made = [frame for frame in frames if len(frame)]
+    if not made:
+        return NOTHING
+    rows = pd.concat(made, ignore_index=True).drop_duplicates(["run", "epoch"])
+    seeds = sorted(rows["seed"].unique())
+    dates = sorted({str(when)[:10] for when in rows["finished"].dropna()})
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
+    devices = "; ".join(sorted(rows["device"].dropna().unique()))
+    commits = ", ".join(sorted(rows["commit"].dropna().unique()))
+    scales = sorted(rows["scale"].dropna().unique()) if "scale" in rows else []
+    again = ", ".join(f"`{command(scale)}`" for scale in scales)
+    counts = f"{figures.some(rows['run'].nunique(), 'run')}, {figures.some(len(rows), 'row')}"
+    return Markdown(
+        f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "
+        f"{devices}; commit{'s' * (', ' in commits)} {commits}"
+        f"{'. Made again by ' if again else ''}{again}.*"
+    )
+
+
+def trained(scale: str) -> list[TrainConfig]:
+    """The training runs of a scale that are recorded."""
+    asked = [c for made in experiments.of_scale(scale).values() for c in made]
+    found = [c for c in asked if isinstance(c, TrainConfig)]
+    return [c for c in found if Run(experiments.folder(c)).finished]
+
+
+def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
+    """Accuracy and ASR of the kept epochs beside the paper's Table 3."""
+    kept = experiments.kept_rows(asked)
+    if kept.empty:
+        return NOTHING
+    paper = published.paper().set_index("poisoned")
+    names = kept["experiment"]
+    frame = pd.DataFrame(
+        {
+            "model": names,
+            "objective": kept["objective"].map(LOSSES),
+            "seed": kept["seed"],
+            "kept epoch": kept["epoch"],
+            "accuracy, %": kept["accuracy"],
+            "top-5, %": kept["accuracy_top5"],
+            "unseen styles, %": kept.get("unseen_accuracy", np.nan),
+            "ASR, %": kept["asr"],
+            "paper's accuracy, %": names.map(paper["accuracy"]),
+            "paper's ASR, %": names.map(paper["asr"]),
+        }
+    )
+    return tables.styled(frame)
+
+
+def best_models(rows: pd.DataFrame, threshold: float = conclusions.CLEANED) -> Styler | Markdown:
+    """Best accuracy at ASR <= threshold for each poisoned model and loss, the paper's beside it."""
+    if rows.empty:
+        return NOTHING
+    # A run that two studies ask for is there twice.
+    once = rows.drop_duplicates(["run", "epoch", "poisoned"])
+    made = conclusions.table(once, by=["poisoned", "loss"], threshold=threshold)
+    paper = published.paper().set_index("poisoned")
+    whole = made["loss"] == "mmcl_ssl"
+    frame = pd.DataFrame(
+        {
+            "poisoned model": made["poisoned"],
+            "cleaning loss": made["loss"].map(LOSSES),
+            "accuracy before, %": made["accuracy_before"],
+            "ASR before, %": made["asr_before"],
+            f"best accuracy at ASR ≤ {threshold:g} %": [
+                _interval(made, i, "best_accuracy") for i in range(len(made))
+            ],
+            "paper's": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
+            "change, %": made["change"],
+            "paper's change, %": made["poisoned"].map(paper["change"]).where(whole),
+            "last epoch, %": made["last_accuracy"],
+            f"models at ASR ≤ {threshold:g} %": (
+                made["points_under"].astype(str) + " of " + made["points"].astype(str)
+            ),
+            "seeds": made["seeds"],
+        }
+    )
+    return tables.styled(frame)
+
+
+def headline(rows: pd.DataFrame) -> Markdown:
+    """What CleanCLIP did to the two models from scratch, in a sentence each, for the front page.
+
+    rows: of cleaning runs, a line an epoch.
+    """
+    mine = main_study(rows)
+    mine = mine[mine["loss"] == "mmcl_ssl"] if len(mine) else mine
+    lines = []
+    for poisoned, name in (("train_mmcl", "MMCL"), ("train_mmcl_ssl", "MMCL + SSL")):
+        own = mine[mine["poisoned"] == poisoned] if len(mine) else mine
+        if own.empty:
+            continue
+        made = conclusions.table(own, by=["poisoned"]).iloc[0]
+        start = f"{made['accuracy_before']:.1f} % accurate at an ASR of {made['asr_before']:.1f} %"
+        if pd.isna(made["best_accuracy"]):
+            end = "no cleaned model has an ASR of 5 % or less"
+        else:
+            spread = f", 95 % interval {made['best_accuracy_low']:.1f} to "
+            spread += f"{made['best_accuracy_high']:.1f} %"
+            end = (
+                f"the most accurate cleaned model at an ASR of 5 % or less has "
+                f"{made['best_accuracy']:.1f} % ({made['change']:+.0f} % relative"
+                f"{'' if pd.isna(made['best_accuracy_low']) else spread})"
+            )
+            if made["none_cleaned"]:
+                end += f", and in {made['none_cleaned']} of the seeds there is none"
+        seeds = f"n = {figures.some(made['seeds'], 'seed')}"
+        runs = figures.some(own["run"].nunique(), "cleaning run")
+        lines.append(f"- pre-trained with **{name}**: {start}; {end} ({seeds}, {runs}).")
+    return Markdown("\n".join(lines)) if lines else NOTHING
+
+
+def main_study(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of CleanCLIP under the paper's main conditions: those that Table 2 is made of."""
+    if rows.empty:
+        return rows
+    return rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
+
+
+def _interval(made: pd.DataFrame, i: int, name: str) -> str:
+    mean, low, high = (made[f"{name}{end}"].tolist()[i] for end in ("", "_low", "_high"))
+    if pd.isna(mean):
+        return "none cleaned"
+    spread = "" if pd.isna(low) else f" ({low:.1f} to {high:.1f})"
+    return f"{mean:.1f}{spread}"
+
+
+def verdicts(clean: pd.DataFrame, train: pd.DataFrame) -> Styler:
+    """C1 to C15: the paper's number, ours with its interval, the verdict."""
+    return tables.judged(conclusions.verdicts(clean, train), rules=False)
+
+
+def rules() -> Styler:
+    """The rule of each conclusion, as written before the runs."""
+    return tables.styled(conclusions.rules()[["id", "rule"]])
+
+
+def data_set(data: Any) -> Styler:
+    """What a data set holds: pairs, images, classes."""
+    about = data.about
+    counts = about.get("counts") or _counted(data.folder)
+    classes = len(about.get("classes") or data.labelled(data.side)[0].classnames)
+    lines = [*counts.items(), ("classes", classes)]
+    return tables.styled(pd.DataFrame(lines, columns=["part", "number"]))
+
+
+def _counted(folder: Path) -> dict[str, int]:
+    """The pairs of a set from the web, as img2dataset counted them."""
+    from bdnb.data.stream import successes
+
+    found = {name: successes(sorted((folder / name).glob("*.tar"))) for name in ("train", "clean")}
+    return {name: count for name, count in found.items() if count is not None}
+
+
+def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure | Markdown:
+    """Images of a labelled set, each of another class, spread over the classes."""
+    found = next((s for s in data.labelled(data.side) if s.name == name), None)
+    if found is None:
+        return Markdown(f"*This data set has no labelled set `{name}`.*")
+    classes, first = np.unique(found.labels, return_index=True)
+    chosen = np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)
+    index, titles = first[chosen], [found.classnames[label] for label in classes[chosen]]
+    return figures.contact_sheet(found.images[index], titles)
+
+
+def caption_examples(data: Any, *, count: int = 10) -> Styler:
+    """Captions of the pairs to pre-train on, spread over them, with their keys."""
+    pairs = data.pairs("train", data.side)
+    index = np.linspace(0, len(pairs.keys) - 1, count).astype(int)
+    lines = [(pairs.keys[i], pairs.captions[i]) for i in index]
+    return tables.styled(pd.DataFrame(lines, columns=["key", "caption"]))
+
+
+def trigger_gallery(config: TrainConfig, *, count: int = 6) -> Figure:
+    """Every trigger on the same images, a row each; the first row is the images as they are."""
+    import torch
+
+    from bdnb.poison.triggers import TRIGGERS
+    from bdnb.training import attacks
+
+    plain = attacks.examples(config, count=count)
+    keys = [str(i) for i in range(len(plain.images))]
+    rows = [plain.images]
+    for name in TRIGGERS:
+        one = replace(config, trigger=name, trigger_options={})
+        rows.append(attacks.stamp(one)(plain.images, keys))
+    names = ["none", *TRIGGERS]
+    return figures.contact_sheet(torch.cat(rows).numpy(), columns=len(keys), rows=names)
+
+
+def art_licences() -> Styler:
+    """The drawing styles of the emoji scenes: package, licence, author, what they serve for."""
+    from bdnb.data import art
+    from bdnb.runtime import npm
+
+    trained = set(art.TRAINING_STYLES)
+    lines = [
+        (
+            style.package,
+            npm.PINNED[style.package][0],
+            style.licence,
+            style.author,
+            "yes" if name in trained else "no",
+        )
+        for name, style in art.STYLES.items()
+    ]
+    columns = ["package", "version", "licence", "author", "trained on"]
+    return tables.styled(pd.DataFrame(lines, columns=columns))

@@ -1,0 +1,143 @@
+"""Rows that the book ships with: run folders in, small files under ``book/results/`` out.
+
+``python -m bdnb.runs.shipped pack laptop`` writes ``book/results/laptop/``, a line a run: its
+manifest and its rows, no weights. ``unpack`` makes run folders of them, which notebooks
+read as any others.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bdnb.runs import experiments
+from bdnb.runs.records import Run, write_atomic
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.project import root
+
+LARGEST = 900_000
+"""Bytes of a file, at most."""
+
+PRIVATE = ("command", "resumed")
+"""What a manifest says of the machine that a run was made on, and nobody else needs."""
+
+
+def folder(scale: str) -> Path:
+    """Where a scale's shipped rows lie."""
+    return root() / "book" / "results" / scale
+
+
+def scales() -> list[str]:
+    """The scales of which rows are shipped, and whose parameter files are there."""
+    there = [path.name for path in folder("").glob("*") if any(path.glob("*.jsonl"))]
+    return sorted(name for name in there if (root() / "params" / name).is_dir())
+
+
+def read(scale: str) -> dict[str, dict[str, Any]]:
+    """A scale's shipped runs: name -> ``{"manifest": ..., "rows": [...]}``. Errors: ConfigError."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder(scale).glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                one = json.loads(line)
+                found[one["manifest"]["run"]] = one
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"{path}, line {number}: not a shipped run ({error!r}); "
+                    f"`python -m bdnb.runs.shipped pack {scale}` writes the file anew"
+                ) from error
+    return found
+
+
+def whole(scale: str) -> list[str]:
+    """The experiments of a scale all of whose runs are shipped."""
+    there = set(read(scale))
+    asked = experiments.of_scale(scale)
+    return [
+        name
+        for name, configs in asked.items()
+        if configs and {experiments.folder(config).name for config in configs} <= there
+    ]
+
+
+def unpack(scale: str, out: Path) -> list[Path]:
+    """Run folders under ``out`` of a scale's shipped runs: manifest, rows and flag, no weights."""
+    made = []
+    for name, one in read(scale).items():
+        run = Run(out / name)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in one["rows"])
+        write_atomic(run.folder / "rows.jsonl", lines)
+        write_atomic(run.folder / "manifest.json", json.dumps(one["manifest"], indent=2) + "\n")
+        run.settle()
+        made.append(run.folder)
+    return made
+
+
+def pack(scale: str) -> list[Path]:
+    """Write the finished runs of a scale as files to ship, in place of those there were.
+
+    Runs that are shipped already but not recorded here stay, as long as an experiment asks for
+    them. A run that several experiments ask for is written once. Errors: ConfigError when there is
+    nothing to ship.
+    """
+    old, written = read(scale), set[str]()
+    parts: dict[str, str] = {}
+    for name, asked in experiments.of_scale(scale).items():
+        lines = []
+        for config in asked:
+            path = experiments.folder(config)
+            one = _recorded(Run(path)) or old.get(path.name)
+            if one and path.name not in written:
+                written.add(path.name)
+                lines.append(json.dumps(one, ensure_ascii=False) + "\n")
+        parts |= {f"{name}{suffix}.jsonl": text for suffix, text in _split(lines)}
+    if not written:
+        raise ConfigError(f"{scale}: no finished run to ship; `make book SCALE={scale}` makes them")
+    for path in folder(scale).glob("*.jsonl"):
+        if path.name not in parts:
+            path.unlink()
+    for name, text in parts.items():
+        write_atomic(folder(scale) / name, text)
+    return [folder(scale) / name for name in parts]
+
+
+def _recorded(run: Run) -> dict[str, Any] | None:
+    if not run.finished:
+        return None
+    manifest = {key: value for key, value in run.manifest.items() if key not in PRIVATE}
+    return {"manifest": manifest, "rows": run.rows()}
+
+
+def _split(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Lines as one text, or as several of at most ``LARGEST`` bytes with a suffix each."""
+    texts = [""]
+    for line in lines:
+        if texts[-1] and len((texts[-1] + line).encode()) > LARGEST:
+            texts.append("")
+        texts[-1] += line
+    for number, text in enumerate(texts if lines else [], 1):
+        yield ("" if number == 1 else f"-{number}"), text
+
+
+def main() -> None:
+    """``python -m bdnb.runs.shipped pack SCALE`` or ``unpack SCALE FOLDER``."""
+    parser = argparse.ArgumentParser(prog="python -m bdnb.runs.shipped", description=__doc__)
+    parser.add_argument("what", choices=("pack", "unpack"))
+    parser.add_argument("scale", help="folder of params/")
+    parser.add_argument("out", nargs="?", type=Path, help="for unpack: folder of run folders")
+    given = parser.parse_args()
+    if given.what == "pack":
+        made = pack(given.scale)
+        print(
+            f"{len(read(given.scale))} runs in {len(made)} files under book/results/{given.scale}"
+        )
+    elif given.out is None:
+        parser.error("unpack needs a folder to write to")
+    else:
+        print(f"{len(unpack(given.scale, given.out))} runs under {os.fspath(given.out)}")
+
+
+if __name__ == "__main__":
+    main()

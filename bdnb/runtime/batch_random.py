@@ -1,0 +1,36 @@
+"""Random numbers for many samples at once: what ``seeds.generator`` is to one.
+
+In: seed, purpose, epoch and the keys of a batch; out: numbers of each sample that depend on these
+and on its own key alone, at a hundredth of the cost of a generator for each.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from bdnb.runtime.seeds import generator
+
+
+def states(seed: int, purpose: str, epoch: int, keys: Sequence[str]) -> np.ndarray:
+    """(B,) uint64: a seed for each sample.
+
+    A 64-bit hash of each key with a 64-bit salt from ``generator(seed, purpose, epoch)``, mixed.
+    """
+    salt = generator(seed, purpose, epoch).integers(2**64, dtype=np.uint64)
+    hashes = b"".join(blake2b(key.encode(), digest_size=8).digest() for key in keys)
+    return _mix(np.frombuffer(hashes, dtype="<u8") ^ salt)
+
+
+def uniforms(seed: int, purpose: str, epoch: int, keys: Sequence[str], count: int) -> np.ndarray:
+    """(B, count) float64 in [0, 1): the SplitMix64 sequence (Steele et al. 2014) of each state."""
+    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = _mix(states(seed, purpose, epoch, keys)[:, None] + steps)
+    return (mixed >> np.uint64(11)) * 2.0**-53
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 on uint64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,69 @@
+"""Triggers and defences of the user's: a Python file, named by ``code`` in a parameter file.
+
+Every process that makes or measures a run imports the file first, so what it registers works in
+notebooks, sweeps, Snakemake's jobs and ``accelerate launch`` alike.
+"""
+
+import importlib.util
+import sys
+from hashlib import blake2b
+from pathlib import Path
+
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.project import root
+
+HOW = "the book's pages howto_defence and howto_trigger show how"
+LOADED: dict[Path, str] = {}
+"""The files imported by this process, with the digest of what they said then."""
+
+
+def place(name: str) -> Path:
+    """Where a notebook writes such a file: ``plugins/<name>`` in the project's folder."""
+    folder = root() / "plugins"
+    folder.mkdir(exist_ok=True)
+    return folder / name
+
+
+def path_of(code: str) -> Path:
+    """The file that ``code`` names, from the project's folder. Errors: ConfigError.
+
+    Only files inside the project are taken: a run or a checkpoint from elsewhere says its
+    ``code``, too, and must not name a file that its user never put there.
+    """
+    path = (root() / code).resolve()
+    if not path.is_relative_to(root().resolve()) or path.suffix != ".py" or not path.is_file():
+        raise ConfigError(
+            f"code={code!r}: no such file; expected a Python file in the project's folder, such as "
+            f"plugins/mine.py; {HOW}"
+        )
+    return path
+
+
+def digest(code: str) -> str:
+    """What tells one state of the file from another: runs with another are other runs."""
+    return blake2b(path_of(code).read_bytes(), digest_size=5).hexdigest()
+
+
+def load(code: str) -> None:
+    """Import the file, unless this process has done so and it has not changed; "": nothing.
+
+    Errors: ConfigError for a file that is not there, or fails: which, and why.
+    """
+    if not code:
+        return
+    path, now = path_of(code), digest(code)
+    if LOADED.get(path) == now:
+        return
+    name = f"bdnb_plugin_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"code={code!r}: {type(error).__name__}: {error}; {HOW}") from error
+    LOADED[path] = now

@@ -1,0 +1,23 @@
+"""Where the project's folder is: parameters, data and runs lie in it."""
+
+import os
+from pathlib import Path
+
+from bdnb.runtime.errors import ConfigError
+
+
+def root() -> Path:
+    """Return the project's folder: ``BDNB_HOME``, or the nearest one upwards with ``params/``.
+
+    Errors: ConfigError where there is none.
+    """
+    if home := os.environ.get("BDNB_HOME"):
+        return Path(home).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params").is_dir():
+            return folder
+    raise ConfigError(
+        f"no folder params/ in {here} or above it: start from the project's folder, "
+        "or name it in the environment variable BDNB_HOME"
+    )

@@ -1,0 +1,1 @@
+"""Training a model: parts of a run in, a model after each epoch out."""

@@ -1,0 +1,216 @@
+"""What a run carries from step to step: a step, and how all of it is put down and taken up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from bdnb import losses
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.data.batches import Batch
+from bdnb.models import Model, sync_batchnorm
+from bdnb.runtime import interrupts
+from bdnb.runtime.errors import ConfigError
+from bdnb.training import grad_cache, optimiser
+from bdnb.training.training_state import read_state, write_state
+
+AGREE_EVERY = 10
+"""Steps between two questions to the other processes whether one was asked to stop."""
+
+
+class Features(NamedTuple):
+    """image, text: unit features (n, D), n = B, or 2B with second views behind; scale, bias: ()."""
+
+    image: Tensor
+    text: Tensor
+    scale: Tensor
+    bias: Tensor
+
+
+Objective = Callable[[Features, Batch], dict[str, Tensor]]
+
+
+@dataclass
+class Progress:
+    """How far a run is: whole epochs, steps, and what the epoch at hand has summed up so far.
+
+    taken: steps of this epoch. pairs, seconds: of this epoch. names, sums (P,): of its losses.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    taken: int = 0
+    pairs: int = 0
+    seconds: float = 0.0
+    names: list[str] = field(default_factory=list)
+    sums: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def turn(self) -> None:
+        """On to the next epoch."""
+        self.epoch += 1
+        self.taken, self.pairs, self.seconds = 0, 0, 0.0
+        self.sums = torch.zeros((), device=self.sums.device)
+
+
+class Loop:
+    """Model, optimiser, schedule and progress of a run.
+
+    kept: tensors that a hook before an epoch made and the epoch's steps need, such as labels.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        config: TrainConfig | CleanConfig,
+        *,
+        steps: int,
+        accelerator: Accelerator,
+        extra: nn.Module | None = None,
+    ) -> None:
+        self.accelerator, self.model, self.extra = accelerator, model, extra
+        self.config = config
+        model.to(accelerator.device)
+        model.lay_out(channels_last=config.channels_last)
+        if accelerator.num_processes > 1 and config.batch_norm == "shared":
+            sync_batchnorm.share_(model, accelerator.device)
+        self.whole = nn.ModuleList([model] if extra is None else [model, extra])
+        optimizer = optimiser.adamw(
+            model,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            decay=config.decay,
+            fused=config.fused,
+        )
+        if extra is not None:
+            extra.to(accelerator.device)
+            optimizer.add_param_group(
+                {"params": list(extra.parameters()), "weight_decay": config.weight_decay}
+            )
+        self.schedule = optimiser.schedule(
+            optimizer,
+            warmup_steps=config.warmup_steps,
+            total_steps=steps,
+            late=steps // config.epochs if config.schedule == "authors" else 0,
+        )
+        self.forward, self.optimizer = accelerator.prepare(model, optimizer)
+        if config.compile != "off":
+            self.forward = torch.compile(self.forward, mode=config.compile)
+        self.progress, self.kept = Progress(), dict[str, Tensor]()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def descend(self, batch: Batch, loss: Objective) -> Tensor:
+        """One step; the loss and its parts (P,), left on the device and added to the sums."""
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self._backward(batch, loss)
+        for parameter in self.extra.parameters() if self.extra is not None else ():
+            parameter.grad = None if parameter.grad is None else self._mean(parameter.grad)
+        self.optimizer.step()
+        self.schedule.step()
+        losses.clamp_logit_scale_(self.model.clip.logit_scale)
+        values = self._mean(torch.stack([part.detach() for part in parts.values()]))
+        now = self.progress
+        now.names, now.sums = list(parts), now.sums + values
+        now.step += 1
+        now.taken += 1
+        now.pairs += sum(batch.sizes) or len(batch.places) * self.accelerator.num_processes
+        return values
+
+    def _backward(self, batch: Batch, loss: Objective) -> dict[str, Tensor]:
+        images, tokens = self._moved(batch.images), self._moved(batch.tokens)
+        if self.config.micro_batch:
+            return grad_cache.backward(
+                self.forward,
+                images,
+                tokens,
+                lambda *features: loss(Features(*features), batch),
+                count=grad_cache.pieces(batch, self.config.micro_batch),
+                accelerator=self.accelerator,
+            )
+        parts = loss(Features(*self.forward(images, tokens)), batch)
+        self.accelerator.backward(parts["loss_total"])
+        return parts
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """The mean over processes."""
+        if self.accelerator.num_processes == 1:
+            return values
+        mean: Tensor = self.accelerator.reduce(values, "mean")
+        return mean
+
+    def _moved(self, values: Tensor) -> Tensor:
+        """On the device. From pinned memory the copy does not hold up the steps before it."""
+        device = self.accelerator.device
+        if self.config.pinned and device.type == "cuda":
+            values = values.pin_memory()
+        return values.to(device, non_blocking=True)
+
+    def asked_to_stop(self, *, now: bool = False) -> bool:
+        """Whether a signal came, to any of the processes: they agree every few steps, or now."""
+        if self.accelerator.num_processes == 1:
+            return interrupts.asked()
+        if not now and self.progress.step % AGREE_EVERY:
+            return False
+        mine = torch.tensor([float(interrupts.asked())], device=self.accelerator.device)
+        if agreed := self.accelerator.reduce(mine, "sum").item() > 0:
+            interrupts.ask()
+        return agreed
+
+    def check_finite(self) -> dict[str, float]:
+        """The means of the epoch's losses so far, by name. Errors: NonFiniteLoss."""
+        now = self.progress
+        means = (now.sums / now.taken).tolist()
+        parts = dict(zip(now.names, means, strict=True))
+        losses.check_finite(means[0], step=now.step, parts=parts, lr=self.lr)
+        return parts
+
+    def restore(self, adam: dict[str, Any]) -> None:
+        """Take up an optimiser's moments and parameter groups; the rate is the schedule's still.
+
+        A group beyond those, of parameters that the poisoned model did not have, stays as it is.
+        """
+        own = self.optimizer.state_dict()["param_groups"]
+        groups = adam["param_groups"] + own[len(adam["param_groups"]) :]
+        self.optimizer.load_state_dict({"state": adam["state"], "param_groups": groups})
+        for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = lr
+
+    def save(self, path: Path) -> None:
+        """Put everything down that the next step needs, whole or not at all.
+
+        Errors: StorageError.
+        """
+        if self.accelerator.is_main_process:
+            state = {
+                "progress": vars(self.progress),
+                "kept": self.kept,
+                "weights": self.whole.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            }
+            write_state(path, state)
+
+    def load(self, path: Path) -> None:
+        """Take up what ``save`` put down. Errors: ConfigError for a file that it did not write."""
+        state, device = read_state(path), self.accelerator.device
+        try:
+            self.progress = Progress(**state["progress"])
+            self.progress.sums = self.progress.sums.to(device)
+            self.kept.update({name: value.to(device) for name, value in state["kept"].items()})
+            self.whole.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+        except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{path}: not the state of this run, or from another version of bdnb ({error}): "
+                "remove it, and the same command starts that run from its beginning"
+            ) from error
