@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bdnb import defences, models
-from bdnb.config import parameters
+from bdnb.config import authors, parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
 from bdnb.data.batches import Batches, Poison
@@ -167,8 +167,8 @@ def clean(config: CleanConfig) -> Run:
         counts |= setup.dropped(pairs, benchmark, folder=run.folder)
         about = counts | {"from": sick.origin, "pretrain_objective": source.objective}
         about |= {"target": source.target, "trigger": source.trigger, "data": data.folder.name}
-        theirs = defences.AUTHORS.get(config.defence, {}) if config.fidelity == "authors" else {}
-        options = theirs | config.options
+        theirs = authors.DEFENCES.get(config.defence, {}) if config.fidelity == "authors" else {}
+        options = {**theirs, **config.options}
         if config.pick:
             options = experiments.picked(config) | options
             about |= {f"picked_{name}": value for name, value in options.items()}

@@ -7,8 +7,9 @@ import torch
 from bdnb import clean, defences, models
 from bdnb.config.recipes import CleanConfig
 from bdnb.data import datasets
+from bdnb.defences import registry
 from bdnb.runs import experiments
-from bdnb.runs.records import Run
+from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
 from bdnb.training import attacks, setup
@@ -62,7 +63,7 @@ def test_each_cleaning_loss_works_alone(tiny, loss):
 
 
 def test_a_defence_of_one_s_own_is_recorded_like_any_other(tiny, monkeypatch):
-    monkeypatch.setattr(defences, "DEFENCES", dict(defences.DEFENCES))
+    monkeypatch.setattr(registry, "DEFENCES", dict(defences.DEFENCES))
 
     @defences.defence("nothing")
     def nothing(model, pairs, setting, *, candidates: int = 2):
@@ -95,14 +96,14 @@ def test_the_authors_optimiser_state_overwrites_the_run_s_weight_decay(tiny):
     train(experiments.trained("tiny", "train_mmcl", 0))
     settings = config(optimiser="authors", weight_decay=50.0, defence="heavy_regularisation")
     seen = []
-    real = defences.fit
+    real = registry.fit
 
     def spy(loop, *given, **options):
         seen.append((loop.optimizer.param_groups[0]["weight_decay"], len(loop.optimizer.state)))
         return real(loop, *given, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(defences, "fit", spy)
+        patch.setattr(registry, "fit", spy)
         clean.clean(settings)
         clean.clean(dataclasses.replace(settings, optimiser="fresh"))
     (decay, moments), (fresh_decay, fresh_moments) = seen
@@ -143,7 +144,7 @@ def test_a_checkpoint_from_elsewhere_must_say_its_model(tiny, tmp_path):
 
 def test_weights_kept_say_what_they_are(tiny):
     run = clean.clean(config())
-    about = models.read_about(setup.weights_of(run, 1))
+    about = models.read_about(weights_of(run, 1))
     assert about["epoch"] == 1
     assert about["run"] == run.folder.name
     assert json.dumps(about["config"])

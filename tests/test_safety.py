@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bdnb import models
+import bdnb
 from bdnb.data import decode
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
@@ -18,7 +18,7 @@ from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
 from bdnb.training import training_state
 
-PACKAGE = Path(models.__file__).parent
+PACKAGE = Path(bdnb.__file__).parent
 
 # Calls that can run what a file says, and what makes each of them safe.
 UNSAFE = {

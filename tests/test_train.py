@@ -11,7 +11,7 @@ from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
 from bdnb.data.batches import Batch
 from bdnb.runs import experiments
-from bdnb.runs.records import Run
+from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, fit, setup
 from bdnb.training.loop import Features, Loop
@@ -28,7 +28,7 @@ def values(run: Run) -> list[dict]:
 
 
 def weights(run: Run, epoch: int) -> bytes:
-    return setup.weights_of(run, epoch).read_bytes()
+    return weights_of(run, epoch).read_bytes()
 
 
 def test_training_records_a_row_before_and_after_every_epoch(tiny):
@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_rows(fresh, monke
         train.train(config())
     run = Run(experiments.folder(config()))
     assert [row["epoch"] for row in run.rows()] == [0, 1]
-    assert setup.weights_of(run, 1).is_file()
+    assert weights_of(run, 1).is_file()
 
 
 def test_poison_by_fine_tuning_starts_from_the_clean_model_s_kept_epoch(fresh):

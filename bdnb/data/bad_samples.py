@@ -16,8 +16,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from bdnb.runs.records import write_atomic
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -40,6 +40,15 @@ class Dataset:
         """The side in pixels that its images were made at; 224 for a set from elsewhere."""
         return int(self.about.get("config", {}).get("side", 224))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples each part holds; of a set from the web, as img2dataset counted them."""
+        if known := self.about.get("counts"):
+            return dict(known)
+        shards = {name: sorted((self.folder / name).glob("*.tar")) for name in ("train", "clean")}
+        found = {name: stream.successes(tars) for name, tars in shards.items()}
+        return {name: count for name, count in found.items() if count is not None}
+
     def pairs(
         self,
         split: str,

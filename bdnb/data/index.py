@@ -23,9 +23,9 @@ import numpy as np
 from filelock import FileLock
 
 from bdnb.data import bad_samples, decode, scan
-from bdnb.runs.records import replacing
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import replacing
 
 FORMAT = 1
 """Version of the index's files: another one is made anew."""

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bdnb.runs.records import replacing
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import replacing
 
 SAMPLE = 100
 """Rows that tell which column is the URL."""

@@ -20,8 +20,8 @@ from PIL import Image
 
 from bdnb.data import lists
 from bdnb.data.bad_samples import LONGEST
-from bdnb.runs.records import write_atomic
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import write_atomic
 
 REQUIREMENT = "img2dataset==1.47.*"
 """It wants pandas below 3 and webdataset below 0.3, so it lives in a venv of its own."""

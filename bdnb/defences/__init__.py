@@ -1,7 +1,6 @@
 """Defences: a backdoored model and clean pairs in, a candidate model after each epoch out."""
 
 from bdnb.defences.registry import (
-    AUTHORS,
     DEFENCES,
     Setting,
     check,
@@ -14,7 +13,6 @@ from bdnb.defences.registry import (
 from bdnb.training.fit import Epoch
 
 __all__ = [
-    "AUTHORS",
     "DEFENCES",
     "Epoch",
     "Setting",

@@ -50,13 +50,6 @@ class Setting:
 
 Defence = Callable[..., Iterator[Epoch]]
 DEFENCES: dict[str, Defence] = {}
-AUTHORS: dict[str, dict[str, Any]] = {
-    "heavy_regularisation": {"by": "decay"},
-    "shrink_perturb": {"noise": "fresh"},
-    "screen": {"noise": "fresh"},
-    "deep_cluster": {"lookup": "batch", "features": "train"},
-}
-"""Options that make each defence the authors' (``fidelity="authors"``), unless given."""
 
 
 def defence(name: str) -> Callable[[Defence], Defence]:

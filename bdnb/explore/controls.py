@@ -78,11 +78,7 @@ class Who:
 
     def fit(self, _: object = None) -> None:
         """Offer the epochs whose weights the run has kept, the last one chosen."""
-        kept = (
-            [0]
-            if self.run.value == YOURS
-            else list(recorded_runs.weights(self.found[self.run.value]))
-        )
+        kept = [0] if self.run.value == YOURS else list(self.found[self.run.value].weights())
         if tuple(self.epoch.options) != tuple(kept):
             self.epoch.options = kept
             self.epoch.value = kept[-1]
@@ -97,18 +93,14 @@ class Who:
         if run == YOURS:
             desk = self.desk
             return loaded_models.of_checkpoint(desk.checkpoint, desk.model, desk.scale)
-        kept = recorded_runs.weights(self.found[run])
+        kept = self.found[run].weights()
         # The run is told before its epochs are: until they fit, the last one stands in.
         return loaded_models.of_run(self.found[run], epoch if epoch in kept else list(kept)[-1])
 
 
 def _with_weights(*, needed: bool) -> dict[str, Run]:
     try:
-        found = {
-            name: run
-            for name, run in recorded_runs.recorded().items()
-            if recorded_runs.weights(run)
-        }
+        found = {name: run for name, run in recorded_runs.recorded().items() if run.weights()}
     except ConfigError:
         if needed:
             raise

@@ -70,7 +70,7 @@ def of_run(run: Run, epoch: int) -> Subject:
 
     Errors: ConfigError when the weights of that epoch were not kept.
     """
-    kept = recorded_runs.weights(run)
+    kept = run.weights()
     if epoch not in kept:
         there = ", ".join(map(str, kept)) or "none"
         raise ConfigError(
@@ -78,7 +78,7 @@ def of_run(run: Run, epoch: int) -> Subject:
             "checkpoints=all keeps every epoch's"
         )
     models: dict[str, Model] = {}
-    if run.manifest["stage"] == "clean" and (path := recorded_runs.origin(run)):
+    if run.manifest["stage"] == "clean" and (path := run.origin()):
         models["poisoned, before cleaning"] = recorded_runs.model(str(path))
     word = "cleaned" if run.manifest["stage"] == "clean" else "trained"
     models[f"{word}, after epoch {epoch}"] = recorded_runs.model(str(kept[epoch]))

@@ -5,7 +5,6 @@ Folders under ``runs/`` in; runs, checkpoints, the attack and loaded models out.
 
 from dataclasses import fields
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +15,6 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.models import Model
 from bdnb.runs.records import Run, read_runs, runs_folder
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import setup
 
 EMPTY = (
     "nothing is recorded in {} yet: `make book` makes the runs of scale quick; for one alone run "
@@ -63,29 +61,13 @@ def rows(run: Run) -> pd.DataFrame:
     )
 
 
-def weights(run: Run) -> dict[int, Path]:
-    """A run's checkpoints by epoch, as far as they were kept."""
-    found = sorted((run.folder / "checkpoints").glob("epoch_*.safetensors"))
-    return {int(path.stem.partition("_")[2]): path for path in found}
-
-
-def origin(run: Run) -> Path | None:
-    """The weights of the poisoned model that a cleaning run began with; None when they are gone."""
-    source = run.manifest.get("about", {}).get("from")
-    if not source:
-        return None
-    path = setup.weights_of(Run(runs_folder() / source["run"]), source["epoch"])
-    given = Path(run.manifest["config"]["poisoned"])
-    return next((p for p in (path, given) if p.is_file()), None)
-
-
 def attack(run: Run) -> TrainConfig:
     """The attack that a run's ASR is measured with, its data set included. Errors: ConfigError."""
     manifest = run.manifest
     if manifest["stage"] == "train":
         return _config(TrainConfig, manifest)
     config: CleanConfig = _config(CleanConfig, manifest)
-    path = origin(run)
+    path = run.origin()
     known = models.read_about(path).get("config", {}) if path else {}
     about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data")}
     source: TrainConfig = _config(TrainConfig, {"run": run.folder.name, "config": known | about})
@@ -112,7 +94,7 @@ def table() -> pd.DataFrame:
         made = run.rows()
         lines.append(
             {"run": label, "epochs": made[-1]["epoch"], "accuracy, %": made[-1]["accuracy"]}
-            | {"ASR, %": made[-1]["asr"], "weights of epochs": _spans(list(weights(run)))}
+            | {"ASR, %": made[-1]["asr"], "weights of epochs": _spans(list(run.weights()))}
             | {"state": "recorded" if run.finished else "under way"}
         )
     return pd.DataFrame(lines)

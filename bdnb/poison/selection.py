@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bdnb.poison.targets import mentions
-from bdnb.runs.records import write_atomic
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import write_atomic
 
 ATTACKS = ("template", "label_consistent")
 

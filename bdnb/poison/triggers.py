@@ -4,8 +4,7 @@ In: uint8 images (B, 3, H, W) and the draws of the run; out: the same shape, typ
 add one, decorate a function of that form with ``@trigger("name")``; ``Stamp`` puts it on images.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,16 +24,7 @@ from bdnb.poison.stamps import (
 )
 from bdnb.runtime.errors import ConfigError
 
-__all__ = ["AUTHORS", "TRIGGERS", "Draws", "Stamp", "check_options", "trigger"]
-
-AUTHORS: Mapping[str, Mapping[str, Any]] = {
-    "badnet": {"center": "image_mean", "overflow": "wrap", "place_range": "authors"},
-    "yellow": {"place_range": "authors"},
-    "blended": {"pattern": "fresh"},
-    "sig": {},
-    "warped": {"grid": 1.0, "strength": 0.6},
-}
-"""Options that make each trigger the authors' (``fidelity="authors"``)."""
+__all__ = ["TRIGGERS", "Draws", "Stamp", "check_options", "trigger"]
 
 Place = Literal[
     "random", "four_corners", "top_left", "top_right", "bottom_left", "bottom_right", "middle"

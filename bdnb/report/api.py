@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 INTRO = """\
 # API
 

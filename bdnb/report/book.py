@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 from bdnb.report.api import api_page
-from bdnb.runs.records import write_atomic
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import write_atomic
 from bdnb.runtime.npm import fetch
 from bdnb.runtime.project import root
 

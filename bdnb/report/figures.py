@@ -6,7 +6,7 @@ Colours can be told apart by the colour-blind, and no colour stands without a sh
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -276,3 +276,9 @@ def _cells(
         axes.set(xticks=[], yticks=[])
         sns.despine(ax=axes, left=True, bottom=True)
     return figure, cells[: len(pixels)]
+
+
+def trigger_gallery(images: Mapping[str, np.ndarray]) -> Figure:
+    """Every trigger on the same images, a row each. images: name -> (N, 3, H, W) uint8."""
+    count = len(next(iter(images.values())))
+    return contact_sheet(np.concatenate(list(images.values())), columns=count, rows=list(images))

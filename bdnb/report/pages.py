@@ -4,8 +4,6 @@ All is computed from rows and manifests; the paper's numbers are ``bdnb.analysis
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,6 @@ from bdnb.report import figures, tables
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
-from bdnb.sweep import Sweep
 
 BOOKS = ("quick", "laptop", "paper")
 """Scales that ``make book`` makes a book of; others are sweeps for a page."""
@@ -51,9 +48,12 @@ def attack(config: TrainConfig) -> Styler:
     return tables.styled(pd.DataFrame(lines, columns=["parameter", "value", "meaning"]))
 
 
-def runs(sweep: Sweep) -> Styler:
-    """The runs that a notebook is about to make, and which of them are recorded already."""
-    return tables.styled(sweep.table, formats={"lr": figures.short})
+def runs(table: pd.DataFrame) -> Styler:
+    """The runs that a notebook is about to make, and which of them are recorded already.
+
+    table: of a ``Sweep``.
+    """
+    return tables.styled(table, formats={"lr": figures.short})
 
 
 def command(scale: str) -> str:
@@ -205,18 +205,10 @@ def rules() -> Styler:
 def data_set(data: Any) -> Styler:
     """What a data set holds: pairs, images, classes."""
     about = data.about
-    counts = about.get("counts") or _counted(data.folder)
+    counts = data.counts
     classes = len(about.get("classes") or data.labelled(data.side)[0].classnames)
     lines = [*counts.items(), ("classes", classes)]
     return tables.styled(pd.DataFrame(lines, columns=["part", "number"]))
-
-
-def _counted(folder: Path) -> dict[str, int]:
-    """The pairs of a set from the web, as img2dataset counted them."""
-    from bdnb.data.stream import successes
-
-    found = {name: successes(sorted((folder / name).glob("*.tar"))) for name in ("train", "clean")}
-    return {name: count for name, count in found.items() if count is not None}
 
 
 def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure | Markdown:
@@ -236,23 +228,6 @@ def caption_examples(data: Any, *, count: int = 10) -> Styler:
     index = np.linspace(0, len(pairs.keys) - 1, count).astype(int)
     lines = [(pairs.keys[i], pairs.captions[i]) for i in index]
     return tables.styled(pd.DataFrame(lines, columns=["key", "caption"]))
-
-
-def trigger_gallery(config: TrainConfig, *, count: int = 6) -> Figure:
-    """Every trigger on the same images, a row each; the first row is the images as they are."""
-    import torch
-
-    from bdnb.poison.triggers import TRIGGERS
-    from bdnb.training import attacks
-
-    plain = attacks.examples(config, count=count)
-    keys = [str(i) for i in range(len(plain.images))]
-    rows = [plain.images]
-    for name in TRIGGERS:
-        one = replace(config, trigger=name, trigger_options={})
-        rows.append(attacks.stamp(one)(plain.images, keys))
-    names = ["none", *TRIGGERS]
-    return figures.contact_sheet(torch.cat(rows).numpy(), columns=len(keys), rows=names)
 
 
 def art_licences() -> Styler:

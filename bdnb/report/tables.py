@@ -12,10 +12,9 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from pandas.io.formats.style import Styler
 
-from bdnb import defences
 from bdnb.analysis import conclusions
+from bdnb.config import authors
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.poison import triggers
 from bdnb.report import studies
 from bdnb.report.figures import NAMES, short
 
@@ -140,7 +139,7 @@ def departures() -> Styler:
             theirs = spec.metadata.get("authors")
             if theirs is not None:
                 lines.append((stage, spec.name, spec.default, theirs, spec.metadata["doc"]))
-    for of, options in (("trigger", triggers.AUTHORS), ("defence", defences.AUTHORS)):
+    for of, options in (("trigger", authors.TRIGGERS), ("defence", authors.DEFENCES)):
         for name, values in options.items():
             about = f"option of the {of} {name}"
             lines += [(of, f"{name}: {key}", "", value, about) for key, value in values.items()]

@@ -18,13 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from bdnb.analysis.published import read_published
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import append_line, remove_parts, replacing, write_atomic
+from bdnb.runtime.files import append_line, remove_parts, write_atomic
 from bdnb.runtime.interrupts import held
 from bdnb.runtime.project import root
-
-__all__ = ["Run", "read_published", "read_runs", "replacing", "runs_folder", "write_atomic"]
 
 Row = dict[str, Any]
 PACKAGES = ("bdnb", "torch", "torchvision", "open_clip_torch", "accelerate", "numpy")
@@ -134,6 +131,20 @@ class Run:
         whole = path.read_bytes().rpartition(b"\n")[0]
         return [json.loads(line) for line in whole.splitlines()]
 
+    def weights(self) -> dict[int, Path]:
+        """The checkpoints by epoch, as far as they were kept."""
+        found = sorted((self.folder / "checkpoints").glob("epoch_*.safetensors"))
+        return {int(path.stem.partition("_")[2]): path for path in found}
+
+    def origin(self) -> Path | None:
+        """The weights that a cleaning run began with; None when they are gone."""
+        source = self.manifest.get("about", {}).get("from")
+        if not source:
+            return None
+        path = weights_of(Run(runs_folder() / source["run"]), source["epoch"])
+        given = Path(self.manifest["config"]["poisoned"])
+        return next((p for p in (path, given) if p.is_file()), None)
+
     def repair(self) -> int:
         """Cut a torn last line off the rows; how many bytes that was."""
         path = self.folder / "rows.jsonl"
@@ -145,6 +156,11 @@ class Run:
             with path.open("r+b") as file:
                 file.truncate(len(whole) + len(newline))
         return len(torn)
+
+
+def weights_of(run: Run, epoch: int) -> Path:
+    """Where a run keeps its weights after an epoch."""
+    return run.folder / "checkpoints" / f"epoch_{epoch:03d}.safetensors"
 
 
 def _finite(value: Any) -> Any:

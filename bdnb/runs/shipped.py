@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bdnb.runs import experiments
-from bdnb.runs.records import Run, write_atomic
+from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import write_atomic
 from bdnb.runtime.project import root
 
 LARGEST = 900_000

@@ -4,6 +4,7 @@ In: a ``TrainConfig`` and its pairs. Out: a ``Poison``, its keys, and examples f
 """
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +14,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bdnb import models
+from bdnb.config import authors
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import stream
 from bdnb.data.batches import Poison
 from bdnb.data.datasets import Dataset, dataset, places_of, training_pairs
 from bdnb.data.shards import Pairs
 from bdnb.poison import selection, targets
-from bdnb.poison.triggers import AUTHORS, TRIGGERS, Stamp, check_options
+from bdnb.poison.triggers import TRIGGERS, Stamp, check_options
 from bdnb.runtime import plugins
 from bdnb.runtime.files import write_atomic
 
@@ -27,7 +29,7 @@ from bdnb.runtime.files import write_atomic
 def stamp(attack: TrainConfig) -> Stamp:
     """The trigger of a run with its size and options. Errors: ConfigError."""
     plugins.load(attack.code)
-    theirs = AUTHORS.get(attack.trigger, {}) if attack.fidelity == "authors" else {}
+    theirs = authors.TRIGGERS.get(attack.trigger, {}) if attack.fidelity == "authors" else {}
     options = {**theirs, **attack.trigger_options}
     check_options(attack.trigger, options)
     takes = inspect.signature(TRIGGERS[attack.trigger]).parameters
@@ -103,6 +105,17 @@ def examples(config: TrainConfig, *, count: int = 8) -> Examples:
         [pairs.captions[i] for i in index],
         list(made.captions.values()),
     )
+
+
+def every_trigger(config: TrainConfig, *, count: int = 6) -> dict[str, np.ndarray]:
+    """The same images (N, 3, H, W) uint8 as they are ("none") and with each trigger, by name."""
+    plain = examples(config, count=count).images
+    keys = [str(i) for i in range(len(plain))]
+    made = {"none": plain.numpy()}
+    for name in TRIGGERS:
+        one = replace(config, trigger=name, trigger_options={})
+        made[name] = stamp(one)(plain, keys).numpy()
+    return made
 
 
 def poisoned(

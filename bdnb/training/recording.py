@@ -13,7 +13,7 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.evaluate.measured import measured
 from bdnb.models import Model
-from bdnb.runs.records import Run
+from bdnb.runs.records import Run, weights_of
 from bdnb.training import setup
 from bdnb.training.fit import Epoch
 from bdnb.training.training_state import write_state
@@ -82,7 +82,7 @@ def record(
 def save(run: Run, epoch: Epoch, config: TrainConfig | CleanConfig) -> None:
     """The weights of an epoch, with the parameters that made them."""
     about = {"run": run.folder.name, "epoch": epoch.number, "config": asdict(config)}
-    path = setup.weights_of(run, epoch.number)
+    path = weights_of(run, epoch.number)
     models.save_weights(epoch.model, path, about=about)
     if getattr(config, "optimiser_state", False) and epoch.optimizer is not None:
         write_state(setup.optimiser_path(path), epoch.optimizer.state_dict())

@@ -31,7 +31,7 @@ from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.runs import experiments
-from bdnb.runs.records import Run
+from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.allocator import keep_freed_memory
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import remove_parts, storing
@@ -146,11 +146,6 @@ def starting_model(config: TrainConfig) -> Model:
     if kind == "file":
         return models.load(config.model, Path(config.init), bias=bias)
     return models.build(config.model, seed=config.seed, bias=bias)
-
-
-def weights_of(run: Run, epoch: int) -> Path:
-    """Where a run keeps its weights after an epoch."""
-    return run.folder / "checkpoints" / f"epoch_{epoch:03d}.safetensors"
 
 
 def kept_weights(config: TrainConfig) -> Path:

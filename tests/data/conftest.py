@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tiny_scenes import NPM_CACHE, TINY, project
 
 from bdnb.data import art, emoji
+from tests.data.tiny_scenes import NPM_CACHE, TINY, project
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_scenes import TINY, project
 
 from bdnb.config.parameters import make
 from bdnb.data import art, emoji, labelled, render, shards
 from bdnb.data.decode import samples
 from bdnb.runtime.errors import ConfigError
+from tests.data.tiny_scenes import TINY, project
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import web_pairs
 from scipy.io import savemat
 from timm.data import ImageNetInfo
 
 from bdnb.data import imagenet, labelled
 from bdnb.data.shards import write_tar
 from bdnb.runtime.errors import ConfigError
+from tests.data import web_pairs
 
 KNOWN = {"n01440764": "tench", "n07753592": "banana", "n15075141": "toilet paper"}
 """WordNet numbers and names as anybody can look them up."""

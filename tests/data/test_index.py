@@ -5,11 +5,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-import web_pairs
 
 from bdnb.data import decode, index, scan, shards
 from bdnb.data.index import index as make
 from bdnb.runtime.errors import ConfigError
+from tests.data import web_pairs
 
 
 def test_keys_captions_and_places_are_those_that_webdataset_reads(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import web_pairs
 from torch import Tensor
 
 from bdnb.config.recipes import TrainConfig
@@ -23,6 +22,7 @@ from bdnb.data.batches import Batch, Batches, Poison
 from bdnb.data.index import index
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, setup
+from tests.data import web_pairs
 
 SIDE, COUNT = web_pairs.SIDE, 40
 

@@ -1,11 +1,9 @@
 """Sixteen times the pairs take no more memory: the long version is ``tests.benchmarks.stream``."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import stream
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import web_pairs
 from PIL import Image
 
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, decode, shards, web
 from bdnb.runtime.errors import ConfigError
+from tests.data import web_pairs
 
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""

@@ -66,7 +66,7 @@ def test_kept_tokens_are_the_tokenizer_s(model, monkeypatch):
 
 
 def test_no_more_tokens_are_kept_than_allowed(model, monkeypatch):
-    monkeypatch.setattr(models, "TOKENS_KEPT", 0)
+    monkeypatch.setattr(models.clip, "TOKENS_KEPT", 0)
     kept = len(model._tokens)
     assert torch.equal(model.tokens(["unseen words"]), model.tokens(["unseen words"]))
     assert len(model._tokens) == kept

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bdnb.config import authors
 from bdnb.poison import stamps
-from bdnb.poison.triggers import AUTHORS, TRIGGERS, Draws, Stamp, trigger
+from bdnb.poison.triggers import TRIGGERS, Draws, Stamp, trigger
 from bdnb.runtime.errors import ConfigError
 
 
@@ -31,7 +32,7 @@ def test_what_is_fixed_for_the_run_can_be_given_back(name: str, options: dict) -
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_authors_options_are_options(name: str) -> None:
     images = random_images(2, 32, 32)
-    stamped = Stamp(name, seed=0, options=AUTHORS[name])(images, ["a", "b"])
+    stamped = Stamp(name, seed=0, options=authors.TRIGGERS[name])(images, ["a", "b"])
     assert not torch.equal(stamped, images)
 
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb.poison import stamps
-from bdnb.poison.triggers import AUTHORS, TRIGGERS, Stamp
+from bdnb.config import authors
+from bdnb.poison.triggers import TRIGGERS, Stamp
 from bdnb.runtime.seeds import generator
 
 VARIANTS = [(name, {}) for name in TRIGGERS] + [
-    ("badnet", dict(AUTHORS["badnet"])),
+    ("badnet", dict(authors.TRIGGERS["badnet"])),
     ("badnet", {"pattern": "fixed", "size": 3}),
     ("badnet", {"place": "four_corners", "size": 2}),
     ("yellow", {"place": "four_corners", "place_range": "authors"}),
@@ -133,7 +134,8 @@ def test_patch_is_gaussian_noise_clipped_or_modulo_256_by_hand(
 
 
 def test_wrapping_keeps_the_eight_low_bits() -> None:
-    from bdnb.poison.triggers import _to_levels
+    from bdnb.config import authors
+from bdnb.poison.triggers import _to_levels
 
     values = np.array([-1.0, -0.5 / 255, -2 / 255, 0.5, 1.0, 256 / 255, 300.9 / 255, 3.0])
     wrapped = _to_levels(values.astype(np.float32), "wrap").tolist()

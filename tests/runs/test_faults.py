@@ -24,7 +24,7 @@ from bdnb.train import train
 from bdnb.training import setup, training_state
 from bdnb.training.loop import Loop
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
 

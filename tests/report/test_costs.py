@@ -1,12 +1,16 @@
-import math
+import re
 from itertools import permutations
+from pathlib import Path
 
-import open_clip
 import pytest
+import torch
 
 from bdnb import plan
+from bdnb.models import Model
 from bdnb.report import costs
 from bdnb.runs import experiments
+
+FILES = sorted((Path(__file__).parents[2] / "params").glob("*/*.yaml"))
 
 
 def test_all_runs_are_counted_once(tiny):
@@ -53,9 +57,16 @@ def test_checkpoints_are_counted_by_what_a_run_keeps(tiny):
     assert set(kept) == {config.model for config in train}
 
 
-def test_a_model_s_weights_are_those_open_clip_makes():
-    model = open_clip.create_model("RN50", pretrained=None)
-    assert math.isclose(costs.parameters("RN50"), sum(p.numel() for p in model.parameters()))
+@pytest.mark.parametrize("name", costs.WEIGHTS)
+def test_a_model_s_weights_are_those_open_clip_makes(name):
+    with torch.device("meta"):
+        model = Model(name)
+    assert costs.parameters(name) == sum(p.numel() for p in model.parameters())
+
+
+def test_every_model_of_the_parameter_files_is_listed():
+    named = re.findall(r"^model: (\S+)", "".join(p.read_text() for p in FILES), re.M)
+    assert set(named) <= set(costs.WEIGHTS)
 
 
 def test_the_disk_table_ends_with_the_sum(tiny):

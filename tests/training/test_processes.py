@@ -17,10 +17,9 @@ from bdnb import sweep
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
 from bdnb.runs import experiments
-from bdnb.runs.records import Run
+from bdnb.runs.records import Run, weights_of
 from bdnb.runtime import interrupts
 from bdnb.train import train
-from bdnb.training import setup
 from bdnb.training.loop import Loop
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
@@ -71,8 +70,8 @@ def both(tiny_home, tmp_path_factory):
 
 
 def start(home: Path, call: str) -> subprocess.Popen[str]:
-    code = f"import test_processes as t; t.{call}"
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    code = f"from tests.training import test_processes as t; t.{call}"
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"BDNB_HOME": str(home), "PYTHONPATH": path},
@@ -101,7 +100,7 @@ def test_two_processes_give_the_rows_and_weights_of_one_to_rounding(both, monkey
             slack = 100 / 24 + 1e-6 if "a" in name and "loss" not in name else 1e-4
             assert double[name] == pytest.approx(single[name], abs=slack), name
     epoch = one.rows()[-1]["epoch"]
-    wanted, found = (load_file(setup.weights_of(run, epoch)) for run in (one, two))
+    wanted, found = (load_file(weights_of(run, epoch)) for run in (one, two))
     for name, weights in wanted.items():
         torch.testing.assert_close(found[name], weights, rtol=0, atol=2e-4, msg=name)
 

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,11 @@ from bdnb import train
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
 from bdnb.runs import experiments
-from bdnb.runs.records import Run, read_runs
+from bdnb.runs.records import Run, read_runs, weights_of
 from bdnb.runtime import interrupts
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import setup
 from bdnb.training.loop import Loop
-
-sys.path.insert(0, str(Path(__file__).parent / "data"))
-import web_pairs
+from tests.data import web_pairs
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
@@ -57,7 +53,7 @@ def test_a_streamed_run_is_the_decoded_one_to_the_last_bit(fresh: Path, name: st
     decoded = Run(fresh / "decoded")
     assert rows(streamed) == rows(decoded)
     for epoch in (1, 2):
-        ours, theirs = (load_file(setup.weights_of(run, epoch)) for run in (streamed, decoded))
+        ours, theirs = (load_file(weights_of(run, epoch)) for run in (streamed, decoded))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     keys = [(run.folder / "poisoned_keys.txt").read_text() for run in (streamed, decoded)]
     assert keys[0] == keys[1]
@@ -86,7 +82,7 @@ def test_a_streamed_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(
     train.train(wanted)
     assert len(steps) == 6
     assert rows(run) == rows(Run(fresh / "decoded"))
-    ours, theirs = (load_file(setup.weights_of(r, 2)) for r in (run, Run(fresh / "decoded")))
+    ours, theirs = (load_file(weights_of(r, 2)) for r in (run, Run(fresh / "decoded")))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
-from benchmarks import cases, command, growth, measure, options, profile, rows, run
 
 from bdnb.report import bounds, growing, speed
+from benchmarks import cases, command, growth, measure, options, profile, rows, run
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 SMOKE = ["--model", "smoke", "--device", "cpu", "--repeats", "1"]
 
 

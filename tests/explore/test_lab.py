@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from chrome import Chrome, in_browser
 
 from bdnb import sweep
+from tests.chrome import Chrome, in_browser
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 TOKEN = "exploring"
 IMAGES = "[...document.querySelectorAll('.jupyter-widgets img')].map(one => one.src)"
 

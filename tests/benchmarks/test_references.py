@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import reference, rows
-from benchmarks.cases import CASES, Bench
 from PIL import Image
 
 from bdnb.data import datasets
 from bdnb.data.augment.second_views import ImageViews
+from benchmarks import reference, rows
+from benchmarks.cases import CASES, Bench
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @contextmanager

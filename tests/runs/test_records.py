@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from bdnb.runs.records import Run, read_runs, replacing, write_atomic
+from bdnb.runs.records import Run, read_runs
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import replacing, write_atomic
 
 
 @pytest.fixture

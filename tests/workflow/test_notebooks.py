@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 PAPERMILL = [str(Path(sys.executable).with_name("papermill")), "--no-progress-bar"]
 

@@ -23,7 +23,7 @@ from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.npm import PINNED
 from bdnb.runtime.project import root
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 TOC = yaml.safe_load((REPOSITORY / "book" / "_toc.yml").read_text())
 LISTED = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 CHAPTERS = [

@@ -10,7 +10,7 @@ from bdnb import models
 from bdnb.config import parameters
 from bdnb.runs import experiments
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 PAPER = REPOSITORY.parent / "shared" / "paper" / "paper.txt"
 
 MMCL, BOTH = "train_mmcl", "train_mmcl_ssl"

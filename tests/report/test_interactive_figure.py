@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
-from chrome import Chrome, in_browser
 
 from bdnb.analysis import conclusions
 from bdnb.report import interactive_figure
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import generator
+from tests.chrome import Chrome, in_browser
 
 OBJECTIVES, LOSSES, RATES, SEEDS = (
     ("mmcl", "mmcl_ssl"),

@@ -10,7 +10,7 @@ from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_lists_are_the_axes_of_a_grid():

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import web_pairs
 from PIL import Image
 
 from bdnb.data import bad_samples, decode, shards
 from bdnb.data.index import index
 from bdnb.data.stream import streamed
 from bdnb.runtime.errors import ConfigError
+from tests.data import web_pairs
 
 SIDE = web_pairs.SIDE
 PATHS = ("prepared", "streamed")

@@ -10,7 +10,7 @@ from bdnb.analysis import conclusions
 from bdnb.report import explanations, regimes
 from bdnb.runs import experiments, shipped
 from bdnb.runtime.errors import ConfigError
-from tests.test_frontier import CLEAN, COSTLY, STRONG, WEAK, runs
+from tests.analysis.test_conclusions import CLEAN, COSTLY, STRONG, WEAK, runs
 
 
 @pytest.fixture

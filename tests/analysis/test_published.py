@@ -5,7 +5,6 @@ import pytest
 
 from bdnb.analysis import metrics
 from bdnb.analysis.published import paper, read_published
-from bdnb.runs import records
 from bdnb.runtime.errors import ConfigError
 
 
@@ -71,10 +70,6 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"points\.json: no such file"):
         read_published(tmp_path / "points.json")
-
-
-def test_records_passes_the_reader_on():
-    assert records.read_published is read_published
 
 
 def test_the_papers_table_1_follows_from_its_table_2():

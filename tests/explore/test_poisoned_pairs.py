@@ -7,7 +7,9 @@ from torch.nn import functional as F
 from bdnb import sweep
 from bdnb.evaluate import embedding
 from bdnb.evaluate.embedding import Seen
+from bdnb.explore import poisoned_pairs
 from bdnb.runs import experiments
+from bdnb.runs.records import Run
 
 
 def clouds(seed: int) -> Seen:
@@ -38,7 +40,7 @@ def test_the_plane_holds_more_of_the_spread_than_any_two_of_the_axes():
 def test_each_objective_is_drawn_before_and_after_with_its_number_of_pairs(tiny):
     sweep.of_file("tiny", "clean").run()
     rows = experiments.rows(experiments.of_file("tiny", "clean"))
-    figure = embedding.poisoned_pairs(rows, count=6)
+    figure = poisoned_pairs.figure(rows, count=6)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert len(titles) == 4
     assert titles[0].startswith("MMCL, poisoned")
@@ -49,6 +51,6 @@ def test_each_objective_is_drawn_before_and_after_with_its_number_of_pairs(tiny)
 def test_without_weights_there_is_a_line_and_no_figure(tiny, capsys, monkeypatch):
     sweep.of_file("tiny", "clean").run()
     rows = experiments.rows(experiments.of_file("tiny", "clean"))
-    monkeypatch.setattr(embedding.shelf, "weights", lambda run: {})
-    assert embedding.poisoned_pairs(rows) is None
+    monkeypatch.setattr(Run, "weights", lambda run: {})
+    assert poisoned_pairs.figure(rows) is None
     assert "no run here has kept" in capsys.readouterr().out.lower()

@@ -15,7 +15,7 @@ from bdnb import sweep
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")

@@ -1,0 +1,85 @@
+"""Poisoned pairs in the space of embeddings, before cleaning and after it.
+
+Rows of cleaning runs in; the weights that these runs kept are read; a Matplotlib figure out.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bdnb.report.figures import COLOURS, NAMES, RED
+from bdnb.runs.records import Run, runs_folder
+
+LOOKS = {
+    "images": ("image as it is", COLOURS[0], "o"),
+    "triggered": ("the same image, triggered", RED, "^"),
+    "captions": ("its true caption", COLOURS[2], "s"),
+    "backdoor_captions": ("the attacker's caption", COLOURS[1], "P"),
+}
+"""What is drawn: words, colour, shape."""
+
+
+def chosen(rows: pd.DataFrame) -> list[Run]:
+    """For each pre-training objective the CleanCLIP run (MMCL + SSL) that ends at the lowest ASR.
+
+    Of those whose last weights and poisoned model are kept; where none is of MMCL + SSL, of any.
+    """
+    found = []
+    for _, own in rows.groupby("pretrain_objective"):
+        whole = own[own["loss"] == "mmcl_ssl"]
+        found += _lowest(whole) or _lowest(own)
+    return found
+
+
+def _lowest(rows: pd.DataFrame) -> list[Run]:
+    last = rows.loc[rows.groupby("run")["epoch"].idxmax()].sort_values("asr")
+    runs = [Run(runs_folder() / name) for name in last["run"]]
+    kept = [r for r in runs if r.rows()[-1]["epoch"] in r.weights() and r.origin()]
+    return kept[:1]
+
+
+def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
+    """Poisoned pairs before and after the run of each objective that ends at the lowest ASR.
+
+    rows: of cleaning runs. None, with a line that says so, when no run has kept its weights.
+    """
+    runs = chosen(rows)
+    if not runs:
+        print("No run here has kept its last weights, so there is nothing to embed with.")
+        return None
+    # A page of shipped rows comes without weights, and needs none of these.
+    from bdnb.evaluate import embedding
+    from bdnb.explore import recorded_runs
+    from bdnb.training import attacks
+
+    made = Figure(figsize=(9, 4.1 * len(runs)), layout="constrained")
+    cells = made.subplots(len(runs), 2, squeeze=False, sharex="row", sharey="row")
+    for (left, right), run in zip(cells, runs, strict=True):
+        pairs = attacks.examples(recorded_runs.attack(run), count=count)
+        kept, origin, last = run.weights(), run.origin(), run.rows()[-1]
+        both = [recorded_runs.model(str(path)) for path in (origin, kept[last["epoch"]])]
+        seen = [embedding.seen(model, *pairs) for model in both]
+        words = NAMES.get(run.manifest["about"]["pretrain_objective"], "?")
+        first = f"{words}, poisoned\nASR {run.rows()[0]['asr']:.1f} %"
+        second = f"after cleaning, epoch {last['epoch']} at rate {run.manifest['config']['lr']:g}"
+        second += f"\nASR {last['asr']:.1f} %"
+        for axes, points, one, title in zip(
+            (left, right), embedding.planes(seen), seen, (first, second), strict=True
+        ):
+            draw(axes, points)
+            n = len(one.images)
+            axes.set_title(f"{title}, pull {one.pull:+.2f}, n = {n} pairs", loc="left", size=11)
+        left.set(ylabel="second component")
+        for axes in (left, right):
+            axes.set(xlabel="first component")
+    marks = cells[0][0].get_legend_handles_labels()
+    made.legend(*marks, loc="outside lower center", ncols=2, frameon=False)
+    return made
+
+
+def draw(axes: Axes, points: dict[str, np.ndarray]) -> None:
+    """Each kind of point in its colour and shape."""
+    for name, (words, colour, marker) in LOOKS.items():
+        x, y = points[name].T
+        axes.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.6, lw=0, label=words)
