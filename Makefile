@@ -14,7 +14,7 @@ WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 help:
 	@echo "make book    run the experiments of SCALE=$(SCALE) (quick, laptop, gpu, paper) and build the book"
-	@echo "make test    formatting, lint, types and tests"
+	@echo "make test    formatting, lint, types, import layers and tests"
 	@echo "make lab     JupyterLab on the notebooks"
 	@echo "make web     install img2dataset in a venv of its own, for CC3M and CC12M"
 	@echo "make format  format the code, strip the notebooks' outputs"
@@ -29,6 +29,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
 	$(WITH) pytest $(PYTEST)
 

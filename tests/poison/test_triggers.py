@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.poison import stamps
 from bdnb.config import authors
+from bdnb.poison import stamps
 from bdnb.poison.triggers import TRIGGERS, Stamp
 from bdnb.runtime.seeds import generator
 
@@ -134,8 +134,7 @@ def test_patch_is_gaussian_noise_clipped_or_modulo_256_by_hand(
 
 
 def test_wrapping_keeps_the_eight_low_bits() -> None:
-    from bdnb.config import authors
-from bdnb.poison.triggers import _to_levels
+    from bdnb.poison.triggers import _to_levels
 
     values = np.array([-1.0, -0.5 / 255, -2 / 255, 0.5, 1.0, 256 / 255, 300.9 / 255, 3.0])
     wrapped = _to_levels(values.astype(np.float32), "wrap").tolist()
