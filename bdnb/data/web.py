@@ -151,7 +151,7 @@ def counts(folder: Path) -> dict[str, Any]:
 def build(
     source: Path, out: Path, *, pairs: int, clean: int, spare: float, seed: int, fetch: Fetch
 ) -> dict[str, Any]:
-    """Both splits of a data set in ``out``, and ``pages.json`` of them.
+    """Both splits of a data set in ``out``, and ``report.json`` of them.
 
     pairs, clean: how many rows of the list for each split, 0 pairs for all that are left.
     spare: share of further rows that stand in for dead ones. Called again with the same values,
