@@ -3,6 +3,8 @@ SCALE ?= quick
 CORES ?= all
 PYTHON ?= python3
 PYTEST ?= -n 2 --dist loadfile
+LAB_FLAGS ?=
+CONSTRAINTS ?= .ci/constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 FAISS ?= $(shell command -v nvidia-smi > /dev/null && echo gpu || echo cpu)
@@ -15,7 +17,7 @@ WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
 help:
 	@echo "make book    run the experiments of SCALE=$(SCALE) (quick, laptop, gpu, paper) and build the book"
 	@echo "make test    formatting, lint, types, import layers and tests"
-	@echo "make lab     JupyterLab on the notebooks"
+	@echo "make lab     JupyterLab on the notebooks (as root in a container: LAB_FLAGS=--allow-root)"
 	@echo "make web     install img2dataset in a venv of its own, for CC3M and CC12M"
 	@echo "make format  format the code, strip the notebooks' outputs"
 	@echo "make clean   remove what was built; data and runs stay"
@@ -34,7 +36,7 @@ test: $(INSTALLED)
 	$(WITH) pytest $(PYTEST)
 
 lab: $(INSTALLED)
-	$(WITH) jupyter lab notebooks
+	$(WITH) jupyter lab $(LAB_FLAGS) notebooks
 
 web: $(INSTALLED)
 	@$(BIN)/python -c "from bdnb.data import web; print(web.tool())"
@@ -51,11 +53,12 @@ clean:
 install: $(INSTALLED)
 
 # Written last, so that an installation that was broken off begins again.
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON): not found; bdnb needs Python 3.11 or newer"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("bdnb needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12 ...")'
 	@echo "Installing into $(VENV) (several GB to fetch, about 5 minutes); what pip says is in $(VENV)/pip.log"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(FAISS),book,dev]' > $(VENV)/pip.log 2>&1 \
+	@$(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS) \
+	    -e '.[$(FAISS),book,dev]' > $(VENV)/pip.log 2>&1 \
 	    || { tail -n 20 $(VENV)/pip.log; echo "pip failed: all it said is in $(VENV)/pip.log"; exit 1; }
 	@touch $@

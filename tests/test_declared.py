@@ -1,0 +1,68 @@
+"""What the package and its installation say of themselves: dependencies, folders, pins."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+PINS = [
+    line
+    for line in (REPOSITORY / ".ci" / "constraints.txt").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def imported(folder: str) -> set[str]:
+    """First parts of the names of all modules that a folder's files import."""
+    found: set[str] = set()
+    for path in (REPOSITORY / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"bdnb", "tests", "benchmarks"}
+
+
+def declared(*extras: str) -> set[str]:
+    """Distributions that pyproject.toml asks for, with those of some extras."""
+    lists = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][e] for e in extras)]
+    return {canonicalize_name(Requirement(line).name) for lines in lists for line in lines}
+
+
+def undeclared(folder: str, known: set[str]) -> set[str]:
+    providers = metadata.packages_distributions()
+    return {
+        name
+        for name in imported(folder)
+        if not {canonicalize_name(one) for one in [name, *providers.get(name, [])]} & known
+    }
+
+
+def test_every_package_that_bdnb_imports_is_declared():
+    assert undeclared("bdnb", declared("cpu", "book")) == set()
+
+
+def test_every_package_that_the_tests_import_is_declared():
+    assert undeclared("tests", declared("cpu", "book", "dev")) == set()
+
+
+def test_an_import_that_nobody_declared_would_be_seen():
+    assert "numpy" in undeclared("bdnb", set())
+
+
+def test_every_declared_package_is_pinned_to_one_release():
+    pinned = {canonicalize_name(Requirement(line).name) for line in PINS}
+    assert declared(*PROJECT["optional-dependencies"]) - {"bdnb"} - pinned == set()
+    assert len(pinned) == len(PINS)
+
+
+def test_pins_name_a_release_and_no_place():
+    assert [line for line in PINS if not re.fullmatch(r"[\w.-]+==[\w.+!]+", line)] == []
