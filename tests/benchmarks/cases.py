@@ -10,13 +10,12 @@ import open_clip
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.profiler import record_function
 
 from bdnb import models
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, decode
 from bdnb.data.augment.second_views import ImageViews, TextViews
-from bdnb.data.batches import Batch, Batches, Share
+from bdnb.data.batches import Batches
 from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
@@ -56,19 +55,6 @@ CASES = {
 }
 RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3)
 """The learning rates of a cleaning sweep."""
-
-
-DATA = "data and views"
-"""What the making of a batch is called in a profile."""
-
-
-class Watched(Batches):
-    """Batches whose making shows in a profile."""
-
-    def batch(self, share: Share, epoch: int) -> Batch:
-        """The samples of a share."""
-        with record_function(DATA):
-            return super().batch(share, epoch)
 
 
 class Bench:
@@ -153,7 +139,7 @@ class Bench:
         size = self.case.batch if split == "train" else self.case.clean_batch
         views = {"image_views": ImageViews(0), "text_views": TextViews(0)} if ssl else {}
         pairs = self.data.pairs(split, self.side)
-        return Watched(pairs, batch_size=size, seed=0, tokens=model.tokens, **views)
+        return Batches(pairs, batch_size=size, seed=0, tokens=model.tokens, **views)
 
     def loop(self, model: Model, *, steps: int) -> Loop:
         """The package's loop."""

@@ -50,13 +50,8 @@ def choose_device(given: argparse.Namespace) -> None:
         raise SystemExit("--device cuda: torch finds no GPU here")
 
 
-def make_ready(
-    given: argparse.Namespace, home: Path, *, parameters: dict[str, Any] | None = None
-) -> "Bench":
-    """The case with the sizes asked for, in a folder of its own, which is the project's from now.
-
-    parameters: of a run, other than the case's.
-    """
+def make_ready(given: argparse.Namespace, home: Path) -> "Bench":
+    """The case with the sizes given, in a folder of its own, which is the project's from now."""
     from .cases import CASES, Bench
 
     sizes = {name: getattr(given, name) for name in SIZES if getattr(given, name)}
@@ -64,29 +59,20 @@ def make_ready(
         sizes["clean_batch"] = max(2, sizes["batch"] // 2)
     case = replace(CASES[given.model], **sizes)
     os.environ["BDNB_HOME"] = str(home)
-    return Bench(case, home, ROOT / "data" / ".npm", parameters or {})
+    return Bench(case, home, ROOT / "data" / ".npm")
 
 
 @contextmanager
 def ways(
-    given: argparse.Namespace,
-    row: str,
-    names: Sequence[str],
-    *,
-    parameters: dict[str, dict[str, Any]] | None = None,
+    given: argparse.Namespace, row: str, names: Sequence[str]
 ) -> Iterator[dict[str, measure.Child]]:
-    """A process for each way to do a row, ready for a go; all are ended in any case.
-
-    parameters: way -> parameters of a run other than the case's; such a way is the package's own.
-    """
+    """A process for each way to do a row, ready for a go; all are ended in any case."""
     sizes = [f"--{name.replace('_', '-')}={getattr(given, name)}" for name in SIZES]
-    asked = [*sizes, f"--model={given.model}", f"--device={given.device}", f"--child={row}"]
+    common = [*sizes, f"--model={given.model}", f"--device={given.device}", f"--child={row}"]
     made = {}
     try:
         for name in names:
-            own = parameters[name] if parameters else None
-            way = [f"--way={name}"] if own is None else ["--way=bdnb", f"--set={json.dumps(own)}"]
-            made[name] = measure.Child([*asked, *way])
+            made[name] = measure.Child([*common, f"--way={name}"])
         for child in made.values():
             child.answer()
         yield made

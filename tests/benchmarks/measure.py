@@ -1,4 +1,4 @@
-"""Times of two or three ways to do the same work, taken in turn; peaks of machine and memory."""
+"""Times and peak memory of two or three ways to do the same work, taken in turn."""
 
 import os
 import resource
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 Work = Callable[[], object]
 
@@ -43,7 +42,7 @@ class Child:
         os.close(handle)
 
     def ask(self, what: str) -> float:
-        """Its number. what: go (seconds), flops (of one go) or peak (bytes)."""
+        """Its number. what: go (seconds) or peak (bytes)."""
         assert self.process.stdin is not None
         self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
@@ -64,27 +63,20 @@ class Child:
         self.process.wait()
 
 
-def timed(work: Work, device: torch.device, repeats: int = 1) -> float:
-    """Mean seconds of a go."""
+def timed(work: Work, device: torch.device) -> float:
+    """Seconds of a go."""
     begun = time.perf_counter()
-    for _ in range(repeats):
-        work()
+    work()
     wait(device)
-    return (time.perf_counter() - begun) / repeats
+    return time.perf_counter() - begun
 
 
 def serve(work: Work, device: torch.device) -> None:
     """The child's side: answer each line of stdin with a number."""
     print("= 0", flush=True)
     for line in sys.stdin:
-        asked = line.strip()
-        if asked == "flops":
-            found = flops(work)
-        elif asked == "peak":
-            found = float(peak_bytes(device))
-        else:
-            found = timed(work, device)
-        print(f"= {found}", flush=True)
+        peak = line.strip() == "peak"
+        print(f"= {peak_bytes(device) if peak else timed(work, device)}", flush=True)
 
 
 def in_turn(ways: Mapping[str, Child], *, repeats: int, warm: int = 2) -> dict[str, list[float]]:
@@ -106,27 +98,6 @@ def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
 def peaks(ways: Mapping[str, Child]) -> dict[str, float]:
     """The most memory in MB (2^20 bytes) that each way has held so far."""
     return {name: child.ask("peak") / 2**20 for name, child in ways.items()}
-
-
-def flops(work: Work) -> float:
-    """Floating-point operations of matrix products and convolutions, forward and backward."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return float(counter.get_total_flops())
-
-
-def matmul_peak(device: torch.device, dtype: torch.dtype, *, size: int = 0) -> float:
-    """FLOP/s of a square matrix product, the best of several."""
-    size = size or (8192 if device.type == "cuda" else 1024)
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(12):
-        wait(device)
-        begun = time.perf_counter()
-        _ = a @ a
-        wait(device)
-        best = min(best, time.perf_counter() - begun)
-    return 2 * size**3 / best
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from bdnb.data import datasets
 from bdnb.data.augment.second_views import ImageViews
-from benchmarks import reference, rows
-from benchmarks.cases import CASES, Bench
+from tests.benchmarks import reference, rows
+from tests.benchmarks.cases import CASES, Bench
 
 REPOSITORY = Path(__file__).parents[2]
 
