@@ -1,1 +1,1 @@
-"""Rows in, numbers out: metrics, and the paper's conclusions with their rules. No torch."""
+"""Rows in, numbers out: metrics of a run, and whether the paper's conclusions hold. No torch."""

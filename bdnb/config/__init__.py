@@ -1,1 +1,1 @@
-"""Parameters: YAML files and ``-p`` in, checked dataclasses out. No torch."""
+"""Parameters: YAML files and papermill's ``-p`` in, checked frozen dataclasses out. No torch."""

@@ -1,1 +1,1 @@
-"""Data sets: the embedded emoji scenes, pairs in shards, labelled sets, fetched packages."""
+"""Data sets: emoji scenes, web lists or ImageNet in, shards and then batches of tensors out."""

@@ -1,1 +1,1 @@
-"""Evaluators: embeddings in, (name, value) out, every value in percent."""
+"""Evaluators: a model and labelled images in, accuracy, ASR and retrieval in percent out."""

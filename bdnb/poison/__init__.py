@@ -1,1 +1,1 @@
-"""Poison: which pairs (``selection``), what image (``triggers``), what caption (``targets``)."""
+"""Poison: pairs in; which are poisoned, their triggered images and the target's captions out."""

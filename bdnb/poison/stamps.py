@@ -48,7 +48,7 @@ class Draws:
 
 
 TRIGGERS: dict[str, Callable[..., Tensor]] = {}
-"""Every trigger by name: (images (B, 3, H, W) uint8, Draws, *, options) -> the same shape."""
+"""Every trigger by name: images (B, 3, H, W) uint8 and ``Draws`` in, the same shape out."""
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 

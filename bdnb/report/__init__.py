@@ -1,1 +1,1 @@
-"""Rows in, figures, tables and pages of the book out. No torch."""
+"""The book: rows in, figures, tables and pages out. No torch."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from bdnb.report.api import api_page
+from bdnb.report import code_pages
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
 from bdnb.runtime.npm import fetch
@@ -71,8 +71,8 @@ def assemble(executed: Path, out: Path) -> Path:
             print(f"not in the book: {place}, which has no chapter in book/_toc.yml")
     write_atomic(book / "front.svg", front_figure(chapters))
     write_atomic(book / "front.md", front_text(chapters, executed))
-    write_atomic(book / "api.md", api_page())
-    write_atomic(book / "_toc.yml", yaml.safe_dump(prune(toc, book), sort_keys=False))
+    toc = with_code(prune(toc, book), book)
+    write_atomic(book / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
     vendor(book)
     return book
 
@@ -119,6 +119,18 @@ def prune(toc: dict, book: Path) -> dict:
         if there:
             parts.append(part | {"chapters": there})
     return toc | {"parts": parts}
+
+
+def with_code(toc: dict, book: Path) -> dict:
+    """Write the pages about the code and return the table of contents with them below ``code``."""
+    write_atomic(book / "layers.md", f"```{{raw}} html\n{code_pages.diagram()}```\n")
+    pages = code_pages.api_pages()
+    for name, text in pages.items():
+        write_atomic(book / "api" / f"{name}.md", text)
+    for chapter in (chapter for part in toc["parts"] for chapter in part["chapters"]):
+        if chapter["file"] == "code":
+            chapter["sections"] = [{"file": f"api/{name}"} for name in pages]
+    return toc
 
 
 def front_figure(notebooks: list[Path]) -> str:

@@ -1,1 +1,1 @@
-"""A run's folder with manifest and rows; experiments in, runs and rows out. No torch."""
+"""Runs on disk: parameters in; a folder with manifest and rows, and a DataFrame, out. No torch."""

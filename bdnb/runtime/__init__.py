@@ -1,1 +1,1 @@
-"""What every part stands on: errors, seeds, files, progress, plug-ins, packages. No torch."""
+"""What every part stands on: errors, seeds, files, progress, plug-ins, npm packages. No torch."""

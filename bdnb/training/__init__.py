@@ -1,1 +1,1 @@
-"""Training a model: parts of a run in, a model after each epoch out."""
+"""Training: a model, batches and a loss in; the model after each epoch, and its rows, out."""

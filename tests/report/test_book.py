@@ -1,6 +1,9 @@
 """The book built from made-up executed notebooks, and read in a browser without a network."""
 
+import importlib
+import inspect
 import json
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -17,8 +20,8 @@ import pytest
 import yaml
 from ipywidgets.embed import embed_data
 
-from bdnb.report import book, figures
-from bdnb.report.api import api_page
+import bdnb
+from bdnb.report import book, code_pages, figures
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.npm import PINNED
 from bdnb.runtime.project import root
@@ -29,7 +32,7 @@ LISTED = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters
 CHAPTERS = [
     name
     for name in LISTED
-    if "/" not in name and name != "api" and not (REPOSITORY / "book" / f"{name}.md").is_file()
+    if "/" not in name and not (REPOSITORY / "book" / f"{name}.md").is_file()
 ]
 """Those that notebooks are; the pages of shipped rows are tried with the workflow."""
 
@@ -173,6 +176,40 @@ def test_only_pages_with_widgets_load_their_player(site: Path) -> None:
     assert "embed-amd.js" not in (site / "glossary.html").read_text(encoding="utf-8")
 
 
+def public(name: str) -> list[str]:
+    """The public functions and classes that a module defines, with its name before them."""
+    module, kinds = importlib.import_module(name), (type, type(public))
+    own = [(n, inspect.unwrap(o)) for n, o in vars(module).items() if not n.startswith("_")]
+    own = [(n, o) for n, o in own if isinstance(o, kinds) and o.__name__ == n]
+    return [f"{name}.{n}" for n, o in own if o.__module__ == name]
+
+
+def test_every_public_function_and_class_is_on_the_page_of_its_package(site: Path) -> None:
+    missing, count = [], 0
+    for one in pkgutil.walk_packages(bdnb.__path__, "bdnb."):
+        folder = one.name.removeprefix("bdnb.").rpartition(".")[0]
+        if not one.ispkg and not one.name.rpartition(".")[2].startswith("_"):
+            page = (site / "api" / f"{folder or 'main'}.html").read_text(encoding="utf-8")
+            missing += [name for name in public(one.name) if f'id="{name}"' not in page]
+            count += len(public(one.name))
+    assert missing == []
+    assert count > 300
+
+
+def test_pages_of_the_code_hold_no_internals(site: Path) -> None:
+    for page in (site / "api").glob("*.html"):
+        ids = re.findall(r'<dt class="sig[^>]*id="([^"]+)"', page.read_text(encoding="utf-8"))
+        assert [name for name in ids if name.rpartition(".")[2].startswith("_")] == []
+
+
+def test_the_layers_lead_to_their_pages(site: Path) -> None:
+    boxes = [
+        has for tag, has in Elements(site / "code.html").found if has.get("class") == "package"
+    ]
+    assert len(boxes) == sum(map(len, code_pages.layers()))
+    assert all((site / has["href"]).is_file() for has in boxes)
+
+
 class Seen(NamedTuple):
     """A page as the browser left it."""
 
@@ -211,7 +248,7 @@ def test_a_request_to_the_network_would_be_seen(tmp_path: Path) -> None:
 
 @in_browser
 @pytest.mark.browser
-@pytest.mark.parametrize("name", ["index", "how_to_read", "clean", "api", "search"])
+@pytest.mark.parametrize("name", ["index", "how_to_read", "clean", "code", "api/main", "search"])
 def test_a_page_opens_from_disk_without_network_or_errors(
     site: Path, tmp_path: Path, name: str
 ) -> None:
@@ -266,21 +303,6 @@ def test_a_warning_ends_the_build_and_is_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         book.build(tmp_path)
     assert not (tmp_path / "html").exists()
-
-
-def test_api_page_has_public_names_with_their_docstrings(tmp_path: Path) -> None:
-    package = tmp_path / "toy"
-    package.mkdir()
-    (package / "sums.py").write_text(
-        '"""Sums."""\n\ndef add(a: int, *b: int) -> int:\n    """Of *b and <a>; see ``c``."""\n\n'
-        "def _hidden():\n    pass\n\nclass Box:\n"
-        '    """Holds."""\n    def get(self, i: int = 0) -> int:\n        """One."""\n'
-    )
-    page = api_page(package)
-    assert "{py:function} add(a: int, *b: int) -> int" in page
-    assert r"Of \*b and \<a>; see ``c``." in page
-    assert "{py:method} get(i: int=0) -> int" in page
-    assert "hidden" not in page
 
 
 def test_licences_name_each_package_of_art_at_its_pinned_version() -> None:
