@@ -58,6 +58,19 @@ def test_one_call_makes_the_whole_book_and_a_second_has_nothing_to_do(home):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_runs_and_data_that_were_removed_are_made_again(home):
+    names = ("runs", "data")
+    kept = [(home / name).rename(home / f"kept_{name}") for name in names]
+    try:
+        planned = snakemake(home, "-n")
+    finally:
+        for folder, name in zip(kept, names, strict=True):
+            folder.rename(home / name)
+    shown = planned.stdout + planned.stderr
+    assert planned.returncode == 0, shown[-3000:]
+    assert all(f"rule {rule}:" in shown for rule in ("data", "train", "clean", "book"))
+
+
 def test_a_page_that_is_gone_is_made_again_from_the_rows_there_are(home):
     written = {path: path.stat().st_mtime for path in (home / "runs").glob("*/rows.jsonl")}
     (home / "build" / "tiny" / "notebooks" / "summary.ipynb").unlink()
