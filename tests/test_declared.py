@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -66,3 +67,29 @@ def test_every_declared_package_is_pinned_to_one_release():
 
 def test_pins_name_a_release_and_no_place():
     assert [line for line in PINS if not re.fullmatch(r"[\w.-]+==[\w.+!]+", line)] == []
+
+
+def tree() -> list[str]:
+    """What the README's tree lists of the package: names of modules and folders."""
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    listed = text.partition("    bdnb/\n")[2].partition("\n\n")[0]
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+def test_the_readme_s_tree_is_the_package_s():
+    names = [f"{p.name}/" if p.is_dir() else p.name for p in (REPOSITORY / "bdnb").iterdir()]
+    assert sorted(tree()) == sorted(n for n in names if not n.startswith("_"))
+
+
+def test_the_tests_have_the_package_s_folders():
+    there = {p.name for p in (REPOSITORY / "tests").iterdir() if any(p.glob("test_*.py"))}
+    assert {name.rstrip("/") for name in tree() if name.endswith("/")} - there == set()
+
+
+def test_every_folder_at_the_top_that_is_committed_is_in_the_readme():
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    folders = {path.partition("/")[0] + "/" for path in listed if "/" in path}
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    assert [f for f in folders if not f.startswith(".") and f"    {f}" not in text] == []
