@@ -45,7 +45,7 @@ JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
 def assemble(executed: Path, out: Path) -> Path:
-    """Put the book's sources together in ``out/book``; returns that folder.
+    """Put the book's sources together in ``out/book``, and return that folder.
 
     executed: folder of executed notebooks, one a chapter of ``book/_toc.yml``, those of shipped
     rows in ``results/<scale>/``; a chapter whose notebook is not there is left out. Errors:
@@ -78,7 +78,7 @@ def assemble(executed: Path, out: Path) -> Path:
 
 
 def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
-    """An executed notebook as a page: its title replaced if one is given, its labels its own.
+    """Return an executed notebook as a page: its own title if one is given, labels of its own.
 
     file: its name in the table of contents. names: labels of figures and equations on earlier
     pages, which grow by this page's. A label that is taken, as when one notebook was run twice,
@@ -107,12 +107,12 @@ def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
 
 
 def _is_page(path: Path) -> bool:
-    """Whether there is a page of that name; rows beside it, of the same name, are none."""
+    """Return whether there is a page of that name; rows beside it are none."""
     return any(path.with_name(path.name + end).is_file() for end in (".md", ".ipynb"))
 
 
 def prune(toc: dict, book: Path) -> dict:
-    """The table of contents without chapters that have no page in the book's folder."""
+    """Return the table of contents without chapters that have no page in the book's folder."""
     parts = []
     for part in toc["parts"]:
         there = [c for c in part["chapters"] if _is_page(book / c["file"])]
@@ -134,7 +134,7 @@ def with_code(toc: dict, book: Path) -> dict:
 
 
 def front_figure(notebooks: list[Path]) -> str:
-    """The SVG that the first cell tagged ``front-page`` drew. Errors: ConfigError without one."""
+    """Return the SVG of the first cell tagged ``front-page``. Errors: ConfigError without one."""
     for _, svg in _front(notebooks, "image/svg+xml"):
         return svg
     raise ConfigError(
@@ -144,7 +144,7 @@ def front_figure(notebooks: list[Path]) -> str:
 
 
 def front_text(notebooks: list[Path], executed: Path) -> str:
-    """The Markdown of the first cell tagged ``front-page`` that has some, and where it is from.
+    """Return the Markdown of the first cell tagged ``front-page`` that has some, with its source.
 
     Empty without one.
     """
@@ -156,7 +156,7 @@ def front_text(notebooks: list[Path], executed: Path) -> str:
 
 
 def _front(notebooks: list[Path], kind: str) -> Iterator[tuple[Path, str]]:
-    """Each notebook with what its cells tagged ``front-page`` show of a kind (a MIME type)."""
+    """Yield each notebook with what its cells tagged ``front-page`` show of a MIME type."""
     for notebook in notebooks:
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
             if FRONT in cell["metadata"].get("tags", []):
@@ -179,7 +179,7 @@ def vendor(book: Path) -> None:
 
 
 def build(out: Path) -> Path:
-    """Build ``out/book`` into ``out/html``, every warning an error; returns the first page.
+    """Build ``out/book`` into ``out/html``, every warning an error, and return the first page.
 
     What Sphinx said is kept in ``out/book.log``. Errors: ConfigError with its warnings.
     """

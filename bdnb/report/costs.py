@@ -47,13 +47,13 @@ BYTES = 4
 
 
 def runs(scale: str) -> list[Stage]:
-    """Every run of a scale, each once."""
-    asked = [config for configs in experiments.of_scale(scale).values() for config in configs]
-    return list({experiments.folder(config): config for config in asked}.values())
+    """Return every run of a scale, each once."""
+    listed = [config for configs in experiments.of_scale(scale).values() for config in configs]
+    return list({experiments.folder(config): config for config in listed}.values())
 
 
 def sections(scale: str) -> Styler:
-    """Runs and device-hours of each section, the sum last."""
+    """Return runs and device-hours of each section, the sum last."""
     hours = f"{plan.throughput(scale).device}-hours"
     made = plan.with_sum(scale).rename(columns={"hours": hours, "hours to do": f"{hours} to do"})
     return styled(made, formats=dict.fromkeys((hours, f"{hours} to do"), _hours))
@@ -64,11 +64,11 @@ def _hours(hours: float) -> str:
 
 
 def throughput(scale: str) -> Markdown:
-    """The throughput that hours are counted with, and where it is from."""
-    rate = plan.throughput(scale)
+    """Return the throughput that hours are counted with, and where it is from."""
+    pace = plan.throughput(scale)
     return Markdown(
-        f"One {rate.device} takes {rate.mmcl:,.0f} pairs a second with MMCL and {rate.ssl:,.0f} "
-        f"with MMCL + SSL: {rate.source}."
+        f"One {pace.device} takes {pace.mmcl:,.0f} pairs a second with MMCL and {pace.ssl:,.0f} "
+        f"with MMCL + SSL: {pace.source}."
     )
 
 
@@ -81,19 +81,19 @@ class Jobs(NamedTuple):
 
 
 def jobs(scale: str) -> Jobs:
-    """What each run of a scale takes, by ``plan``."""
-    rate, all_runs = plan.throughput(scale), runs(scale)
+    """Return what each run of a scale takes, by ``plan``."""
+    pace, all_runs = plan.throughput(scale), runs(scale)
     train = [config for config in all_runs if isinstance(config, TrainConfig)]
     clean = [config for config in all_runs if isinstance(config, CleanConfig)]
     return Jobs(
-        [plan.seconds(config, rate) for config in train],
-        [plan.seconds(config, rate) for config in clean],
-        [plan.steps_seconds(config, rate) for config in train],
+        [plan.seconds(config, pace) for config in train],
+        [plan.seconds(config, pace) for config in clean],
+        [plan.steps_seconds(config, pace) for config in train],
     )
 
 
 def days(work: Jobs, nodes: int) -> float:
-    """Days that runs take on so many nodes of 8 GPUs, when a node is never idle in between.
+    """Return the days that runs take on so many nodes of 8 GPUs, no node ever idle.
 
     Pre-training runs go first, the longest first, a node each; then cleaning runs, a GPU each.
     Those that start from another of the same kind count as if they need not wait for it.
@@ -103,7 +103,7 @@ def days(work: Jobs, nodes: int) -> float:
 
 
 def _makespan(seconds: Iterable[float], places: int) -> float:
-    """When the last of these jobs ends: each goes where there is room first, longest first."""
+    """Return when the last of these jobs ends, the longest first, each where room is first."""
     ends = [0.0] * places
     for job in sorted(seconds, reverse=True):
         heapq.heapreplace(ends, ends[0] + job)
@@ -111,14 +111,14 @@ def _makespan(seconds: Iterable[float], places: int) -> float:
 
 
 def by_nodes(scale: str, nodes: Iterable[int] = (1, 2, 4, 8, 16)) -> Styler:
-    """``days`` for several numbers of nodes: one is a single machine, more are a cluster."""
+    """Return ``days`` for several numbers of nodes: one is a single machine, more are a cluster."""
     work = jobs(scale)
     lines = [{"nodes": n, "GPUs": n * GPUS, "days": days(work, n)} for n in nodes]
     return styled(pd.DataFrame(lines))
 
 
 def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> pd.DataFrame:
-    """Device-hours when one thing grows: columns what, times, hours.
+    """Return device-hours when one thing grows: columns what, times, hours.
 
     what: pre-training data (its steps; evaluation stays), learning rates (cleaning runs), seeds
     (all of it).
@@ -136,14 +136,14 @@ def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> pd.DataFrame:
 
 
 def growth_table(scale: str) -> Styler:
-    """``growth`` with a column for each multiple."""
+    """Return ``growth`` with a column for each multiple."""
     wide = growth(scale).pivot(index="what", columns="times", values="hours")
     wide.columns = [f"x {n}" for n in wide.columns]
     return styled(wide.reset_index().rename(columns={"what": "device-hours with"}), 0)
 
 
 def disk(scale: str) -> Styler:
-    """Gigabytes on disk, and over the network, that a scale needs: shards and checkpoints."""
+    """Return gigabytes on disk, and over the network, of a scale's shards and checkpoints."""
     lines = []
     for name in sorted({experiments.data_of(config) for config in runs(scale)} - {""}):
         sizes = plan.sizes(name)
@@ -161,7 +161,7 @@ def disk(scale: str) -> Styler:
 
 
 def _checkpoints(scale: str) -> dict[str, int]:
-    """Model -> how many checkpoints of it a scale keeps."""
+    """Return how many checkpoints of each model a scale keeps."""
     kept: dict[str, int] = {}
     for config in runs(scale):
         epochs = {"all": config.epochs, "last": 1, "none": 0}[config.checkpoints]
@@ -173,7 +173,7 @@ def _checkpoints(scale: str) -> dict[str, int]:
 
 
 def parameters(model: str) -> int:
-    """Weights of an open_clip model, both towers. Errors: ConfigError for one not listed."""
+    """Return the number of weights of an open_clip model, both towers. Errors: ConfigError."""
     if model not in WEIGHTS:
         raise ConfigError(f"model={model!r}: no number of weights in bdnb/report/costs.py for it")
     return WEIGHTS[model]

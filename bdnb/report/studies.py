@@ -52,7 +52,7 @@ STUDIES = {
     "heavy_regularisation": Study(
         conclusion="C11",
         question="Does a heavy L2 penalty take the backdoor out?",
-        method="The penalty is added to MMCL, to SSL and to both, with several weights and rates.",
+        method="The penalty is added to MMCL, SSL and both, with several weights and learning rates.",
         equation=r"\mathcal{L} + w\,\lVert \theta \rVert_2^2",
         compare="Figure 8",
         colour="option_weight",
@@ -117,7 +117,7 @@ MODELS = {
     "clean_finetune": "Trained on clean pairs first, then poisoned by a short fine-tuning.",
     "clean_vit": f"ViTs in place of ResNets. {SCRATCH}.",
     "clean_label": "Poisoned while they were trained from scratch, label-consistently: the patch "
-    "only on pictures of the target, no caption changed.",
+    "only on images of the target, no caption changed.",
 }
 """Experiment of cleaning -> what its poisoned models are."""
 
