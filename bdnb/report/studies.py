@@ -52,7 +52,7 @@ STUDIES = {
     "heavy_regularisation": Study(
         conclusion="C11",
         question="Does a heavy L2 penalty take the backdoor out?",
-        method="The penalty is added to MMCL, SSL and both, with several weights and learning rates.",
+        method="The penalty is added to MMCL, SSL and both; several weights and learning rates.",
         equation=r"\mathcal{L} + w\,\lVert \theta \rVert_2^2",
         compare="Figure 8",
         colour="option_weight",
