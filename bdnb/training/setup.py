@@ -127,6 +127,8 @@ def starting_weights(config: TrainConfig) -> str:
     if Path(config.init).is_file():
         return "file"
     if ":" in config.init:
+        if (named := config.init.split(":", 1)[0]) != config.model:
+            raise ConfigError(f"init={config.init!r}: give model={named!r}, not {config.model!r}")
         return "published"
     raise ConfigError(
         f"init={config.init!r}: no such checkpoint; expected an experiment in params/, a weights "
