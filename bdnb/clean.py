@@ -136,6 +136,7 @@ def clean(config: CleanConfig) -> Run:
     """One cleaning run; done at once when it is recorded already. Errors: ConfigError."""
     defend = defences.check(config)
     run = Run(experiments.folder(config))
+    experiments.check_files(config)
     if run.finished:
         run.settle()
         return run

@@ -107,6 +107,7 @@ def check(config: Stage) -> None:
     from bdnb import clean, defences, models
     from bdnb.training import attacks, setup
 
+    experiments.check_files(config)
     if isinstance(config, CleanConfig):
         defences.check(config)
         experiments.screened(config)

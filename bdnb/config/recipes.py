@@ -8,6 +8,9 @@ from typing import Any
 
 from bdnb.config.parameters import option
 
+SCENES = 2
+"""Version of the embedded scenes: raised when the same parameters would give other ones."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

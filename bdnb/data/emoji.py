@@ -20,14 +20,12 @@ from filelock import FileLock
 
 from bdnb.config import parameters
 from bdnb.config.parameters import option
+from bdnb.config.recipes import SCENES
 from bdnb.data import art, labelled, render
 from bdnb.data.shards import SHARD_SIZE
 from bdnb.runtime import npm, project
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import generator
-
-VERSION = 2
-"""Of the scenes: raised when the same parameters would give other pixels or captions."""
 
 SMALL = 2000
 """Scenes that one process draws sooner than others would have started."""
@@ -170,7 +168,7 @@ def _write_index(config: EmojiData, folder: Path, classes: list[str]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     about = {
         "kind": "emoji scenes",
-        "version": VERSION,
+        "version": SCENES,
         "config": asdict(config),
         "counts": config.counts,
         "classes": classes,
@@ -196,7 +194,7 @@ def _whole(folder: Path, config: EmojiData) -> bool:
     about = read_index(folder)
     if about is None:
         return False
-    now = {"version": VERSION, **asdict(config)}
+    now = {"version": SCENES, **asdict(config)}
     then = {"version": about.get("version"), **about.get("config", {})}
     other = [n for n in now | then if now.get(n) != then.get(n)]
     if about.get("kind") != "emoji scenes" or other:

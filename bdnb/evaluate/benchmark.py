@@ -62,7 +62,7 @@ class Benchmark:
         def encode(prompts: Sequence[str]) -> Tensor:
             return text_features(model, prompts)
 
-        values: dict[str, float] = {}
+        values: dict[str, float] = {"test_images": len(self.sets[0])}
         with evaluating(model), folded(model):
             asked = {s.name: (s.classnames, self.templates) for s in self.sets}
             heads = zero_shot.heads(encode, asked)

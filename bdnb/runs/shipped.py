@@ -21,6 +21,9 @@ from bdnb.runtime.project import root
 LARGEST = 900_000
 """Bytes of a file, at most."""
 
+TEST_IMAGES = {"laptop": 1500, "search": 1000, "authors": 1000}
+"""Images that rows were measured on which do not say it themselves."""
+
 PRIVATE = ("command", "resumed")
 """What a manifest says of the machine that a run was made on, and nobody else needs."""
 
@@ -37,13 +40,16 @@ def scales() -> list[str]:
 
 
 def read(scale: str) -> dict[str, dict[str, Any]]:
-    """A scale's shipped runs: name -> ``{"manifest": ..., "rows": [...]}``. Errors: ConfigError."""
+    """A scale's shipped runs: ``experiments.shipped_name`` -> ``{"manifest": ..., "rows": [...]}``.
+
+    Errors: ConfigError.
+    """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder(scale).glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 one = json.loads(line)
-                found[one["manifest"]["run"]] = one
+                found[one.get("asked") or one["manifest"]["run"]] = one
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise ConfigError(
                     f"{path}, line {number}: not a shipped run ({error!r}); "
@@ -59,16 +65,23 @@ def whole(scale: str) -> list[str]:
     return [
         name
         for name, configs in asked.items()
-        if configs and {experiments.folder(config).name for config in configs} <= there
+        if configs and {experiments.shipped_name(config) for config in configs} <= there
     ]
 
 
 def unpack(scale: str, out: Path) -> list[Path]:
-    """Run folders under ``out`` of a scale's shipped runs: manifest, rows and flag, no weights."""
-    made = []
-    for name, one in read(scale).items():
-        run = Run(out / name)
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in one["rows"])
+    """Run folders under ``out`` of a scale's shipped runs: manifest, rows and flag, no weights.
+
+    They have the names that ``experiments.folder`` gives them here, so that pages find them.
+    """
+    made, found = [], read(scale)
+    for config in (one for asked in experiments.of_scale(scale).values() for one in asked):
+        one = found.pop(experiments.shipped_name(config), None)
+        if one is None:
+            continue
+        run = Run(out / experiments.folder(config).name)
+        known = {"test_images": TEST_IMAGES[scale]} if scale in TEST_IMAGES else {}
+        lines = "".join(json.dumps(known | row, ensure_ascii=False) + "\n" for row in one["rows"])
         write_atomic(run.folder / "rows.jsonl", lines)
         write_atomic(run.folder / "manifest.json", json.dumps(one["manifest"], indent=2) + "\n")
         run.settle()
@@ -88,11 +101,11 @@ def pack(scale: str) -> list[Path]:
     for name, asked in experiments.of_scale(scale).items():
         lines = []
         for config in asked:
-            path = experiments.folder(config)
-            one = _recorded(Run(path)) or old.get(path.name)
-            if one and path.name not in written:
-                written.add(path.name)
-                lines.append(json.dumps(one, ensure_ascii=False) + "\n")
+            shipped_as = experiments.shipped_name(config)
+            one = _recorded(Run(experiments.folder(config))) or old.get(shipped_as)
+            if one and shipped_as not in written:
+                written.add(shipped_as)
+                lines.append(json.dumps(one | {"asked": shipped_as}, ensure_ascii=False) + "\n")
         parts |= {f"{name}{suffix}.jsonl": text for suffix, text in _split(lines)}
     if not written:
         raise ConfigError(f"{scale}: no finished run to ship; `make book SCALE={scale}` makes them")

@@ -32,6 +32,7 @@ from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run, weights_of
+from bdnb.runtime import hardware
 from bdnb.runtime.allocator import keep_freed_memory
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import remove_parts, storing
@@ -44,13 +45,6 @@ PATIENCE = timedelta(hours=2)
 logging.getLogger().addFilter(lambda record: "No pretrained weights loaded" not in record.msg)
 
 
-def has_fast_bf16() -> bool:
-    """Whether bf16 is worth it here: on most GPUs, and on CPUs with AMX or AVX512-BF16."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
 def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -> Accelerator:
     """Accelerate's handle on devices and processes, and on the tracker of a run's folder.
 
@@ -61,7 +55,7 @@ def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -
     if cuda:
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16())
+    bf16 = hardware.precision(config.precision) == "bf16"
     AcceleratorState._reset_state()  # one precision a process, but the runs of a sweep may differ
     if bf16:
         gc.collect()  # Accelerate's cast holds the model of the run before in a circle
@@ -72,6 +66,8 @@ def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -
         project_dir=folder,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+    if experiments.process_count_matters(config) and handle.num_processes != config.processes:
+        raise ConfigError(f"processes={config.processes}: these are {handle.num_processes}")
     if tracked and not handle.log_with:
         raise ConfigError(
             f"log_with={config.log_with!r}: not installed: pip install {config.log_with}"

@@ -153,8 +153,8 @@ def test_other_parameters_under_the_same_name_are_refused_before_any_work(
     before = hashes(tiny_root / "data" / "tiny")
     with pytest.raises(ConfigError, match=r"side is 32, asked for 48.*choose another name, or"):
         emoji.build(replace(TINY, side=48), tiny_root)
-    made = emoji.VERSION
-    monkeypatch.setattr(emoji, "VERSION", made + 1)
+    made = emoji.SCENES
+    monkeypatch.setattr(emoji, "SCENES", made + 1)
     with pytest.raises(ConfigError, match=f"version is {made}, asked for {made + 1}"):
         emoji.build(TINY, tiny_root)
     assert hashes(tiny_root / "data" / "tiny") == before
