@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_a_recorded_run_is_not_to_do(fresh):
 
 
 def test_the_paper_s_plan_says_runs_gpu_hours_and_whose_throughput(monkeypatch):
-    monkeypatch.setenv("BDNB_HOME", str(experiments.Path(__file__).parents[1]))
+    monkeypatch.setenv("BDNB_HOME", str(Path(__file__).parents[1]))
     text = plan.text("paper")
     assert "GPU-hours" in text
     assert "510 pairs/s" in text
