@@ -150,6 +150,7 @@ def clean(config: CleanConfig) -> Run:
         batches = Batches(
             pairs,
             batch_size=config.batch_size,
+            last_batch=config.last_batch,
             seed=config.seed,
             tokens=partial(sick.model.tokens, truncation=config.truncation),
             poison=poison,

@@ -40,6 +40,7 @@ def train(config: TrainConfig) -> Run:
             config,
             pairs,
             batch_size=config.batch_size,
+            last_batch=config.last_batch,
             seed=config.seed,
             tokens=partial(model.tokens, truncation=config.truncation),
             poison=poison,

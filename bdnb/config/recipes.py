@@ -39,6 +39,13 @@ class Recipe:
         identity="if set",
         authors="authors",
     )
+    last_batch: str = option(
+        "keep",
+        "an epoch's last batch where it is smaller than the others; authors: left out",
+        choices=("keep", "drop"),
+        identity="if set",
+        authors="drop",
+    )
     gather: str = option(
         "exact",
         "gradient across processes; authors: none",
