@@ -107,13 +107,15 @@ def check(config: Stage) -> None:
     from bdnb import clean, defences, models
     from bdnb.training import attacks, setup
 
-    experiments.check_files(config)
     if isinstance(config, CleanConfig):
         defences.check(config)
         experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
-            clean.checkpoint(config.poisoned)
+            if clean.is_foreign(clean.checkpoint(config.poisoned)):
+                clean.check_known(config)
+            if config.trigger:
+                attacks.stamp(clean.attack(config, TrainConfig(code=config.code)))
         source = needed[0] if needed else None
     else:
         source = config

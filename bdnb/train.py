@@ -23,7 +23,6 @@ def train(config: TrainConfig) -> Run:
     Errors: ConfigError before any work starts; NonFiniteLoss.
     """
     run = Run(experiments.folder(config))
-    experiments.check_files(config)
     if run.finished:
         run.settle()
         return run

@@ -8,7 +8,7 @@ from typing import Any
 
 from bdnb.config.parameters import option
 
-SCENES = 2
+SCENES_VERSION = 2
 """Version of the embedded scenes: raised when the same parameters would give other ones."""
 
 

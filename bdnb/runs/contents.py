@@ -10,7 +10,7 @@ from hashlib import blake2b, file_digest
 from pathlib import Path
 
 from bdnb.config import parameters
-from bdnb.config.recipes import SCENES
+from bdnb.config.recipes import SCENES_VERSION
 from bdnb.runtime import project
 
 ABOUT_A_FILE = ("scale", "experiment")
@@ -47,7 +47,7 @@ def of_data(name: str) -> str:
         if (elsewhere := values.pop("elsewhere", name)) != name:
             return of_data(elsewhere)
         known = {key: value for key, value in values.items() if key not in ABOUT_A_FILE}
-        return parameters.digest(known | {"scenes": SCENES})
+        return parameters.digest(known | {"scenes": SCENES_VERSION})
     folder = project.root() / "data" / name
     changed = tuple(part.stat().st_mtime_ns for part in _parts(folder))
     return _listing(folder, changed) if changed else ""

@@ -4,11 +4,13 @@ Free of torch, so that Snakemake can plan hundreds of runs in a second.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runs import elsewhere
 from bdnb.runs.asked import (
     STAGE_OF,
     Stage,
@@ -28,10 +30,10 @@ from bdnb.runs.asked import (
     trained,
 )
 from bdnb.runs.identity import (
-    check_files,
     folder,
     identity,
     process_count_matters,
+    recorded,
     shipped_name,
 )
 from bdnb.runs.records import Run, read_runs
@@ -41,7 +43,6 @@ __all__ = [
     "STAGE_OF",
     "Stage",
     "before",
-    "check_files",
     "data_of",
     "expand",
     "folder",
@@ -58,6 +59,7 @@ __all__ = [
     "of_scale",
     "picked",
     "process_count_matters",
+    "recorded",
     "rows",
     "rows_of_scale",
     "screened",
@@ -80,6 +82,9 @@ def picked(config: CleanConfig) -> dict[str, Any]:
             raise ConfigError(f"{config.experiment}: {folder(other).name} is not recorded yet")
         if rows[-1]["asr"] is not None and rows[-1]["asr"] < config.pick:
             found.append((rows[-1]["accuracy"], other.options))
+    if not found and config.model and (lacks := elsewhere.lacking(asdict(config))):
+        told = f"{elsewhere.NOT_MEASURED} (not given: {', '.join(lacks)})"
+        raise ConfigError(f"{config.experiment}: nothing to pick by: {told}; {elsewhere.GIVE}")
     if not found:
         raise ConfigError(f"{config.experiment}: no screened model has an ASR below {config.pick}")
     return max(found, key=lambda one: one[0])[1]

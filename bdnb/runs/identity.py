@@ -1,11 +1,12 @@
 """What tells one run from another, and so the name of its folder: all that its rows depend on."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import contents
+from bdnb.runs import contents, elsewhere
 from bdnb.runs.asked import Stage, is_experiment, like, named, screened, sources
 from bdnb.runs.records import Run, runs_folder
 from bdnb.runtime import hardware, plugins
@@ -35,6 +36,9 @@ def identity(config: Stage) -> dict[str, Any]:
             del files[name]
     values |= contents.of_files(files.values())
     values |= {"data_content": contents.of_data(config.data)} if config.data else {}
+    unknown = isinstance(config, CleanConfig) and config.model and not values["from"]
+    if unknown and elsewhere.lacking(asdict(config)):
+        values["asr"] = "not measured"  # other rows than when a default attack stood in
     if others := screened(config):
         values["screened"] = [folder(other).name for other in others]
     return values
@@ -83,24 +87,12 @@ def shipped_name(config: Stage) -> str:
     return f"{_label(config)}-{parameters.digest(values)}"
 
 
-KEPT = ("none", "last", "all")
-"""Values of ``checkpoints``, each keeping more than the one before."""
-
-
-def check_files(config: Stage) -> None:
-    """Refuse a recorded run that keeps fewer files than are asked for now.
-
-    Rows do not depend on what is kept, so it is no other run; and it is not made again unasked.
-    Errors: ConfigError that says what to do.
-    """
+def recorded(config: Stage) -> bool:
+    """Whether a run's rows are all there, and the files that only later it was asked to keep."""
     run = Run(folder(config))
-    then = run.manifest.get("config", {}) if run.finished else {}
-    lacks = KEPT.index(then.get("checkpoints", "all")) < KEPT.index(config.checkpoints)
-    wanted = f"checkpoints={config.checkpoints}" if lacks else ""
-    if getattr(config, "optimiser_state", False) and not then.get("optimiser_state", True):
-        wanted = "optimiser_state=true"
-    if wanted:
-        raise ConfigError(
-            f"{run.folder.name}: recorded without the files that {wanted} keeps; remove that "
-            "folder of runs/ to make it again with them"
-        )
+    if not run.finished:
+        return False
+    then, rank = run.manifest["config"], ("none", "last", "all").index
+    more = rank(config.checkpoints) > rank(then.get("checkpoints", config.checkpoints))
+    state = getattr(config, "optimiser_state", False) and not then.get("optimiser_state", True)
+    return not more and not state
