@@ -181,7 +181,7 @@ def clean(config: CleanConfig) -> Run:
             world=accelerator.num_processes,
             **setup.views(config, pairs, poison, needed="ssl" in config.loss),
         )
-        benchmark = setup.benchmark(data, source, side=side, attacked=attacked)
+        benchmark = setup.benchmark(data, source, side=side, attacked=attacked, config=config)
         setting = defences.Setting(
             config=config,
             accelerator=accelerator,

@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> Run:
             epochs=config.epochs,
             state=run.state,
         )
-        benchmark = setup.benchmark(data, config, side=model.side)
+        benchmark = setup.benchmark(data, config, side=model.side, config=config)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
         about |= setup.dropped(pairs, benchmark, folder=run.folder)
         record(

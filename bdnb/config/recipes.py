@@ -115,6 +115,12 @@ class Recipe:
         choices=("none", "tensorboard", "wandb", "trackio"),
         identity=False,
     )
+    retrieval: int = option(
+        0,
+        "clean pairs, none of them cleaned with, for recall and retrieval ASR; 0: neither",
+        least=0,
+        identity="if set",
+    )
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
     bad_share: float = option(
         0.05, "share of samples that may be unusable", least=0, most=1, identity=False

@@ -45,9 +45,13 @@ def mark(benchmark: Benchmark, model: Model, device: str) -> str:
     about = [FORMAT, torch.__version__, device, model.name, benchmark.target, benchmark.templates]
     about += [model.mean.flatten().tolist(), model.std.flatten().tolist()]
     about += [(s.name, s.keys, s.labels.tolist(), s.classnames) for s in benchmark.sets]
+    looked_at = [benchmark.triggered, benchmark.triggered_pairs]
+    if (held := benchmark.held_out) is not None:
+        about += [held.keys, held.captions, held.owner.tolist()]
+        looked_at.append(np.asarray(held.images))
     digest = sha256(json.dumps(about).encode())  # in hardware on most processors
-    triggered = [] if benchmark.triggered is None else [benchmark.triggered]
-    for images in (*(s.images for s in benchmark.sets), *triggered):
+    seen = [images for images in looked_at if images is not None]
+    for images in (*(s.images for s in benchmark.sets), *seen):
         digest.update(np.ascontiguousarray(images[:: max(1, len(images) // LOOKED_AT)]).data)
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())

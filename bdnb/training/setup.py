@@ -28,6 +28,7 @@ from bdnb.data.datasets import Dataset
 from bdnb.data.index import cores
 from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
+from bdnb.evaluate.retrieval import HeldOut, hold_out
 from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.runs import experiments
@@ -187,10 +188,18 @@ def views(
     }
 
 
-def benchmark(data: Dataset, attack: TrainConfig, *, side: int, attacked: bool = True) -> Benchmark:
+def benchmark(
+    data: Dataset,
+    attack: TrainConfig,
+    *,
+    side: int,
+    attacked: bool = True,
+    config: TrainConfig | CleanConfig | None = None,
+) -> Benchmark:
     """The evaluation of a run: its labelled sets, and its trigger on the first of them.
 
-    attacked: whether the attack is known; else there is no ASR.
+    attacked: whether the attack is known; else there is no ASR. config: the run's, which says
+    on how many pairs retrieval is measured; None: on none.
     """
     share = attack.bad_share
     seen = None
@@ -199,10 +208,26 @@ def benchmark(data: Dataset, attack: TrainConfig, *, side: int, attacked: bool =
     return Benchmark(
         data.labelled(side, bad_share=share),
         look=seen,
+        held_out=held_out(data, config, side=side, resize=attack.resize if attacked else "crop"),
         stamp=stamp(attack) if attacked else None,
         target=attack.target if attacked else "",
         templates=[targets.fill(t, "{c}") for t in targets.templates(attack.templates)],
     )
+
+
+def held_out(
+    data: Dataset, config: TrainConfig | CleanConfig | None, *, side: int, resize: str
+) -> HeldOut | None:
+    """The clean pairs that retrieval is measured on; None when it is not. Errors: ConfigError."""
+    if config is None or not config.retrieval:
+        return None
+    share = config.bad_share
+    pairs, resized = (
+        data.pairs("clean", side, fit=fit, stream="no", bad_share=share) for fit in ("crop", resize)
+    )
+    cleans = isinstance(config, CleanConfig) and config.overlap == "separate"
+    used = (config.pairs or len(pairs.keys)) if cleans else 0
+    return hold_out(pairs, resized, seed=config.seed, count=config.retrieval, used=used)
 
 
 def optimiser_path(weights: Path) -> Path:
