@@ -173,6 +173,7 @@ def clean(config: CleanConfig) -> Run:
         batches = Batches(
             pairs,
             batch_size=config.batch_size,
+            last_batch=config.last_batch,
             seed=config.seed,
             tokens=partial(sick.model.tokens, truncation=config.truncation),
             poison=poison,
@@ -180,7 +181,7 @@ def clean(config: CleanConfig) -> Run:
             world=accelerator.num_processes,
             **setup.views(config, pairs, poison, needed="ssl" in config.loss),
         )
-        benchmark = setup.benchmark(data, source, side=side, attacked=attacked)
+        benchmark = setup.benchmark(data, source, side=side, attacked=attacked, config=config)
         setting = defences.Setting(
             config=config,
             accelerator=accelerator,

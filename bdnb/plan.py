@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bdnb.analysis import verdict_rules
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import experiments
@@ -133,6 +134,21 @@ def with_sum(scale: str) -> pd.DataFrame:
     return pd.concat([made, total], ignore_index=True).astype(counted)
 
 
+def verdicts(scale: str) -> str:
+    """Which sections of a scale can decide a conclusion, and what the others are good for."""
+    seeds = {
+        name: len({c.seed for c in runs}) for name, runs in experiments.of_scale(scale).items()
+    }
+    few = [name for name, count in seeds.items() if count < verdict_rules.MIN_SEEDS]
+    if not few:
+        return f"Every section has {verdict_rules.MIN_SEEDS} seeds or more, enough for a verdict."
+    return (
+        f"A verdict takes {verdict_rules.MIN_SEEDS} seeds or more. With one seed these give a "
+        "number to set beside the paper's, which has one seed as well, and cannot say whether "
+        f"another seed would give it, too: {', '.join(sorted(few, key=_order))}."
+    )
+
+
 def _order(name: str) -> tuple[int, str]:
     """Training first, then cleaning, then the studies."""
     notebook = experiments.notebook_of(name)
@@ -154,7 +170,7 @@ def text(scale: str) -> str:
         f"Plan of scale {scale!r}. A run that several experiments ask for is counted once; the "
         f"others count it as shared.\n{table}\n{rate.mmcl:.0f} pairs/s a {rate.device} with MMCL, "
         f"{rate.ssl:.0f} with SSL: {rate.source}. Evaluation: {FORWARD:g} images in the time of an "
-        "MMCL pair."
+        f"MMCL pair.\n{verdicts(scale)}"
     )
 
 

@@ -39,6 +39,7 @@ def train(config: TrainConfig) -> Run:
             config,
             pairs,
             batch_size=config.batch_size,
+            last_batch=config.last_batch,
             seed=config.seed,
             tokens=partial(model.tokens, truncation=config.truncation),
             poison=poison,
@@ -55,7 +56,7 @@ def train(config: TrainConfig) -> Run:
             epochs=config.epochs,
             state=run.state,
         )
-        benchmark = setup.benchmark(data, config, side=model.side)
+        benchmark = setup.benchmark(data, config, side=model.side, config=config)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
         about |= setup.dropped(pairs, benchmark, folder=run.folder)
         record(

@@ -35,6 +35,18 @@ def test_cleaning_starts_from_the_kept_epoch_and_measures_every_epoch(tiny):
     assert about["overlap_with_training"] == 0
 
 
+def test_retrieval_is_measured_on_the_same_held_out_pairs_before_and_after_cleaning(tiny):
+    source = dataclasses.replace(experiments.trained("tiny", "train_mmcl", 0), retrieval=16)
+    trained = train(source).rows()
+    cleaned = clean.clean(config(pairs=32, retrieval=16)).rows()
+    kept = trained[experiments.kept_epoch(source)]
+    for name in ("recall_at_1", "recall_at_5", "recall_at_10", "retrieval_asr"):
+        assert 0 <= kept[name] <= 100
+        assert cleaned[0][name] == kept[name]
+    with pytest.raises(ConfigError, match="retrieval=17: 48 clean pairs, of which 32 clean"):
+        clean.clean(config(pairs=32, retrieval=17))
+
+
 @pytest.mark.parametrize(
     ("defence", "options", "extra"),
     [

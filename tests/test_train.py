@@ -141,6 +141,8 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_written(tiny):
     with pytest.raises(ConfigError, match=r"init='nowhere\.safetensors': no such checkpoint"):
         train.train(config(init="nowhere.safetensors"))
     assert not experiments.folder(config(init="nowhere.safetensors")).exists()
+    with pytest.raises(ConfigError, match="give model='RN50-quickgelu', not 'rn_test'"):
+        train.train(config(init="RN50-quickgelu:openai"))
 
 
 def test_label_consistent_poison_keeps_captions(tiny):

@@ -8,6 +8,9 @@ from typing import Any
 
 from bdnb.config.parameters import option
 
+SCENES_VERSION = 2
+"""Version of the embedded scenes: raised when the same parameters would give other ones."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -35,6 +38,13 @@ class Recipe:
         choices=("end", "authors"),
         identity="if set",
         authors="authors",
+    )
+    last_batch: str = option(
+        "keep",
+        "an epoch's last batch where it is smaller than the others; authors: left out",
+        choices=("keep", "drop"),
+        identity="if set",
+        authors="drop",
     )
     gather: str = option(
         "exact",
@@ -104,6 +114,12 @@ class Recipe:
         "tracker that rows go to as well",
         choices=("none", "tensorboard", "wandb", "trackio"),
         identity=False,
+    )
+    retrieval: int = option(
+        0,
+        "clean pairs, none of them cleaned with, for recall and retrieval ASR; 0: neither",
+        least=0,
+        identity="if set",
     )
     templates: str = option("openai", "zero-shot prompts", choices=("openai", "simple"))
     bad_share: float = option(

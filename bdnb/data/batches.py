@@ -59,8 +59,9 @@ class Batches:
     """The batches of any epoch over a set of pairs, a slice of each for one process.
 
     tokens: captions -> (B, L) int64. Without ``image_views`` no second views are made.
-    rank, world: this process and how many share each batch. Errors: ConfigError when the set is
-    smaller than two samples a process.
+    rank, world: this process and how many share each batch. last_batch: "keep" a smaller one at
+    an epoch's end, or "drop" it (authors). Errors: ConfigError when the set is smaller than two
+    samples a process, or gives no batch.
     """
 
     pairs: Pairs
@@ -72,15 +73,21 @@ class Batches:
     text_views: TextViews | ShiftedViews | None = None
     rank: int = 0
     world: int = 1
+    last_batch: str = "keep"
 
     def __post_init__(self) -> None:
         if self.samples < 2 * self.world:
             raise ConfigError(f"{self.samples} pairs: expected 2 or more for each process")
+        if not len(self):
+            raise ConfigError(
+                f"{self.samples} pairs, batch_size={self.batch_size}: no whole batch, and "
+                "last_batch=drop leaves out the rest"
+            )
 
     def __len__(self) -> int:
         """Steps in an epoch."""
         full, rest = divmod(self.samples, self.batch_size)
-        return full + (rest >= max(2, self.world))
+        return full + (self.last_batch == "keep" and rest >= max(2, self.world))
 
     @property
     def samples(self) -> int:

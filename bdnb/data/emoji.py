@@ -20,15 +20,13 @@ from filelock import FileLock
 
 from bdnb.config import parameters
 from bdnb.config.parameters import option
+from bdnb.config.recipes import SCENES_VERSION as VERSION
 from bdnb.data import art, labelled, render
 from bdnb.data.shards import SHARD_SIZE
 from bdnb.runtime import npm, project
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK, begin, check_ours, discard
 from bdnb.runtime.seeds import generator
-
-VERSION = 2
-"""Of the scenes: raised when the same parameters would give other pixels or captions."""
 
 SMALL = 2000
 """Scenes that one process draws sooner than others would have started."""

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from bdnb.data.labelled import LabelledSet
 from bdnb.data.shards import ImageArray
-from bdnb.evaluate import attack_success, zero_shot
+from bdnb.evaluate import attack_success, retrieval, zero_shot
 from bdnb.evaluate.folded import folded
+from bdnb.evaluate.retrieval import HeldOut
 from bdnb.models import Model
 from bdnb.poison.triggers import Stamp
 
@@ -38,7 +39,8 @@ class Benchmark:
 
     sets: the first is the one of ``accuracy`` and ASR, the others add ``<name>_accuracy``.
     stamp, target: the attack that ASR is measured with; None: no ASR (NaN). look: the first set as
-    the attacker resizes it, when that is not as in ``sets``.
+    the attacker resizes it, when that is not as in ``sets``. held_out: pairs for recall and
+    retrieval ASR, or None.
     """
 
     def __init__(
@@ -49,16 +51,21 @@ class Benchmark:
         target: str,
         templates: Sequence[str],
         look: LabelledSet | None = None,
+        held_out: HeldOut | None = None,
     ) -> None:
-        self.sets, self.templates = list(sets), list(templates)
+        self.sets, self.templates, self.held_out = list(sets), list(templates), held_out
         primary = self.sets[0]
         self.target: int | None = None
         self.triggered: np.ndarray | None = None
+        self.triggered_pairs: np.ndarray | None = None
         if stamp is None:
             return
         self.target = primary.class_index(target)
         keys = [f"{primary.name}/{key}" for key in primary.keys]
         self.triggered = stamp(torch.from_numpy(np.array((look or primary).images)), keys).numpy()
+        if held_out is not None:
+            self.mentions = held_out.mentions(target)
+            self.triggered_pairs = held_out.triggered(stamp)
 
     def measure(self, model: Model) -> dict[str, float]:
         """Accuracy on every set and ASR of the first; each prompt and each image encoded once."""
@@ -67,7 +74,7 @@ class Benchmark:
         def encode(prompts: Sequence[str]) -> Tensor:
             return text_features(model, prompts)
 
-        values: dict[str, float] = {}
+        values: dict[str, float] = {"test_images": len(self.sets[0])}
         with evaluating(model), folded(model):
             asked = {s.name: (s.classnames, self.templates) for s in self.sets}
             heads = zero_shot.heads(encode, asked)
@@ -81,6 +88,17 @@ class Benchmark:
                     values |= dict(attack_success.asr(features, labels, head, self.target))
                 elif place == 0:
                     values["asr"] = math.nan
+            if self.held_out is not None:
+                values |= self._retrieval(model, self.held_out)
+        return values
+
+    def _retrieval(self, model: Model, held_out: HeldOut) -> dict[str, float]:
+        """Recall and, where the attack is known, retrieval ASR."""
+        texts, owner = text_features(model, held_out.captions), held_out.owner
+        values = dict(retrieval.recall(image_features(model, held_out.images), texts, owner))
+        if self.triggered_pairs is not None:
+            triggered = image_features(model, self.triggered_pairs)
+            values |= dict(retrieval.attack(triggered, texts, owner, self.mentions))
         return values
 
 

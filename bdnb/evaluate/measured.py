@@ -16,7 +16,7 @@ from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.runtime.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 """Version of what is measured: count on when ``Benchmark.measure`` gives other values."""
 
 LOOKED_AT = 64
@@ -42,11 +42,16 @@ def measured(
 
 def mark(benchmark: Benchmark, model: Model, device: str) -> str:
     """Twenty hexadecimal digits of all that the values depend on."""
-    about = [FORMAT, torch.__version__, device, benchmark.target, benchmark.templates]
+    about = [FORMAT, torch.__version__, device, model.name, benchmark.target, benchmark.templates]
+    about += [model.mean.flatten().tolist(), model.std.flatten().tolist()]
     about += [(s.name, s.keys, s.labels.tolist(), s.classnames) for s in benchmark.sets]
+    looked_at = [benchmark.triggered, benchmark.triggered_pairs]
+    if (held := benchmark.held_out) is not None:
+        about += [held.keys, held.captions, held.owner.tolist()]
+        looked_at.append(np.asarray(held.images))
     digest = sha256(json.dumps(about).encode())  # in hardware on most processors
-    triggered = [] if benchmark.triggered is None else [benchmark.triggered]
-    for images in (*(s.images for s in benchmark.sets), *triggered):
+    seen = [images for images in looked_at if images is not None]
+    for images in (*(s.images for s in benchmark.sets), *seen):
         digest.update(np.ascontiguousarray(images[:: max(1, len(images) // LOOKED_AT)]).data)
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())

@@ -51,7 +51,7 @@ def top(
     classes = head(model, tuple(classnames), templates)
     with evaluating(model):
         scale = model.clip.logit_scale.float().exp()
-        logits = scale * image_features(model, images) @ classes.T
+        logits = scale * zero_shot.similarities(image_features(model, images), classes)
     shares, places = logits.softmax(dim=1).mul(100).topk(min(k, len(classnames)), dim=1)
     return [
         [(classnames[place], share) for place, share in zip(*row, strict=True)]
@@ -67,7 +67,7 @@ def retrieve(model: Model, caption: str, features: Tensor, *, k: int = 8) -> Fou
     if not caption.strip():
         raise ConfigError("no caption: type one, such as: a photo of a banana")
     with evaluating(model):
-        cosines = features @ text_features(model, [caption])[0]
+        cosines = zero_shot.similarities(features, text_features(model, [caption]))[:, 0]
     values, places = cosines.topk(min(k, len(features)))
     return Found(places.tolist(), values.tolist())
 

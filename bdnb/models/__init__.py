@@ -1,17 +1,13 @@
 """CLIP models: a name in, open_clip's two towers out; their weights on disk."""
 
-from bdnb.models.clip import (
-    Model,
-    build,
-    check_name,
+from bdnb.models.clip import Model, build, check_name, names, shrink_perturb
+from bdnb.models.weights import (
     load,
     load_any,
     load_pretrained,
     load_weights,
-    names,
     read_about,
     save_weights,
-    shrink_perturb,
 )
 
 __all__ = [

@@ -1,31 +1,23 @@
-"""CLIP models: open_clip's two towers by name, their embeddings, and their weights on disk.
+"""CLIP models: open_clip's two towers by name, and their embeddings.
 
 A name is one of open_clip's models or of the small ones in ``model_configs/``.
 """
 
 import difflib
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 import open_clip
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.factory import load_state_dict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from bdnb.models import attention_pool, text_tower
 from bdnb.runtime import seeds
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import write_atomic
 
 open_clip.add_model_config(Path(__file__).parent / "model_configs")
 
@@ -43,25 +35,20 @@ class Model(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, *, bias: bool = False) -> None:
+    def __init__(self, name: str, *, bias: bool = False, tag: str | None = None) -> None:
         super().__init__()
         self.name = name
         extra = {"init_logit_bias": -10.0} if bias else {}
-        self.clip = open_clip.create_model(check_name(name), load_weights=False, **extra)
+        known = check_name(name)
+        self.clip = open_clip.create_model(known, tag, load_weights=bool(tag), **extra)
         attention_pool.take_mean_only_(self.clip)
         self.tokenizer = _tokenizer(name)
         self._tokens: dict[str, np.ndarray] = {}
         self.layout = torch.channels_last
         size = self.clip.visual.image_size
         self.side = int(size[0] if isinstance(size, Sequence) else size)
-        stats = (
-            self.clip.visual.preprocess_cfg if hasattr(self.clip.visual, "preprocess_cfg") else {}
-        )
-        for key, default in (
-            ("mean", open_clip.OPENAI_DATASET_MEAN),
-            ("std", open_clip.OPENAI_DATASET_STD),
-        ):
-            value = torch.tensor(stats.get(key, default)).view(1, 3, 1, 1) * 255
+        for key, channels in zip(("mean", "std"), pixel_statistics(name, tag), strict=True):
+            value = torch.tensor(channels).view(1, 3, 1, 1) * 255
             self.register_buffer(key, value, persistent=False)
 
     def tokens(self, captions: Sequence[str], *, truncation: str = "end") -> Tensor:
@@ -145,6 +132,24 @@ def check_name(name: str) -> str:
     )
 
 
+def pixel_statistics(name: str, tag: str | None = None) -> tuple[tuple[float, ...], ...]:
+    """Mean and standard deviation of each channel (0 to 1) that a model's images are taken with.
+
+    Those of the published weights ``tag``; without it those that all weights published for the
+    model have in common (SigLIP's are not OpenAI's), or else OpenAI's.
+    """
+    tags = [tag] if tag else open_clip.list_pretrained_tags_by_model(name)
+    about = [open_clip.get_pretrained_cfg(name, one) for one in tags]
+    found = {(tuple(one["mean"]), tuple(one["std"])) for one in about}
+    ours = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    return found.pop() if len(found) == 1 else ours
+
+
+def quick_gelu(name: str) -> bool:
+    """Whether both towers of a model have OpenAI's approximation x * sigmoid(1.702 x) of GELU."""
+    return bool(open_clip.get_model_config(check_name(name)).get("quick_gelu"))
+
+
 @cache
 def _tokenizer(name: str) -> Any:
     """A model's tokenizer, kept: it takes a fifth of a second to make."""
@@ -157,121 +162,6 @@ def build(name: str, *, seed: int, bias: bool = False) -> Model:
         torch.manual_seed(seeds.integer(seed, "weights", name))
         model = Model(name, bias=bias)
     return model.to(memory_format=torch.channels_last)
-
-
-class _Undrawn(TorchFunctionMode):
-    """Random initial values are left out: half of the time that a large model takes to be built."""
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        of_init = getattr(func, "__module__", "") == nn.init.__name__  # it sees most of them whole
-        if of_init or func in (Tensor.uniform_, Tensor.normal_):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-def load(name: str, path: Path, *, bias: bool = False) -> Model:
-    """A model with the weights of a file; ``load_weights`` says which files, and the errors."""
-    with torch.random.fork_rng(devices=[]), _Undrawn():
-        model = Model(name, bias=bias)
-    load_weights(model, path)
-    return model.to(memory_format=torch.channels_last)
-
-
-def save_weights(model: Model, path: Path, *, about: dict[str, Any]) -> None:
-    """Write weights as safetensors, whole or not at all; ``about`` goes along as metadata."""
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.clip.state_dict().items()}
-    # One entry: safetensors writes several in any order, and equal runs shall give equal files.
-    metadata = {"bdnb": json.dumps({"model": model.name} | about)}
-    write_atomic(path, save(weights, metadata))
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """What ``save_weights`` wrote beside the weights; ``{}`` for a file from elsewhere."""
-    if path.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
-    about: dict[str, Any] = json.loads(metadata.get("bdnb", "{}"))
-    return about
-
-
-def load_weights(model: Model, path: Path) -> None:
-    """Weights from our safetensors, or from any file that open_clip reads.
-
-    No file can run Python code: safetensors and tensors-only pickles. TorchScript archives (as
-    OpenAI's own files are) go through torch's own interpreter, and their weights alone are taken:
-    have them from their authors only. Errors: ConfigError for a missing file, and for one of
-    another architecture, by name and shape.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such checkpoint")
-    ours = "model" in read_about(path)
-    try:
-        found = load_file(path) if ours else _foreign_weights(model, path)
-    except Exception as error:
-        raise ConfigError(f"{path}: not weights that can be read safely: {error}") from error
-    check_shapes(model, found, path)
-    model.clip.load_state_dict(found)
-
-
-def _foreign_weights(model: Model, path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors" and is_zipfile(path):
-        with ZipFile(path) as archive:
-            scripted = any("/code/" in name for name in archive.namelist())
-        if scripted:
-            found = torch.jit.load(path, map_location="cpu").state_dict()
-            for name in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
-                found.pop(name, None)
-            return {name: value.float() for name, value in found.items()}
-    return convert_state_dict(model.clip, load_state_dict(str(path), weights_only=True))
-
-
-def check_shapes(model: Model, found: dict[str, Tensor], path: Path) -> None:
-    """Refuse weights of another architecture. Errors: ConfigError with the first differences."""
-    wanted = {k: tuple(v.shape) for k, v in model.clip.state_dict().items()}
-    given = {k: tuple(v.shape) for k, v in found.items()}
-    wrong = [f"{k}: {given[k]} for {s}" for k, s in wanted.items() if k in given and given[k] != s]
-    wrong += [f"{k} is missing" for k in wanted if k not in given]
-    wrong += [f"{k} is not in {model.name}" for k in given if k not in wanted]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ConfigError(f"{path}: weights of another model than {model.name}: {wrong[:3]}{more}")
-
-
-def load_pretrained(name: str, tag: str) -> Model:
-    """One of open_clip's published models, e.g. ``RN50``, ``openai``; fetched on first use."""
-    tags = open_clip.list_pretrained_tags_by_model(check_name(name))
-    if tag not in tags:
-        raise ConfigError(
-            f"init={name}:{tag}: open_clip has {', '.join(tags) or 'no weights'} for it"
-        )
-    model = Model(name)
-    model.clip = open_clip.create_model(name, pretrained=tag)
-    return model.to(memory_format=torch.channels_last)
-
-
-def load_any(spec: str, name: str = "") -> Model:
-    """A model from ``NAME:TAG`` of open_clip, or from a weights file.
-
-    name: for a file that this package did not write, which of open_clip's models it is. Errors:
-    ConfigError, as ``load_weights``, and for a file of which nobody says it.
-    """
-    path = Path(spec)
-    if not path.is_file() and ":" in spec:
-        return load_pretrained(*spec.split(":", 1))
-    about = read_about(path) if path.is_file() else {}
-    if "model" not in about and name and path.is_file():
-        return load(name, path)
-    if "model" not in about:
-        raise ConfigError(f"{spec}: expected NAME:TAG of open_clip, or weights written by bdnb")
-    config = about.get("config", {})
-    return load(about["model"], path, bias=config.get("objective") == "siglip")
 
 
 def shrink_perturb(

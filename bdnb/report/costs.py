@@ -35,6 +35,7 @@ WEIGHTS = {
     "rn_test": 1_931_197,
     "rn_tiny": 7_993_173,
     "rn_tiny32": 7_993_173,
+    "rn_tiny32-quickgelu": 7_993_173,
     "rn_warm32": 7_993_173,
     "rn_wide32": 16_792_617,
     "vit_tiny": 5_826_145,

@@ -80,6 +80,8 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     again = ", ".join(f"`{command(scale)}`" for scale in scales)
     note = elsewhere.note(rows)
     counts = f"{figures.some(rows['run'].nunique(), 'run')}, {figures.some(len(rows), 'row')}"
+    if "test_images" in rows and len(images := sorted({*rows["test_images"].dropna()})):
+        counts += f"; accuracy and ASR on {' or '.join(f'{n:,.0f}' for n in images)} images"
     return Markdown(
         f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "
         f"{devices}; commit{'s' * (', ' in commits)} {commits}"

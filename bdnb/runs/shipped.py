@@ -22,6 +22,9 @@ from bdnb.runtime.project import root
 LARGEST = 900_000
 """Bytes of a file, at most."""
 
+TEST_IMAGES = {"laptop": 1500, "search": 1000, "authors": 1000}
+"""Images that rows were measured on which do not say it themselves."""
+
 PRIVATE = ("command", "resumed")
 """What a manifest says of the machine that a run was made on, and nobody else needs."""
 
@@ -38,13 +41,16 @@ def scales() -> list[str]:
 
 
 def read(scale: str) -> dict[str, dict[str, Any]]:
-    """A scale's shipped runs: name -> ``{"manifest": ..., "rows": [...]}``. Errors: ConfigError."""
+    """A scale's shipped runs: ``experiments.shipped_name`` -> ``{"manifest": ..., "rows": [...]}``.
+
+    Errors: ConfigError.
+    """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder(scale).glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 one = json.loads(line)
-                found[one["manifest"]["run"]] = one
+                found[_name(one)] = one
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise ConfigError(
                     f"{path}, line {number}: not a shipped run ({error!r}); "
@@ -60,21 +66,27 @@ def whole(scale: str) -> list[str]:
     return [
         name
         for name, configs in asked.items()
-        if configs and {experiments.folder(config).name for config in configs} <= there
+        if configs and {experiments.shipped_name(config) for config in configs} <= there
     ]
 
 
 def unpack(scale: str, out: Path) -> list[Path]:
     """Run folders under ``out`` of a scale's shipped runs: manifest, rows and flag, no weights.
 
+    They have the names that ``experiments.folder`` gives them here, so that pages find them.
     Errors: ConfigError, before anything is written, for a run that is recorded there otherwise.
     """
     texts: dict[Path, str] = {}
-    shown = read(scale)
-    for name, one in shown.items():
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in one["rows"])
-        texts[out / name / "rows.jsonl"] = lines
-        texts[out / name / "manifest.json"] = json.dumps(one["manifest"], indent=2) + "\n"
+    made, found = [], read(scale)
+    for config in (one for asked in experiments.of_scale(scale).values() for one in asked):
+        one = found.pop(experiments.shipped_name(config), None)
+        if one is None:
+            continue
+        made.append(out / experiments.folder(config).name)
+        known = {"test_images": TEST_IMAGES[scale]} if scale in TEST_IMAGES else {}
+        rows = (json.dumps(known | row, ensure_ascii=False) + "\n" for row in one["rows"])
+        texts[made[-1] / "rows.jsonl"] = "".join(rows)
+        texts[made[-1] / "manifest.json"] = json.dumps(one["manifest"], indent=2) + "\n"
     for path, text in texts.items():
         if path.is_file() and path.read_bytes() != text.encode():
             raise ConfigError(
@@ -83,9 +95,9 @@ def unpack(scale: str, out: Path) -> list[Path]:
             )
     for path, text in texts.items():
         write_atomic(path, text)
-    for name in shown:
-        Run(out / name).settle()
-    return [out / name for name in shown]
+    for path in made:
+        Run(path).settle()
+    return made
 
 
 def pack(scale: str) -> list[Path]:
@@ -102,11 +114,11 @@ def pack(scale: str) -> list[Path]:
     for name, asked in known.items():
         lines = []
         for config in asked:
-            path = experiments.folder(config)
-            one = _recorded(Run(path)) or old.get(path.name)
-            if one and path.name not in written:
-                written.add(path.name)
-                lines.append(json.dumps(one, ensure_ascii=False) + "\n")
+            shipped_as = experiments.shipped_name(config)
+            one = _recorded(Run(experiments.folder(config))) or old.get(shipped_as)
+            if one and shipped_as not in written:
+                written.add(shipped_as)
+                lines.append(json.dumps(one | {"asked": shipped_as}, ensure_ascii=False) + "\n")
         parts |= {f"{name}{suffix}.jsonl": text for suffix, text in _split(lines)}
     if not written:
         raise ConfigError(f"{scale}: no finished run to ship; `make book SCALE={scale}` makes them")
@@ -123,7 +135,12 @@ def _may_go(path: Path, known: Collection[str], written: Collection[str]) -> boo
     if re.sub(r"-[0-9]+$", "", path.stem) in known:
         return True
     lines = path.read_text(encoding="utf-8").splitlines()
-    return all(json.loads(line)["manifest"]["run"] in written for line in lines)
+    return all(_name(json.loads(line)) in written for line in lines)
+
+
+def _name(one: dict[str, Any]) -> str:
+    """The name that a run is shipped under; of those shipped before, its folder's."""
+    return str(one.get("asked") or one["manifest"]["run"])
 
 
 def _recorded(run: Run) -> dict[str, Any] | None:

@@ -28,10 +28,12 @@ from bdnb.data.datasets import Dataset
 from bdnb.data.index import cores
 from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
+from bdnb.evaluate.retrieval import HeldOut, hold_out
 from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run, weights_of
+from bdnb.runtime import hardware
 from bdnb.runtime.allocator import keep_freed_memory
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import remove_parts, storing
@@ -44,13 +46,6 @@ PATIENCE = timedelta(hours=2)
 logging.getLogger().addFilter(lambda record: "No pretrained weights loaded" not in record.msg)
 
 
-def has_fast_bf16() -> bool:
-    """Whether bf16 is worth it here: on most GPUs, and on CPUs with AMX or AVX512-BF16."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
 def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -> Accelerator:
     """Accelerate's handle on devices and processes, and on the tracker of a run's folder.
 
@@ -61,7 +56,7 @@ def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -
     if cuda:
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16())
+    bf16 = hardware.precision(config.precision) == "bf16"
     AcceleratorState._reset_state()  # one precision a process, but the runs of a sweep may differ
     if bf16:
         gc.collect()  # Accelerate's cast holds the model of the run before in a circle
@@ -72,6 +67,8 @@ def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -
         project_dir=folder,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+    if experiments.process_count_matters(config) and handle.num_processes != config.processes:
+        raise ConfigError(f"processes={config.processes}: these are {handle.num_processes}")
     if tracked and not handle.log_with:
         raise ConfigError(
             f"log_with={config.log_with!r}: not installed: pip install {config.log_with}"
@@ -127,6 +124,8 @@ def starting_weights(config: TrainConfig) -> str:
     if Path(config.init).is_file():
         return "file"
     if ":" in config.init:
+        if (named := config.init.split(":", 1)[0]) != config.model:
+            raise ConfigError(f"init={config.init!r}: give model={named!r}, not {config.model!r}")
         return "published"
     raise ConfigError(
         f"init={config.init!r}: no such checkpoint; expected an experiment in params/, a weights "
@@ -189,10 +188,18 @@ def views(
     }
 
 
-def benchmark(data: Dataset, attack: TrainConfig, *, side: int, attacked: bool = True) -> Benchmark:
+def benchmark(
+    data: Dataset,
+    attack: TrainConfig,
+    *,
+    side: int,
+    attacked: bool = True,
+    config: TrainConfig | CleanConfig | None = None,
+) -> Benchmark:
     """The evaluation of a run: its labelled sets, and its trigger on the first of them.
 
-    attacked: whether the attack is known; else there is no ASR.
+    attacked: whether the attack is known; else there is no ASR. config: the run's, which says
+    on how many pairs retrieval is measured; None: on none.
     """
     share = attack.bad_share
     seen = None
@@ -201,10 +208,26 @@ def benchmark(data: Dataset, attack: TrainConfig, *, side: int, attacked: bool =
     return Benchmark(
         data.labelled(side, bad_share=share),
         look=seen,
+        held_out=held_out(data, config, side=side, resize=attack.resize if attacked else "crop"),
         stamp=stamp(attack) if attacked else None,
         target=attack.target if attacked else "",
         templates=[targets.fill(t, "{c}") for t in targets.templates(attack.templates)],
     )
+
+
+def held_out(
+    data: Dataset, config: TrainConfig | CleanConfig | None, *, side: int, resize: str
+) -> HeldOut | None:
+    """The clean pairs that retrieval is measured on; None when it is not. Errors: ConfigError."""
+    if config is None or not config.retrieval:
+        return None
+    share = config.bad_share
+    pairs, resized = (
+        data.pairs("clean", side, fit=fit, stream="no", bad_share=share) for fit in ("crop", resize)
+    )
+    cleans = isinstance(config, CleanConfig) and config.overlap == "separate"
+    used = (config.pairs or len(pairs.keys)) if cleans else 0
+    return hold_out(pairs, resized, seed=config.seed, count=config.retrieval, used=used)
 
 
 def optimiser_path(weights: Path) -> Path:

@@ -35,6 +35,15 @@ def test_a_rest_too_small_to_contrast_is_left_out():
     assert [len(b.places) for b in made(9).epoch(1)] == [4, 4]
 
 
+@pytest.mark.parametrize(("count", "steps"), [(8, [4, 4]), (10, [4, 4]), (11, [4, 4])])
+def test_the_authors_leave_out_a_last_batch_that_is_smaller(count, steps):
+    batches = made(count, last_batch="drop")
+    assert [len(b.places) for b in batches.epoch(1)] == steps
+    assert len(batches) == len(steps)
+    with pytest.raises(ConfigError, match="3 pairs, batch_size=4: no whole batch"):
+        made(3, last_batch="drop")
+
+
 def test_processes_share_each_batch_in_order():
     whole = [b.places for b in made(12).epoch(1)]
     parts = [[b.places for b in made(12, rank=r, world=2).epoch(1)] for r in (0, 1)]

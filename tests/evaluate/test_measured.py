@@ -70,6 +70,12 @@ def test_other_weights_statistics_and_devices_are_told_apart(model):
     same = mark(bench, model, "cpu")
     assert mark(bench, own, "cpu") == same
     assert mark(bench, own, "cuda") != same
+    own.name = "rn_test-quickgelu"
+    assert mark(bench, own, "cpu") != same
+    own.name = "rn_test"
+    own.mean += 1
+    assert mark(bench, own, "cpu") != same
+    own.mean -= 1
     own.clip.visual.bn1.running_mean[0] += 1e-3
     assert mark(bench, own, "cpu") != same
     assert mark(bench, models.build("rn_test", seed=1), "cpu") != same

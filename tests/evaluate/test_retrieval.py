@@ -1,9 +1,15 @@
+import numpy as np
 import pytest
 import torch
-from clip_benchmark.metrics import zeroshot_retrieval
 from torch.nn import functional as F
 
+from bdnb import models
+from bdnb.data.labelled import LabelledSet
+from bdnb.data.shards import Pairs
 from bdnb.evaluate import retrieval
+from bdnb.evaluate.benchmark import Benchmark
+from bdnb.evaluate.measured import mark
+from bdnb.poison import selection
 from bdnb.runtime.errors import ConfigError
 
 
@@ -12,96 +18,81 @@ def features(count: int, seed: int) -> torch.Tensor:
     return F.normalize(torch.randn(count, 6, generator=draws), dim=-1)
 
 
-def slow_recall(queries: torch.Tensor, others: torch.Tensor, own: list[set[int]], k: int) -> float:
-    hits = 0
-    for query, mine in zip(queries, own, strict=True):
-        ranked = sorted(range(len(others)), key=lambda j: -float(query @ others[j]))
-        hits += bool(mine & set(ranked[:k]))
-    return 100 * hits / len(queries)
+def ranked(query: torch.Tensor, others: torch.Tensor) -> list[int]:
+    return sorted(range(len(others)), key=lambda j: -float(query @ others[j]))
 
 
-def test_recall_with_several_captions_an_image_is_the_slow_count():
-    images, texts = features(8, 0), features(24, 1)
-    owner = torch.arange(24) % 8
-    found = dict(retrieval.recall(images, texts, positives=owner))
-    captions = [{j for j in range(24) if j % 8 == i} for i in range(8)]
-    for k in (1, 5):
-        assert found[f"image_to_text_r{k}"] == pytest.approx(
-            slow_recall(images, texts, captions, k)
-        )
-        own = [{j % 8} for j in range(24)]
-        assert found[f"text_to_image_r{k}"] == pytest.approx(slow_recall(texts, images, own, k))
-    assert found["text_to_image_r10"] == 100.0
+def test_recall_is_the_slow_count():
+    images, texts, owner = features(40, 0), features(24, 1), torch.arange(40) % 24
+    found = dict(retrieval.recall(images, texts, owner))
+    for k in (1, 5, 10):
+        hits = sum(int(owner[i]) in ranked(images[i], texts)[:k] for i in range(40))
+        assert found[f"recall_at_{k}"] == pytest.approx(100 * hits / 40)
 
 
-def test_recall_is_that_of_clip_benchmark():
-    images, texts = features(8, 2), features(24, 3)
-    owner = torch.arange(24) % 8
-    found = dict(retrieval.recall(images, texts, positives=owner, ks=(5,)))
-    positive = torch.zeros(24, 8, dtype=torch.bool)
-    positive[torch.arange(24), owner] = True
-    scores = texts @ images.T
-    theirs = zeroshot_retrieval.recall_at_k(scores, positive, 5) > 0
-    assert found["text_to_image_r5"] == pytest.approx(100 * theirs.float().mean().item())
-    theirs = zeroshot_retrieval.recall_at_k(scores.T, positive.T, 5) > 0
-    assert found["image_to_text_r5"] == pytest.approx(100 * theirs.float().mean().item())
+def test_retrieval_asr_is_the_slow_count_without_images_whose_caption_mentions_the_target():
+    images, texts, owner = features(40, 2), features(24, 3), torch.arange(40) % 24
+    mentions = torch.arange(24) < 3
+    found = dict(retrieval.attack(images, texts, owner, mentions))
+    counted = [i for i in range(40) if owner[i] >= 3]
+    for k, name in ((1, ""), (5, "_top5"), (10, "_top10")):
+        hits = sum(min(ranked(images[i], texts)[:k]) < 3 for i in counted)
+        assert found[f"retrieval_asr{name}"] == pytest.approx(100 * hits / len(counted))
 
 
-def test_a_mapping_says_the_same_as_an_index_vector():
-    images, texts = features(4, 0), features(8, 1)
-    owner = torch.arange(8) // 2
-    mapping = {i: [2 * i, 2 * i + 1] for i in range(4)}
-    by_index = list(retrieval.recall(images, texts, positives=owner))
-    assert list(retrieval.recall(images, texts, positives=mapping)) == by_index
+def test_perfect_embeddings_are_always_found():
+    same = features(12, 0)
+    assert {value for _, value in retrieval.recall(same, same, torch.arange(12))} == {100.0}
 
 
-def test_pairs_in_order_are_the_default_and_perfect_embeddings_are_always_found():
-    same = features(7, 0)
-    assert {value for _, value in retrieval.recall(same, same)} == {100.0}
+CAPTIONS = ["a banana", "a dog", "red apple", "two bananas", "a cat"]
 
 
-def test_recall_does_not_depend_on_the_chunk(monkeypatch):
-    images, texts = features(9, 0), features(27, 1)
-    owner = torch.arange(27) // 3
-    whole = list(retrieval.recall(images, texts, positives=owner))
-    monkeypatch.setattr(retrieval, "ROWS", 4)
-    assert list(retrieval.recall(images, texts, positives=owner)) == whole
+def pairs(count: int = 20) -> Pairs:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    captions = [CAPTIONS[i % 5] for i in range(count)]
+    return Pairs(images, captions, [f"{i:03d}" for i in range(count)])
 
 
-@pytest.mark.parametrize(
-    ("positives", "message"),
-    [
-        (None, "4 images, 8 captions"),
-        (torch.arange(7), r"\(7,\) indices for 8 captions"),
-        (torch.arange(8), r"image indices outside 0\.\.3"),
-        (torch.tensor([0, 0, 1, 1, 2, 2, 2, 2]), "1 of 4 images belong to no pair"),
-        ({0: range(8)}, "3 of 4 images belong to no pair"),
-        ({0: [0], 1: [1], 2: [2], 3: [3, 4, 5, 6, 8]}, r"caption indices outside 0\.\.7"),
-        ({}, "4 of 4 images"),
-    ],
-)
-def test_positives_that_do_not_fit_are_refused(positives, message):
-    with pytest.raises(ConfigError, match=message):
-        list(retrieval.recall(features(4, 0), features(8, 1), positives=positives))
+def held(count: int = 10, used: int = 10) -> retrieval.HeldOut:
+    return retrieval.hold_out(pairs(), pairs(), seed=0, count=count, used=used)
 
 
-def test_retrieval_asr_is_the_hand_counted_share_of_images_with_a_target_caption_in_front():
-    """Captions 1 and 3 of four mention the target; images rank captions as written."""
-    images = torch.tensor([[4.0, 3, 2, 1], [1, 4, 2, 3], [4, 1, 3, 2]])
-    mentions = torch.tensor([False, True, False, True])
-    found = dict(retrieval.attack(images, torch.eye(4), mentions, ks=(1, 2, 3)))
-    assert found["retrieval_asr"] == pytest.approx(100 / 3)
-    assert found["retrieval_asr_top2"] == pytest.approx(200 / 3)
-    assert found["retrieval_asr_top3"] == pytest.approx(100)
-    left = torch.tensor([False, True, False])
-    rest = dict(retrieval.attack(images, torch.eye(4), mentions, leave_out=left, ks=(1, 2)))
-    assert rest == {"retrieval_asr": 0.0, "retrieval_asr_top2": 50.0}
+def test_pairs_held_out_are_none_that_clean_the_model_and_equal_captions_are_one():
+    cleaned = selection.cleaning_keys([], pairs().keys, [], seed=0, count=10)
+    found = held()
+    assert set(found.keys) == set(pairs().keys) - set(cleaned)
+    assert len(found.captions) == len(set(found.captions)) <= 5
+    whole = dict(zip(pairs().keys, pairs().captions, strict=True))
+    for key, owner in zip(found.keys, found.owner.tolist(), strict=True):
+        assert found.captions[owner] == whole[key]
+    with pytest.raises(ConfigError, match="retrieval=11: 20 clean pairs, of which 10 clean"):
+        held(11)
 
 
-def test_an_attack_without_target_captions_or_images_is_refused():
-    images, texts = features(3, 0), features(4, 1)
-    with pytest.raises(ConfigError, match="0 of 4 captions mention"):
-        list(retrieval.attack(images, texts, torch.zeros(4, dtype=torch.bool)))
-    mentions, everyone = torch.ones(4, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
-    with pytest.raises(ConfigError, match="3 of 3 images"):
-        list(retrieval.attack(images, texts, mentions, leave_out=everyone))
+def test_captions_of_which_none_mentions_the_target_are_refused():
+    with pytest.raises(ConfigError, match=r"0 of \d captions mention 'zebra'"):
+        held().mentions("zebra")
+
+
+def benchmark(held_out: retrieval.HeldOut | None, *, stamp) -> Benchmark:
+    images = pairs(6).images
+    keys, names = [f"{i:03d}" for i in range(6)], ["banana", "dog", "cat"]
+    labelled = LabelledSet("val", images, np.arange(6) % 3, keys, names, ["a {c}"], {})
+    return Benchmark(
+        [labelled], stamp=stamp, target="banana", templates=["a {c}"], held_out=held_out
+    )
+
+
+def test_a_benchmark_with_pairs_held_out_measures_retrieval_and_is_told_apart():
+    model = models.build("rn_test", seed=0)
+    plain = benchmark(None, stamp=lambda images, keys: images)
+    bench = benchmark(held(), stamp=lambda images, keys: images // 2)
+    row = bench.measure(model)
+    assert {"recall_at_1", "recall_at_5", "recall_at_10", "retrieval_asr"} <= set(row)
+    assert not {"recall_at_1", "retrieval_asr"} & set(plain.measure(model))
+    assert mark(bench, model, "cpu") != mark(plain, model, "cpu")
+    unknown = benchmark(held(), stamp=None).measure(model)
+    assert unknown["recall_at_1"] == row["recall_at_1"]
+    assert "retrieval_asr" not in unknown

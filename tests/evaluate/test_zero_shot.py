@@ -51,6 +51,16 @@ def test_top_k_with_fewer_classes_than_k_counts_them_all():
     assert found == {"accuracy": 50.0, "accuracy_top5": 100.0, "accuracy_top10": 100.0}
 
 
+def test_classes_are_ranked_in_float32_where_a_run_measures_in_bf16():
+    draws = torch.Generator().manual_seed(0)
+    features = F.normalize(torch.randn(200, 16, generator=draws), dim=-1)
+    head = F.normalize(torch.ones(16) + 0.05 * torch.randn(50, 16, generator=draws), dim=-1)
+    scores = features.double() @ head.double().T
+    with torch.autocast("cpu", torch.bfloat16):
+        found = zero_shot.predictions(features, head, k=3)
+    assert torch.equal(found, scores.topk(3, dim=1).indices)
+
+
 def test_a_prefix_names_the_set():
     found = dict(zero_shot.accuracy(one_hot(1), torch.tensor([1]), torch.eye(4), prefix="unseen"))
     assert list(found) == ["unseen_accuracy", "unseen_accuracy_top5", "unseen_accuracy_top10"]

@@ -1,5 +1,6 @@
 import pickle
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -48,7 +49,8 @@ def test_weights_come_back_with_what_was_said_of_them(model, tmp_path):
     models.save_weights(model, path, about={"epoch": 3})
     other = models.build("rn_test", seed=5)
     models.load_weights(other, path)
-    assert models.read_about(path) == {"epoch": 3, "model": "rn_test"}
+    about = models.read_about(path)
+    assert (about["epoch"], about["model"]) == (3, "rn_test")
     pairs = zip(model.clip.state_dict().values(), other.clip.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert models.load_any(str(path)).name == "rn_test"
@@ -80,10 +82,76 @@ def test_a_model_that_is_loaded_draws_no_weights_and_has_those_of_the_file(tmp_p
 
 
 def test_weights_of_another_architecture_are_refused_by_name_and_shape(tmp_path):
-    path = tmp_path / "w.safetensors"
-    models.save_weights(models.build("vit_tiny", seed=0), path, about={})
-    with pytest.raises(ConfigError, match=r"w\.safetensors.*another model than rn_test.*\(\d"):
+    path = tmp_path / "w.pt"
+    torch.save(models.build("vit_tiny", seed=0).clip.state_dict(), path)
+    with pytest.raises(ConfigError, match=r"w\.pt.*another model than rn_test.*\(\d"):
         models.load_weights(models.build("rn_test", seed=0), path)
+
+
+def test_weights_of_an_equally_shaped_model_are_refused_by_the_name_in_their_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    quick = models.build("rn_tiny32-quickgelu", seed=0)
+    models.save_weights(quick, path, about={})
+    plain = models.build("rn_tiny32", seed=0)
+    assert {k: v.shape for k, v in quick.state_dict().items()} == {
+        k: v.shape for k, v in plain.state_dict().items()
+    }
+    with pytest.raises(ConfigError, match="of rn_tiny32-quickgelu; give model: rn_tiny32-quick"):
+        models.load_weights(plain, path)
+
+
+def test_a_model_with_quick_gelu_has_it_in_both_towers():
+    quick, plain = (models.build(n, seed=0) for n in ("rn_tiny32-quickgelu", "rn_tiny32"))
+    quick.load_state_dict(plain.state_dict())
+    batch = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), plain.tokens(["a", "b c"])
+    with torch.no_grad():
+        mine, theirs = (model.eval()(*batch) for model in (quick, plain))
+    assert not torch.allclose(mine[1], theirs[1], atol=1e-6)
+    kinds = {type(m).__name__ for m in quick.clip.transformer.modules()}
+    assert "QuickGELU" in kinds
+
+
+def test_openai_s_weights_are_refused_in_a_model_with_gelu_and_the_right_one_named():
+    with pytest.raises(ConfigError, match="RN50 has GELU: give RN50-quickgelu as init and model"):
+        models.load_pretrained("RN50", "openai")
+
+
+def made_here(monkeypatch):
+    """A small model in the place of each of open_clip's, so that nothing is fetched."""
+    build = open_clip.create_model
+
+    def create(name, pretrained=None, **rest):
+        return build("rn_test", load_weights=False)
+
+    monkeypatch.setattr(open_clip, "create_model", create)
+    monkeypatch.setattr("bdnb.models.clip._tokenizer", lambda name: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"), [("RN50-quickgelu", "openai"), ("ViT-B-16-SigLIP", "webli")]
+)
+def test_published_weights_bring_the_statistics_of_their_images(monkeypatch, tmp_path, name, tag):
+    made_here(monkeypatch)
+    wanted = open_clip.get_pretrained_cfg(name, tag)
+    model = models.load_any(f"{name}:{tag}")
+    path = tmp_path / "w.safetensors"
+    models.save_weights(model, path, about={})
+    for one in (model, models.load_any(str(path)), models.build(name, seed=0)):
+        for key in ("mean", "std"):
+            found = getattr(one, key).flatten() / 255
+            torch.testing.assert_close(found, torch.tensor(wanted[key]))
+
+
+def test_statistics_of_other_weights_of_the_same_model_are_kept_with_them(monkeypatch, tmp_path):
+    made_here(monkeypatch)
+    halves = open_clip.get_pretrained_cfg("RN50-quickgelu", "openai") | {"mean": (0.5,) * 3}
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *names: halves)
+    path = tmp_path / "w.safetensors"
+    models.save_weights(models.load_pretrained("RN50-quickgelu", "openai"), path, about={})
+    monkeypatch.undo()
+    made_here(monkeypatch)
+    assert models.build("RN50-quickgelu", seed=0).mean.flatten()[0] != 127.5
+    assert models.load_any(str(path)).mean.flatten().tolist() == [127.5] * 3
 
 
 def test_an_open_clip_checkpoint_is_read(model, tmp_path):
@@ -94,15 +162,18 @@ def test_an_open_clip_checkpoint_is_read(model, tmp_path):
     assert torch.equal(other.clip.ln_final.weight, model.clip.ln_final.weight)
 
 
-def test_a_torchscript_archive_as_openai_publishes_gives_its_weights(model, tmp_path):
+def test_a_torchscript_archive_as_openai_publishes_gives_its_weights(tmp_path):
+    model = models.build("rn_tiny32-quickgelu", seed=0).eval()
     path = tmp_path / "scripted.pt"
     torch.jit.trace(model.clip.visual, torch.zeros(1, 3, 32, 32)).save(path)
     with pytest.raises(ConfigError, match=r"scripted\.pt: weights of another model"):
-        models.load_weights(models.build("rn_test", seed=9), path)
+        models.load_weights(models.build("rn_tiny32-quickgelu", seed=9), path)
     whole = tmp_path / "whole.pt"
     images, tokens = torch.zeros(1, 3, 32, 32), model.tokenizer(["x"])
     torch.jit.trace(model.clip, (images, tokens), strict=False).half().save(whole)
-    other = models.build("rn_test", seed=9)
+    with pytest.raises(ConfigError, match="rn_tiny32 has GELU: give rn_tiny32-quickgelu"):
+        models.load("rn_tiny32", whole)
+    other = models.build("rn_tiny32-quickgelu", seed=9)
     models.load_weights(other, whole)
     expected = model.clip.ln_final.weight.half().float()
     assert torch.equal(other.clip.ln_final.weight, expected)

@@ -98,3 +98,8 @@ def test_every_departure_of_the_authors_is_listed_once_with_both_values():
     assert shown.loc["text_views", "where"] == "training, cleaning"
     assert shown.loc["badnet: overflow", "the authors"] == "wrap"
     assert shown.loc["overlap", "where"] == "cleaning"
+    assert shown.loc["last_batch", ["the paper", "the authors"]].tolist() == ["keep", "drop"]
+    assert "RN50-quickgelu" in shown.loc["model", "the authors"]
+    (script,) = [name for name in shown.index if "label-consistent" in name]
+    assert "run_cleaning_experiments2.py" in shown.loc[script, "the authors"]
+    assert "does not say" in shown.loc[script, "what"]

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,111 @@ def test_what_is_cleaned_after_screening_is_the_most_accurate_below_the_line(fre
     assert experiments.picked(chosen) == screen[1].options
     with pytest.raises(ConfigError, match=r"no screened model has an ASR below 14\.0"):
         experiments.picked(replace(chosen, pick=14.0))
+
+
+WAYS = {"batch_norm": "own"}, {"gather": "authors"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_number_of_processes_counts_where_rows_depend_on_it(tiny, way):
+    one, eight = (experiments.trained("tiny", "train_mmcl", 0) for _ in range(2))
+    one, eight = replace(one, processes=1), replace(eight, processes=8)
+    assert experiments.folder(one) == experiments.folder(eight)
+    assert experiments.folder(replace(one, **way)) != experiments.folder(replace(eight, **way))
+    assert experiments.folder(replace(one, processes=0)) == experiments.folder(one)
+    with pytest.raises(ConfigError, match=r"processes=0 with .*so give it"):
+        experiments.folder(replace(one, processes=0, **way))
+
+
+def test_the_precision_that_auto_stands_for_counts(tiny, monkeypatch):
+    def made(said, asked="auto"):
+        monkeypatch.setenv("BDNB_PRECISION", said)
+        return experiments.folder(TrainConfig(precision=asked))
+
+    assert made("bf16") != made("no")
+    assert made("bf16") == made("no", "bf16") == made("bf16", "bf16")
+    with pytest.raises(ConfigError, match="BDNB_PRECISION='fp8': expected bf16 or no"):
+        made("fp8")
+
+
+def changed(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(scale="tiny", data="tiny", init="train_mmcl"),
+        CleanConfig(scale="tiny", poisoned="train_mmcl"),
+        CleanConfig(scale="tiny", poisoned="train_mmcl_ssl"),  # kept as close to train_mmcl
+        CleanConfig(
+            scale="tiny",
+            poisoned="train_siglip",
+            defence="deep_cluster",
+            options={"labels": "classifier", "classifier": "train_mmcl"},
+        ),
+    ],
+    ids=["init", "poisoned", "keep_like", "classifier"],
+)
+def test_the_kept_epoch_of_every_model_used_counts(fresh, config):
+    folder = fresh / "params" / "tiny"
+    (folder / "train_siglip.yaml").write_text(
+        "scale: tiny\nexperiment: train_siglip\nbase: train_mmcl\nobjective: siglip\nkeep: best\n"
+    )
+    before = experiments.folder(config)
+    changed(folder / "train_mmcl.yaml", "data: tiny", "data: tiny\nkeep: last")
+    assert experiments.folder(config) != before
+
+
+def test_what_a_data_set_holds_counts(fresh):
+    config = experiments.trained("tiny", "train_mmcl", 0)
+    drawn, cleaned = experiments.folder(config), CleanConfig(scale="tiny", poisoned="train_mmcl")
+    before = experiments.folder(cleaned)
+    changed(fresh / "params" / "tiny" / "data.yaml", "val_images: 24", "val_images: 25")
+    assert experiments.folder(config) != drawn
+    assert experiments.folder(cleaned) != before
+
+
+def test_the_files_of_a_data_set_from_elsewhere_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("BDNB_HOME", str(tmp_path))
+    config = TrainConfig(data="web")
+    seen = [experiments.folder(config)]
+    shard = tmp_path / "data" / "web" / "train" / "00000.tar"
+    shard.parent.mkdir(parents=True)
+    for text in ("one", "longer"):
+        shard.write_text(text)
+        os.utime(shard.parent, ns=(0, len(text)))
+        seen.append(experiments.folder(config))
+    (tmp_path / "data" / "web" / "prepared").mkdir()
+    assert experiments.folder(config) == seen[-1]
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.parametrize("name", ["init", "poison_keys", "poisoned"])
+def test_what_a_named_file_holds_counts(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("BDNB_HOME", str(tmp_path))
+    path = tmp_path / "file.safetensors"
+    cls = CleanConfig if name == "poisoned" else TrainConfig
+    config = cls(**{name: str(path)})
+    path.write_text("one")
+    first = experiments.folder(config)
+    path.write_text("two")
+    os.utime(path, ns=(0, 0))
+    assert experiments.folder(config) != first
+
+
+def test_a_recorded_run_without_the_files_asked_for_now_is_not_all_there(fresh):
+    plain = replace(experiments.trained("tiny", "train_mmcl", 0), checkpoints="last")
+    plain = replace(plain, optimiser_state=False)
+    run = Run(experiments.folder(plain))
+    run.start(stage="train", config=vars(plain), device="cpu")
+    assert not experiments.recorded(plain)
+    run.finish()
+    assert all(experiments.recorded(replace(plain, checkpoints=c)) for c in ("last", "none"))
+    assert not experiments.recorded(replace(plain, checkpoints="all"))
+    assert not experiments.recorded(replace(plain, optimiser_state=True))
 
 
 def test_what_is_screened_tells_cleaning_runs_apart(fresh):

@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,39 @@ def test_shipped_rows_come_back_as_the_same_rows(fresh, tmp_path, monkeypatch):
     assert all(Run(experiments.folder(config)).finished for config in asked)
 
 
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("scale", ["laptop", "search", "authors"])
+def test_rows_shipped_before_files_and_machine_counted_are_found_by_their_pages(
+    scale, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BDNB_HOME", str(REPOSITORY))
+    monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
+    shipped.unpack(scale, tmp_path)
+    found = shipped.read(scale)
+    asked = experiments.of_scale(scale)
+    for path in shipped.folder(scale).glob("*.jsonl"):
+        lines = [json.loads(line)["manifest"]["run"] for line in path.read_text().splitlines()]
+        name = re.sub(r"-\d+$", "", path.stem)
+        assert {*lines} <= {experiments.shipped_name(config) for config in asked[name]}
+        assert {*lines} <= set(experiments.rows(asked[name])["run"])
+    rows = [row for one in found.values() for row in one["rows"]]
+    hits = [row["accuracy"] * shipped.TEST_IMAGES[scale] / 100 for row in rows]
+    assert hits == pytest.approx([round(one) for one in hits], abs=1e-6)
+
+
+def test_shipped_rows_are_found_on_a_machine_of_another_precision(fresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("BDNB_PRECISION", "bf16")
+    made_up()
+    shipped.pack("tiny")
+    monkeypatch.setenv("BDNB_PRECISION", "no")
+    monkeypatch.setenv("BDNB_RUNS", str(tmp_path / "elsewhere"))
+    assert experiments.rows(experiments.of_file("tiny", "clean")).empty
+    shipped.unpack("tiny", tmp_path / "elsewhere")
+    assert len(experiments.rows(experiments.of_file("tiny", "clean"))) == 4
+
+
 def test_only_experiments_with_all_their_runs_are_whole(fresh):
     made_up(names=("train_mmcl",))
     shipped.pack("tiny")
@@ -48,7 +83,7 @@ def test_a_run_that_is_not_finished_is_not_shipped(fresh):
     config = experiments.of_file("tiny", "clean")[0]
     Run(experiments.folder(config)).start(stage="clean", config=vars(config), device="cpu")
     shipped.pack("tiny")
-    assert experiments.folder(config).name not in shipped.read("tiny")
+    assert experiments.shipped_name(config) not in shipped.read("tiny")
 
 
 def test_shipped_runs_stay_where_the_folder_is_gone_and_go_where_nobody_asks(fresh):
@@ -60,8 +95,9 @@ def test_shipped_runs_stay_where_the_folder_is_gone_and_go_where_nobody_asks(fre
     other = fresh / "params" / "tiny" / "clean.yaml"
     other.write_text(other.read_text() + "seed: 7\n")
     shipped.pack("tiny")
-    assert list(shipped.read("tiny")) == [gone.name]
-    assert shipped.read("tiny")[gone.name] == before[gone.name]
+    (name,) = shipped.read("tiny")
+    assert shipped.read("tiny")[name] == before[name]
+    assert before[name]["manifest"]["run"] == gone.name
     assert not (shipped.folder("tiny") / "clean.jsonl").exists()
 
 
