@@ -4,70 +4,100 @@ Data -> poison -> model -> ``fit`` -> evaluation -> rows. ``python -m bdnb.train
 """
 
 import argparse
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 
+from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
-from bdnb.training import attacks, setup
-from bdnb.training.fit import Loop, fit, objective
-from bdnb.training.recording import record
+from bdnb.training import attacks, device, launch, setup, weights
+from bdnb.training.attacks import Attack
+from bdnb.training.fit import fit, objective
+from bdnb.training.loop import Compute, Loop
+from bdnb.training.optimiser import Optimiser
+from bdnb.training.recording import Kept, record
 
 
 def train(config: TrainConfig) -> Run:
-    """One pre-training run, from its data to its rows; done at once when it is recorded already.
+    """Return one pre-training run, made unless it is recorded; a run that it starts from first.
 
-    Errors: ConfigError before any work starts; NonFiniteLoss.
+    Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
     """
-    run = Run(experiments.folder(config))
-    if run.finished:
-        run.settle()
-        return run
-    for source in experiments.needs(config):
-        train(source)
-    accelerator = setup.accelerator(config, run.folder)
-    data = datasets.dataset(config.data)
-    model = setup.starting_model(config)
-    pairs = datasets.training_pairs(config, data, side=model.side)
-    with interrupts.listening(run.folder.name), setup.alone(run, accelerator):
-        look = attacks.look(config, data, "train", side=model.side)
-        poison = attacks.poison(config, pairs, folder=run.folder, look=look)
-        batches = setup.batches(
-            config,
-            pairs,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            tokens=partial(model.tokens, truncation=config.truncation),
-            poison=poison,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            **setup.views(config, pairs, poison, needed="ssl" in config.objective),
+    weights.kind_of_start(config.init, scale=config.scale)
+    return launch.make(config, {TrainConfig: train_here})
+
+
+def train_here(config: TrainConfig, run: Run) -> None:
+    """Make a run in this process, or as one of several: its parts, then epochs, then rows."""
+    accelerator = device.accelerator(part(device.Device, config), run.folder)
+    model = weights.starting_model(
+        config.model,
+        init=config.init,
+        scale=config.scale,
+        seed=config.seed,
+        objective=config.objective,
+    )
+    data, attack, side = datasets.dataset(config.data), part(Attack, config), model.side
+    how, bad = config.stream, config.bad_share
+    pairs = datasets.training_pairs(
+        data, side=side, seed=config.seed, count=config.pairs, stream=how, bad_share=bad
+    )
+    with setup.alone(run, accelerator):
+        resized = attacks.as_attacker_resizes(
+            attack, data, "train", side=side, stream=how, bad_share=bad
         )
-        steps = config.epochs * len(batches)
-        loop = Loop(model, config, steps=steps, accelerator=accelerator)
+        poison = attacks.poison(attack, pairs, folder=run.folder, resized=resized)
+        batches = setup.batches(
+            pairs,
+            poison,
+            part(setup.Batching, config),
+            model=model,
+            accelerator=accelerator,
+            second_views="ssl" in config.objective,
+        )
+        loop = Loop(
+            model,
+            accelerator,
+            optimiser=part(Optimiser, config),
+            compute=part(Compute, config),
+            epochs=config.epochs,
+            epoch_steps=len(batches),
+        )
+        loss = objective(
+            config.objective,
+            mmcl_weight=config.mmcl_weight,
+            ssl_weight=config.ssl_weight,
+            gather=config.gather,
+        )
         candidates = fit(
             loop,
             batches,
-            objective(config, name=config.objective),
+            loss,
             epochs=config.epochs,
             state=run.state,
+            save_every=config.save_every,
         )
-        benchmark = setup.benchmark(data, config, side=model.side)
+        sets, benchmark = data.labelled(side, bad_share=bad), None
+        if accelerator.is_main_process:
+            benchmark = setup.benchmark(
+                data, attack, side=side, templates=config.templates, bad_share=bad
+            )
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
-        about |= setup.dropped(pairs, benchmark, folder=run.folder)
+        about |= setup.dropped(run, pairs, sets)
         record(
             run,
             candidates,
             benchmark,
-            config,
+            part(Kept, config),
+            stage="train",
+            config=asdict(config),
             model=model,
             accelerator=accelerator,
             about=about,
         )
-    return run
 
 
 def main() -> None:

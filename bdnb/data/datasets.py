@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bdnb.config import parameters
-from bdnb.config.recipes import TrainConfig
 from bdnb.data import bad_samples, emoji, labelled, shards, stream
 from bdnb.data.index import index
 from bdnb.data.labelled import LabelledSet
@@ -124,14 +123,20 @@ def dataset(name: str) -> Dataset:
     return Dataset(folder)
 
 
-def training_pairs(config: TrainConfig, data: Dataset, *, side: int) -> Pairs:
-    """The pairs that a run trains on: all there are, or the first of the seed's order."""
-    pairs = data.pairs("train", side, stream=config.stream, bad_share=config.bad_share)
-    if config.pairs > len(pairs.keys):
-        raise ConfigError(f"pairs={config.pairs}: {data.folder} has {len(pairs.keys)} to train on")
-    if not config.pairs:
-        return pairs
-    return subset(pairs, selection.rank(pairs.keys, config.seed, "train", config.pairs))
+def training_pairs(
+    data: Dataset,
+    *,
+    side: int,
+    seed: int,
+    count: int = 0,
+    stream: str = "auto",
+    bad_share: float = bad_samples.BAD_SHARE,
+) -> Pairs:
+    """Return the pairs that a run trains on: all there are, or the first ``count`` by the seed."""
+    pairs = data.pairs("train", side, stream=stream, bad_share=bad_share)
+    if count > len(pairs.keys):
+        raise ConfigError(f"pairs={count}: {data.folder} has {len(pairs.keys)} to train on")
+    return subset(pairs, selection.rank(pairs.keys, seed, "train", count)) if count else pairs
 
 
 def subset(pairs: Pairs, keys: list[str]) -> Pairs:

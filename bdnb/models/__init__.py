@@ -11,7 +11,6 @@ from bdnb.models.clip import (
     names,
     read_about,
     save_weights,
-    shrink_perturb,
 )
 
 __all__ = [
@@ -25,5 +24,4 @@ __all__ = [
     "names",
     "read_about",
     "save_weights",
-    "shrink_perturb",
 ]

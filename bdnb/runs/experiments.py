@@ -147,8 +147,19 @@ def picked(config: CleanConfig) -> dict[str, Any]:
 
 
 def before(config: Stage) -> list[Stage]:
-    """The runs that a run's rows are made from, and that must be there before it starts."""
+    """Return the runs that a run's rows are made from, and that must be there before it starts."""
     return [*needs(config), *screened(config)]
+
+
+def recorded(config: Stage) -> bool:
+    """Whether a run's rows are all there, and the files that only later it was asked to keep."""
+    run = Run(folder(config))
+    if not run.finished:
+        return False
+    then, rank = run.manifest["config"], ("none", "last", "all").index
+    more = rank(config.checkpoints) > rank(then.get("checkpoints", config.checkpoints))
+    state = getattr(config, "optimiser_state", False) and not then.get("optimiser_state", True)
+    return not more and not state
 
 
 def identity(config: Stage) -> dict[str, Any]:

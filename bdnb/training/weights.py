@@ -1,0 +1,83 @@
+"""The weights that a run starts from, and those that a training run keeps for later ones."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from bdnb import models
+from bdnb.config.recipes import TrainConfig
+from bdnb.models import Model
+from bdnb.runs import experiments
+from bdnb.runs.records import Run, weights_of
+from bdnb.runtime.errors import ConfigError
+from bdnb.training.training_state import read_state
+
+logging.getLogger().addFilter(lambda record: "No pretrained weights loaded" not in record.msg)
+
+
+def kind_of_start(init: str, *, scale: str) -> str:
+    """Return what ``init`` is: "scratch" (empty), "experiment", "file" or "published" (NAME:TAG).
+
+    Errors: ConfigError when it is none of these.
+    """
+    if not init:
+        return "scratch"
+    if experiments.is_experiment(scale, init):
+        return "experiment"
+    if Path(init).is_file():
+        return "file"
+    if ":" in init:
+        return "published"
+    raise ConfigError(
+        f"init={init!r}: no such checkpoint; expected an experiment in params/, a weights file, or "
+        "NAME:TAG of open_clip"
+    )
+
+
+def starting_model(name: str, *, init: str, scale: str, seed: int, objective: str) -> Model:
+    """Return the model that training starts from: fresh, or with the weights of ``init``."""
+    kind, bias = kind_of_start(init, scale=scale), objective == "siglip"
+    if kind == "published":
+        model = models.load_pretrained(*init.split(":", 1))
+    elif kind == "experiment":
+        source = experiments.trained(scale, init, seed)
+        model = models.load(name, kept_weights(source), bias=bias)
+    elif kind == "file":
+        model = models.load(name, Path(init), bias=bias)
+    else:
+        model = models.build(name, seed=seed, bias=bias)
+    return model if bias else without_bias_gradient(model)
+
+
+def without_bias_gradient(model: Model) -> Model:
+    """Return the model, its logit bias fixed: processes wait for a gradient of all that is not.
+
+    For every loss but SigLIP, which alone uses the bias.
+    """
+    if model.clip.logit_bias is not None:
+        model.clip.logit_bias.requires_grad_(False)
+    return model
+
+
+def kept_weights(config: TrainConfig) -> Path:
+    """Return a training run's weights after its kept epoch. Errors: ConfigError: not there."""
+    path = weights_of(Run(experiments.folder(config)), experiments.kept_epoch(config))
+    if not path.is_file():
+        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
+    return path
+
+
+def optimiser_path(weights: Path) -> Path:
+    """Return where the optimiser's state lies beside a run's weights."""
+    return weights.with_suffix(".adam.pt")
+
+
+def optimiser_state(weights: Path) -> dict[str, Any]:
+    """Return the optimiser's state that was kept beside weights. Errors: ConfigError: not there."""
+    path = optimiser_path(weights)
+    if not path.is_file():
+        raise ConfigError(
+            "optimiser='authors': the backdoored model comes without its optimiser state; "
+            "train it with optimiser_state=true"
+        )
+    return read_state(path)
