@@ -18,17 +18,17 @@ from bdnb.data.batches import Poison
 from bdnb.data.shards import Pairs
 from bdnb.models import Model
 from bdnb.poison import selection
-from bdnb.runs import experiments
+from bdnb.runs import elsewhere, experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train_here
-from bdnb.training import attacks, device, launch, setup, weights
+from bdnb.training import attacks, checkpoints, device, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.fit import objective
 from bdnb.training.loop import Compute
 from bdnb.training.optimiser import Optimiser
-from bdnb.training.recording import Kept, record
+from bdnb.training.recording import record
 
 
 def clean(config: CleanConfig) -> Run:
@@ -44,10 +44,15 @@ def clean_here(config: CleanConfig, run: Run) -> None:
     """Make a run in this process, or as one of several: its parts, a defence, then rows."""
     backdoored = backdoored_model(config)
     model, source = backdoored.model, attack(config, backdoored.source)
-    accelerator = device.accelerator(part(device.Device, config), run.folder)
-    data, side = datasets.dataset(config.data or source.data), model.side
+    unknown = backdoored.foreign and elsewhere.lacking(asdict(config))
+    known = None if unknown else part(Attack, source)
+    accelerator = device.accelerator(
+        precision=config.precision, tf32=config.tf32, log_with=config.log_with, folder=run.folder
+    )
+    bad_share = max(config.bad_share, source.bad_share)
+    data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad_share)
     with setup.alone(run, accelerator):
-        pairs, poison, counts = cleaning_pairs(config, source, data, side=side)
+        pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
         batches = setup.batches(
             pairs,
             poison,
@@ -56,83 +61,91 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             accelerator=accelerator,
             second_views="ssl" in config.loss,
         )
-        bad, resumed = source.bad_share, config.optimiser == "authors"
-        sets, benchmark = data.labelled(side, bad_share=bad), None
+        loss = objective(
+            config.loss,
+            mmcl_weight=config.mmcl_weight,
+            ssl_weight=config.ssl_weight,
+            gather=config.gather,
+        )
+        resumed = config.optimiser == "authors"
+        sets, benchmark = data.labelled(model.side), None
         if accelerator.is_main_process:
-            given = part(Attack, source)
-            benchmark = setup.benchmark(
-                data, given, side=side, templates=source.templates, bad_share=bad
-            )
+            benchmark = setup.benchmark(data, known, side=model.side, templates=source.templates)
         setting = defences.Setting(
             accelerator=accelerator,
-            loss=objective(
-                config.loss,
-                mmcl_weight=config.mmcl_weight,
-                ssl_weight=config.ssl_weight,
-                gather=config.gather,
-            ),
+            loss=loss,
             optimiser=part(Optimiser, config),
             compute=part(Compute, config),
             epochs=config.epochs,
             seed=config.seed,
             state=run.state,
             save_every=config.save_every,
-            adam=weights.optimiser_state(backdoored.weights) if resumed else None,
+            adam=checkpoints.optimiser_state(backdoored.weights) if resumed else None,
             classnames=tuple(sets[0].classnames),
             scale=config.scale,
         )
         options, picked = defence_options(config)
         about = counts | setup.dropped(run, pairs, sets) | {"from": backdoored.origin}
-        about |= {"pretrain_objective": source.objective, "data": data.folder.name}
-        about |= {"target": source.target, "trigger": source.trigger} | picked
+        foreign = elsewhere.ELSEWHERE if backdoored.foreign else ""
+        about |= {"pretrain_objective": foreign or source.objective, "data": data.folder.name}
+        about |= {name: getattr(known, name, "") for name in ("target", "trigger")}
         model.to(accelerator.device)
-        defend = defences.check(config.defence, options, code=config.code)
         record(
             run,
-            defend(model, batches, setting, **options),
+            defences.check(config.defence, options)(model, batches, setting, **options),
             benchmark,
-            part(Kept, config),
             stage="clean",
             config=asdict(config),
             model=model,
             accelerator=accelerator,
-            about=about,
+            about=about | picked,
+            checkpoints=config.checkpoints,
         )
 
 
 @dataclass(frozen=True)
 class BackdooredModel:
-    """A backdoored model; how it was trained, as far as is known; its weights file and its run."""
+    """A backdoored model; how it was trained, as far as is known; its weights file and its run.
+
+    foreign: it is from elsewhere, so that nobody said how it was trained.
+    """
 
     model: Model
     source: TrainConfig
     weights: Path
     origin: dict[str, Any]
+    foreign: bool = False
 
 
 def backdoored_model(config: CleanConfig) -> BackdooredModel:
     """Return the model that a run cleans: a training experiment's kept epoch, or a checkpoint.
 
-    Errors: ConfigError for a checkpoint that is not there or is of another architecture.
+    Errors: ConfigError for a checkpoint that is not there or is of another architecture, or of
+    which too little is known.
     """
+    foreign = False
     if needed := experiments.needs(config):
         source = needed[0]
-        path = weights.kept_weights(source)
+        path = checkpoints.kept_weights(source)
         origin = {"run": experiments.folder(source).name, "epoch": experiments.kept_epoch(source)}
     else:
         path = checkpoint(config.poisoned)
         about = models.read_about(path)
         # Whose code is run is for the user to say, not for a file from elsewhere.
         given = {"code": config.code} | ({"model": config.model} if config.model else {})
-        known = about.get("config", {}) | given
+        foreign = is_foreign(path)
+        known = about.get("config", {"attack": "none"}) | given
         source = parameters.make(TrainConfig, known, where=str(path))
         if not known.get("model"):
             raise ConfigError(
                 f"{path}: from elsewhere: say which open_clip model it is (model=...)"
             )
         origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
+    if foreign:
+        check_known(config)
     model = models.load(source.model, path, bias=source.objective == "siglip")
-    return BackdooredModel(weights.without_bias_gradient(model), source, path, origin)
+    model = checkpoints.without_bias_gradient(model)
+    return BackdooredModel(model, source, path, origin, foreign)
 
 
 def checkpoint(name: str) -> Path:
@@ -148,6 +161,21 @@ def checkpoint(name: str) -> Path:
             "of a run, or a weights file"
         )
     return path
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a weights file does not say how it was trained. Errors: ConfigError."""
+    return "config" not in models.read_about(path)
+
+
+def check_known(config: CleanConfig) -> None:
+    """Refuse to leave poison of an unknown attack. Errors: ConfigError."""
+    lacks = elsewhere.lacking(asdict(config))
+    if config.poisons and lacks:
+        raise ConfigError(
+            f"poisons={config.poisons}, but nobody said what attacked {elsewhere.WORDS}: give "
+            f"{', '.join(f'-p {name}' for name in lacks)}"
+        )
 
 
 def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
@@ -175,15 +203,8 @@ def cleaning_pairs(
 ) -> tuple[Pairs, Poison, dict[str, Any]]:
     """Return the pairs to clean with, the poison left in them, and counts of both."""
     given = part(Attack, source)
-    train_pairs = datasets.training_pairs(
-        data,
-        side=side,
-        seed=source.seed,
-        count=source.pairs,
-        stream=source.stream,
-        bad_share=source.bad_share,
-    )
-    clean_pairs = data.pairs("clean", side, stream="no", bad_share=config.bad_share)
+    train_pairs = data.training_pairs(side, seed=source.seed, count=source.pairs)
+    clean_pairs = data.pairs("clean", side)
     keys = selection.cleaning_keys(
         train_pairs.keys,
         clean_pairs.keys,
@@ -203,14 +224,8 @@ def cleaning_pairs(
         target=source.target,
         match=source.match,
     )
-    resized = attacks.as_attacker_resizes(
-        given,
-        data,
-        "train" if from_training else "clean",
-        side=side,
-        stream=source.stream if from_training else "no",
-        bad_share=source.bad_share,
-    )
+    split = "train" if from_training else "clean"
+    resized = attacks.as_attacker_resizes(given, data, split, side=side)
     trigger = attacks.stamp(given)
     poison = attacks.poisoned(trigger, chosen, left, target=given.new_caption, resized=resized)
     shared = selection.overlap(chosen.keys, train_pairs.keys)

@@ -98,18 +98,22 @@ def run_one(config: Stage) -> Run:
 def check(config: Stage) -> None:
     """All that can be known to be wrong before a run starts. Errors: ConfigError."""
     from bdnb import clean, defences, models
-    from bdnb.training import attacks, weights
+    from bdnb.training import attacks, checkpoints
 
     if isinstance(config, CleanConfig):
         defences.check(config.defence, config.options, code=config.code)
         experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
-            clean.checkpoint(config.poisoned)
+            if clean.is_foreign(clean.checkpoint(config.poisoned)):
+                clean.check_known(config)
+            if config.trigger:
+                given = clean.attack(config, TrainConfig(code=config.code))
+                attacks.stamp(parameters.part(attacks.Attack, given))
         source = needed[0] if needed else None
     else:
         source = config
-        weights.kind_of_start(config.init, scale=config.scale)
+        checkpoints.kind_of_start(config.init, scale=config.scale)
     if source is not None:
         models.check_name(source.model)
         attacks.stamp(parameters.part(attacks.Attack, source))

@@ -13,12 +13,12 @@ from bdnb.data import datasets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
-from bdnb.training import attacks, device, launch, setup, weights
+from bdnb.training import attacks, checkpoints, device, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.fit import fit, objective
 from bdnb.training.loop import Compute, Loop
 from bdnb.training.optimiser import Optimiser
-from bdnb.training.recording import Kept, record
+from bdnb.training.recording import record
 
 
 def train(config: TrainConfig) -> Run:
@@ -26,29 +26,27 @@ def train(config: TrainConfig) -> Run:
 
     Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
     """
-    weights.kind_of_start(config.init, scale=config.scale)
+    checkpoints.kind_of_start(config.init, scale=config.scale)
     return launch.make(config, {TrainConfig: train_here})
 
 
 def train_here(config: TrainConfig, run: Run) -> None:
     """Make a run in this process, or as one of several: its parts, then epochs, then rows."""
-    accelerator = device.accelerator(part(device.Device, config), run.folder)
-    model = weights.starting_model(
+    accelerator = device.accelerator(
+        precision=config.precision, tf32=config.tf32, log_with=config.log_with, folder=run.folder
+    )
+    model = checkpoints.starting_model(
         config.model,
         init=config.init,
         scale=config.scale,
         seed=config.seed,
         objective=config.objective,
     )
-    data, attack, side = datasets.dataset(config.data), part(Attack, config), model.side
-    how, bad = config.stream, config.bad_share
-    pairs = datasets.training_pairs(
-        data, side=side, seed=config.seed, count=config.pairs, stream=how, bad_share=bad
-    )
+    data = datasets.dataset(config.data, stream=config.stream, bad_share=config.bad_share)
+    pairs = data.training_pairs(model.side, seed=config.seed, count=config.pairs)
     with setup.alone(run, accelerator):
-        resized = attacks.as_attacker_resizes(
-            attack, data, "train", side=side, stream=how, bad_share=bad
-        )
+        attack = part(Attack, config)
+        resized = attacks.as_attacker_resizes(attack, data, "train", side=model.side)
         poison = attacks.poison(attack, pairs, folder=run.folder, resized=resized)
         batches = setup.batches(
             pairs,
@@ -58,6 +56,12 @@ def train_here(config: TrainConfig, run: Run) -> None:
             accelerator=accelerator,
             second_views="ssl" in config.objective,
         )
+        loss = objective(
+            config.objective,
+            mmcl_weight=config.mmcl_weight,
+            ssl_weight=config.ssl_weight,
+            gather=config.gather,
+        )
         loop = Loop(
             model,
             accelerator,
@@ -65,12 +69,6 @@ def train_here(config: TrainConfig, run: Run) -> None:
             compute=part(Compute, config),
             epochs=config.epochs,
             epoch_steps=len(batches),
-        )
-        loss = objective(
-            config.objective,
-            mmcl_weight=config.mmcl_weight,
-            ssl_weight=config.ssl_weight,
-            gather=config.gather,
         )
         candidates = fit(
             loop,
@@ -80,23 +78,21 @@ def train_here(config: TrainConfig, run: Run) -> None:
             state=run.state,
             save_every=config.save_every,
         )
-        sets, benchmark = data.labelled(side, bad_share=bad), None
+        benchmark = None
         if accelerator.is_main_process:
-            benchmark = setup.benchmark(
-                data, attack, side=side, templates=config.templates, bad_share=bad
-            )
+            benchmark = setup.benchmark(data, attack, side=model.side, templates=config.templates)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
-        about |= setup.dropped(run, pairs, sets)
         record(
             run,
             candidates,
             benchmark,
-            part(Kept, config),
             stage="train",
             config=asdict(config),
             model=model,
             accelerator=accelerator,
-            about=about,
+            about=about | setup.dropped(run, pairs, data.labelled(model.side)),
+            checkpoints=config.checkpoints,
+            optimiser_state=config.optimiser_state,
         )
 
 

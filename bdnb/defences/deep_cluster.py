@@ -20,7 +20,7 @@ from bdnb.evaluate.benchmark import BATCH, evaluating, image_features
 from bdnb.models import Model
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import weights
+from bdnb.training import checkpoints
 from bdnb.training.fit import Epoch
 from bdnb.training.loop import Features, Loop
 
@@ -63,7 +63,7 @@ def deep_cluster(
     loop = start(model, pairs, setting, extra=linear, extra_options=own)
     found = loop.kept
     if fixed:
-        found["labels"] = classifier_labels(classifier, images, setting).to(device)
+        found["labels"] = classifier_labels(classifier, images, setting)
 
     def before_epoch(epoch: int, loop: Loop) -> None:
         if not fixed:
@@ -105,7 +105,7 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
         )
     if experiments.is_experiment(setting.scale, name):
         source = experiments.trained(setting.scale, name, setting.seed)
-        name = str(weights.kept_weights(source))
+        name = str(checkpoints.kept_weights(source))
     device = setting.accelerator.device
     other = models.load_any(name).to(device)
 
@@ -116,4 +116,4 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
         head = zero_shot.head(encode, setting.classnames, openai_templates())
         starts = range(0, len(images), BATCH)
         parts = (torch.from_numpy(np.array(images[i : i + BATCH])).to(device) for i in starts)
-        return pseudo_labels.zero_shot_labels(parts, encode_image=other.encode_image, head=head)
+        return torch.cat([(other.encode_image(part) @ head.T).argmax(dim=1) for part in parts])

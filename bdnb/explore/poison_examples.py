@@ -14,7 +14,7 @@ from torch import Tensor
 from bdnb import models
 from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
-from bdnb.data.datasets import dataset, training_pairs
+from bdnb.data.datasets import dataset
 from bdnb.poison.triggers import TRIGGERS
 from bdnb.training import attacks
 from bdnb.training.attacks import Attack
@@ -31,14 +31,10 @@ class Examples(NamedTuple):
 
 def examples(config: TrainConfig, *, count: int = 8) -> Examples:
     """Return the first poisoned pairs of a training run, as the model gets to see them."""
-    data, side, attack = dataset(config.data), models.Model(config.model).side, part(Attack, config)
-    how, bad = config.stream, config.bad_share
-    pairs = training_pairs(
-        data, side=side, seed=config.seed, count=config.pairs, stream=how, bad_share=bad
-    )
-    resized = attacks.as_attacker_resizes(
-        attack, data, "train", side=side, stream=how, bad_share=bad
-    )
+    attack, side = part(Attack, config), models.Model(config.model).side
+    data = dataset(config.data, stream=config.stream, bad_share=config.bad_share)
+    pairs = data.training_pairs(side, seed=config.seed, count=config.pairs)
+    resized = attacks.as_attacker_resizes(attack, data, "train", side=side)
     trigger, keys = attacks.stamp(attack), attacks.poisoned_keys(attack, pairs)[:count]
     made = attacks.poisoned(trigger, pairs, keys, target=attack.new_caption, resized=resized)
     index = list(made.images)

@@ -14,7 +14,6 @@ from safetensors.torch import save
 
 from bdnb.config import authors
 from bdnb.data import stream
-from bdnb.data.bad_samples import BAD_SHARE
 from bdnb.data.batches import Poison
 from bdnb.data.datasets import Dataset, places_of
 from bdnb.data.shards import Pairs
@@ -80,19 +79,9 @@ def poisoned_keys(attack: Attack, pairs: Pairs) -> list[str]:
     )
 
 
-def as_attacker_resizes(
-    attack: Attack,
-    data: Dataset,
-    split: str,
-    *,
-    side: int,
-    stream: str = "no",
-    bad_share: float = BAD_SHARE,
-) -> Pairs | None:
+def as_attacker_resizes(attack: Attack, data: Dataset, split: str, *, side: int) -> Pairs | None:
     """Return the pairs as the attacker resizes them; None when that is as everybody does."""
-    if attack.resize != "squash":
-        return None
-    return data.pairs(split, side, fit="squash", stream=stream, bad_share=bad_share)
+    return data.pairs(split, side, fit="squash") if attack.resize == "squash" else None
 
 
 def poison(attack: Attack, pairs: Pairs, *, folder: Path, resized: Pairs | None = None) -> Poison:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,15 +17,6 @@ PATIENCE = timedelta(hours=2)
 """How long processes wait for the one that evaluates."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """What a run computes with, as ``config.recipes`` describes each value."""
-
-    precision: str = "auto"
-    tf32: bool = True
-    log_with: str = "none"
-
-
 def has_fast_bf16() -> bool:
     """Whether bf16 is worth it here: on GPUs since Ampere, and on CPUs with AMX or AVX512-BF16."""
     if torch.cuda.is_available():
@@ -34,31 +24,36 @@ def has_fast_bf16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def accelerator(wanted: Device, folder: Path | None = None) -> Accelerator:
+def accelerator(
+    *,
+    precision: str = "auto",
+    tf32: bool = True,
+    log_with: str = "none",
+    folder: Path | None = None,
+) -> Accelerator:
     """Return Accelerate's handle on devices and processes, and on the tracker of a run's folder.
 
+    ``config.recipes`` describes each value.
     Errors: ConfigError for a tracker that is not installed.
     """
     keep_freed_memory()
-    cuda, tracked = torch.cuda.is_available(), wanted.log_with != "none"
+    cuda, tracked = torch.cuda.is_available(), log_with != "none"
     if cuda:
-        torch.set_float32_matmul_precision("high" if wanted.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = wanted.tf32
-    bf16 = wanted.precision == "bf16" or (wanted.precision == "auto" and has_fast_bf16())
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16())
     AcceleratorState._reset_state()  # one precision a process, but the runs of a sweep may differ
     if bf16:
         gc.collect()  # Accelerate's cast holds the model of the run before in a circle
     handle = Accelerator(
         cpu=int(os.environ.get("WORLD_SIZE", 1)) > 1 and not cuda,  # several: over gloo
         mixed_precision="bf16" if bf16 else "no",
-        log_with=wanted.log_with if tracked else None,
+        log_with=log_with if tracked else None,
         project_dir=folder,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     if tracked and not handle.log_with:
-        raise ConfigError(
-            f"log_with={wanted.log_with!r}: not installed: pip install {wanted.log_with}"
-        )
+        raise ConfigError(f"log_with={log_with!r}: not installed: pip install {log_with}")
     return handle
 
 

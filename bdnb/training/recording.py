@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from accelerate import Accelerator
@@ -13,37 +12,31 @@ from bdnb.evaluate.benchmark import Benchmark
 from bdnb.evaluate.measured import measured
 from bdnb.models import Model
 from bdnb.runs.records import Run, weights_of
+from bdnb.training.checkpoints import optimiser_path
 from bdnb.training.device import device_name
 from bdnb.training.fit import Epoch
 from bdnb.training.training_state import write_state
-from bdnb.training.weights import optimiser_path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What a run keeps beside its rows, as ``config.recipes`` describes each value."""
-
-    checkpoints: str = "last"
-    optimiser_state: bool = False
 
 
 def record(
     run: Run,
     candidates: Iterator[Epoch],
     benchmark: Benchmark | None,
-    kept: Kept,
     *,
     stage: str,
     config: Mapping[str, Any],
     model: Model,
     accelerator: Accelerator,
-    about: dict[str, Any],
+    about: Mapping[str, Any],
+    checkpoints: str = "last",
+    optimiser_state: bool = False,
 ) -> None:
     """Write a run: its manifest, row 0 (the model as it comes), a row for each candidate.
 
     A row that is recorded already is not measured again, so a run that was cut off goes on; nor
     is the model that many runs clean. benchmark: None on all processes but the main one, which
-    alone measures and writes. stage, config, about: for the manifest.
+    alone measures and writes. stage, config, about: for the manifest. checkpoints: whose weights
+    are kept, all, last or none; optimiser_state: with the optimiser's.
     """
     if accelerator.log_with:
         accelerator.init_trackers("bdnb", init_kwargs={"wandb": {"name": run.folder.name}})
@@ -69,7 +62,7 @@ def record(
         accelerator.log(row, step=epoch.number)
 
     def keep(epoch: Epoch) -> None:
-        save(run, epoch, optimiser_state=kept.optimiser_state, config=config)
+        save(run, epoch, optimiser_state=optimiser_state, config=config)
 
     if benchmark is not None and 0 not in recorded:
         write(Epoch(0, model, {"step": 0}))
@@ -77,15 +70,15 @@ def record(
     for epoch in candidates:
         last = epoch
         if benchmark is not None:
-            if kept.checkpoints == "all":
+            if checkpoints == "all":
                 keep(epoch)
             if epoch.number not in recorded:
                 write(epoch)
         accelerator.wait_for_everyone()
     if benchmark is not None:
-        if kept.checkpoints == "last" and last is not None:
+        if checkpoints == "last" and last is not None:
             keep(last)
-        now = {name: value for name, value in asdict(kept).items() if name in config}
+        now = {name: config[name] for name in ("checkpoints", "optimiser_state") if name in config}
         run.finish(config=run.manifest["config"] | now)
     for tracker in accelerator.trackers:
         tracker.finish()

@@ -109,24 +109,18 @@ def dropped(run: Run, pairs: Pairs, sets: Sequence[LabelledSet]) -> dict[str, An
 
 
 def benchmark(
-    data: Dataset,
-    attack: Attack,
-    *,
-    side: int,
-    templates: str = "openai",
-    bad_share: float = bad_samples.BAD_SHARE,
+    data: Dataset, attack: Attack | None, *, side: int, templates: str = "openai"
 ) -> Benchmark:
     """Return the evaluation of a run: its labelled sets, and its trigger on the first of them.
 
-    Only for the main process: it holds the triggered images in memory.
+    attack: None when it is not known; there is no ASR then. Only for the main process: the
+    triggered images are held in memory.
     """
-    resized = None
-    if attack.resize == "squash":
-        resized = data.labelled(side, fit="squash", bad_share=bad_share)[0]
+    resized = attack is not None and attack.resize == "squash"
     return Benchmark(
-        data.labelled(side, bad_share=bad_share),
-        look=resized,
-        stamp=stamp(attack),
-        target=attack.target,
+        data.labelled(side),
+        look=data.labelled(side, fit="squash")[0] if resized else None,
+        stamp=stamp(attack) if attack else None,
+        target=attack.target if attack else "",
         templates=[targets.fill(t, "{c}") for t in targets.templates(templates)],
     )
