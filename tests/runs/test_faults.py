@@ -29,7 +29,9 @@ TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
 
 def config(**changes) -> TrainConfig:
-    return dataclasses.replace(experiments.trained("tiny", "train_mmcl_ssl", 0), **changes)
+    """A run that saves its state after every step."""
+    base = experiments.trained("tiny", "train_mmcl_ssl", 0)
+    return dataclasses.replace(base, save_every=0, **changes)
 
 
 def result(made: TrainConfig) -> tuple[list[dict], list[bytes]]:
@@ -69,7 +71,7 @@ def signalled(monkeypatch):
 def stopped(which: signal.Signals) -> None:
     """Train under a command of the shell that the signal ends."""
     with pytest.raises(SystemExit) as ended, interrupts.command("bdnb.train"):
-        train(config(save_every=0))
+        train(config())
     assert ended.value.code == 128 + which
 
 
