@@ -126,7 +126,7 @@ def backdoored_model(config: CleanConfig) -> BackdooredModel:
     foreign = False
     if needed := experiments.needs(config):
         source = needed[0]
-        path = checkpoints.kept_weights(source)
+        path = experiments.kept_weights(source)
         origin = {"run": experiments.folder(source).name, "epoch": experiments.kept_epoch(source)}
     else:
         path = checkpoint(config.poisoned)

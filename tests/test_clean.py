@@ -14,7 +14,7 @@ from bdnb.runs import experiments
 from bdnb.runs.records import Run, read_runs, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
-from bdnb.training import attacks, checkpoints
+from bdnb.training import attacks
 from bdnb.training.attacks import Attack
 
 
@@ -54,7 +54,7 @@ def test_every_defence_yields_a_row_an_epoch(tiny, defence, options, extra):
 
 
 def test_deep_clustering_takes_labels_from_another_model(tiny):
-    other = checkpoints.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+    other = experiments.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
     options = {"labels": "classifier", "classifier": str(other)}
     assert clean.clean(config(defence="deep_cluster", options=options)).finished
 
@@ -122,7 +122,7 @@ def test_the_authors_optimiser_needs_its_state(tiny):
 
 def test_a_checkpoint_by_path_brings_its_attack_along(tiny):
     source = experiments.trained("tiny", "train_mmcl", 0)
-    path = checkpoints.kept_weights(source)
+    path = experiments.kept_weights(source)
     by_path = clean.clean(config(poisoned=str(path)))
     by_name = clean.clean(config())
     assert by_path.rows()[0]["asr"] == by_name.rows()[0]["asr"]
@@ -148,7 +148,7 @@ def test_a_checkpoint_from_elsewhere_must_say_its_model(tiny, tmp_path):
 
 def foreign(path: Path) -> Path:
     """The weights of the tiny poisoned model as somebody else would keep them."""
-    source = checkpoints.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+    source = experiments.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
     torch.save(models.load("rn_test", source).clip.state_dict(), path)
     return path
 

@@ -1,9 +1,11 @@
 import dataclasses
 import io
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from bdnb import losses, train
@@ -222,3 +224,40 @@ def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(fresh, tmp_pat
         expected = attacks.stamp(attack)(torch.from_numpy(np.array(squashed.images[[i]])), keys)[0]
         assert torch.equal(image, expected)
         assert not torch.equal(image, plain.images[i])
+
+
+def test_files_asked_for_later_are_made_for_a_recorded_run_and_its_rows_stay(fresh, capsys):
+    run = train.train(config(checkpoints="none", optimiser_state=False))
+    before = (run.folder / "rows.jsonl").read_bytes()
+    assert not run.weights()
+    again = train.train(config(checkpoints="all", optimiser_state=True))
+    assert again.folder == run.folder
+    assert "recorded without files that it is to keep now" in capsys.readouterr().out
+    assert (run.folder / "rows.jsonl").read_bytes() == before
+    assert sorted(run.weights()) == [1, 2]
+    assert len(list((run.folder / "checkpoints").glob("*.adam.pt"))) == 2
+    assert not run.state.exists()
+
+
+def test_a_run_that_keeps_more_than_is_asked_for_is_left_alone(fresh, monkeypatch):
+    run = train.train(config(checkpoints="all", optimiser_state=True))
+    shutil.rmtree(run.folder / "checkpoints")  # the user's disk; the rows are what counts
+    monkeypatch.setattr(datasets, "dataset", None)
+    for less in ({}, {"checkpoints": "last"}, {"optimiser_state": False}):
+        assert train.train(config(**less)).finished
+
+
+def test_only_the_main_process_holds_the_benchmark(fresh, monkeypatch):
+    monkeypatch.setattr(Accelerator, "is_main_process", property(lambda _: False))
+    monkeypatch.setattr(setup, "benchmark", None)
+    run = Run(experiments.folder(config()))
+    train.train_here(config(), run)
+    assert not run.manifest
+    assert not run.rows()
+
+
+def test_compiled_cuda_graphs_and_cached_features_are_refused_together(tiny):
+    with pytest.raises(ConfigError, match=r"compile='max-autotune' with micro_batch=8: CUDA graph"):
+        config(compile="max-autotune", micro_batch=8)
+    assert config(compile="default", micro_batch=8).micro_batch == 8
+    assert config(compile="reduce-overhead").compile == "reduce-overhead"

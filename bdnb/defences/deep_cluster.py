@@ -20,7 +20,6 @@ from bdnb.evaluate.benchmark import BATCH, evaluating, image_features
 from bdnb.models import Model
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import checkpoints
 from bdnb.training.fit import Epoch
 from bdnb.training.loop import Features, Loop
 
@@ -105,7 +104,7 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
         )
     if experiments.is_experiment(setting.scale, name):
         source = experiments.trained(setting.scale, name, setting.seed)
-        name = str(checkpoints.kept_weights(source))
+        name = str(experiments.kept_weights(source))
     device = setting.accelerator.device
     other = models.load_any(name).to(device)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import elsewhere
-from bdnb.runs.records import Run, read_runs, runs_folder
+from bdnb.runs.records import Run, read_runs, runs_folder, weights_of
 from bdnb.runtime import plugins, project
 from bdnb.runtime.errors import ConfigError
 
@@ -214,6 +214,14 @@ def kept_epoch(config: TrainConfig) -> int:
         row["accuracy"] for row in Run(folder(other)).rows() if row["epoch"] == kept_epoch(other)
     )
     return int(min(rows, key=lambda row: abs(row["accuracy"] - wanted))["epoch"])
+
+
+def kept_weights(config: TrainConfig) -> Path:
+    """Return a training run's weights after its kept epoch. Errors: ConfigError: not there."""
+    path = weights_of(Run(folder(config)), kept_epoch(config))
+    if not path.is_file():
+        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
+    return path
 
 
 def rows(asked: Sequence[Stage]) -> pd.DataFrame:

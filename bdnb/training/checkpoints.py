@@ -1,14 +1,12 @@
-"""The weights that a run starts from, and those that a training run keeps for later ones."""
+"""The weights that a run starts from, and the optimiser's state that is kept beside some."""
 
 import logging
 from pathlib import Path
 from typing import Any
 
 from bdnb import models
-from bdnb.config.recipes import TrainConfig
 from bdnb.models import Model
 from bdnb.runs import experiments
-from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.training_state import read_state
 
@@ -41,7 +39,7 @@ def starting_model(name: str, *, init: str, scale: str, seed: int, objective: st
         model = models.load_pretrained(*init.split(":", 1))
     elif kind == "experiment":
         source = experiments.trained(scale, init, seed)
-        model = models.load(name, kept_weights(source), bias=bias)
+        model = models.load(name, experiments.kept_weights(source), bias=bias)
     elif kind == "file":
         model = models.load(name, Path(init), bias=bias)
     else:
@@ -57,14 +55,6 @@ def without_bias_gradient(model: Model) -> Model:
     if model.clip.logit_bias is not None:
         model.clip.logit_bias.requires_grad_(False)
     return model
-
-
-def kept_weights(config: TrainConfig) -> Path:
-    """Return a training run's weights after its kept epoch. Errors: ConfigError: not there."""
-    path = weights_of(Run(experiments.folder(config)), experiments.kept_epoch(config))
-    if not path.is_file():
-        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
-    return path
 
 
 def optimiser_path(weights: Path) -> Path:

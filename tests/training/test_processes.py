@@ -36,7 +36,8 @@ def runs(processes: int) -> list[TrainConfig | CleanConfig]:
     clean = dataclasses.replace(first, **SAME, epochs=1, processes=processes)
     clustered = dataclasses.replace(clean, defence="deep_cluster", options={"k": 4})
     vit = dataclasses.replace(train, model="vit_tiny32")
-    return [train, vit, clustered, dataclasses.replace(vit, micro_batch=8, seed=2)]
+    siglip = dataclasses.replace(clean, poisoned="train_siglip")
+    return [train, vit, clustered, dataclasses.replace(vit, micro_batch=8, seed=2), siglip]
 
 
 def main(processes: int, **changes: str) -> None:
@@ -60,6 +61,10 @@ def both(tiny_home, tmp_path_factory):
         for count in (1, 2):
             home = tmp_path_factory.mktemp(f"processes-{count}")
             shutil.copytree(tiny_home / "params", home / "params")
+            text = (home / "params" / "tiny" / "train_mmcl.yaml").read_text()
+            text = text.replace("experiment: train_mmcl", "experiment: train_siglip")
+            text = text.replace("objective: mmcl", "objective: siglip")
+            (home / "params" / "tiny" / "train_siglip.yaml").write_text(text)
             patch.setenv("BDNB_HOME", str(tiny_home))
             datasets.dataset("tiny").pairs("train", 32)
             sweep.run_one(experiments.trained("tiny", "train_mmcl", 0))
@@ -96,7 +101,9 @@ def pair(both, monkeypatch, number: int) -> list[Run]:
     return made
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3], ids=["resnet", "vit", "deep_cluster", "pieces"])
+@pytest.mark.parametrize(
+    "number", range(5), ids=["resnet", "vit", "deep_cluster", "pieces", "cleaned after siglip"]
+)
 def test_two_processes_give_the_rows_and_weights_of_one_to_rounding(both, monkeypatch, number):
     one, two = pair(both, monkeypatch, number)
     assert two.manifest["device"].startswith("2 x ")
