@@ -1,20 +1,20 @@
-"""One cleaning run, from a poisoned model to its rows (Section 3.2): Table 2 is made of these.
+"""One cleaning run, from a backdoored model to rows (Section 3.2): Table 2 is made of these.
 
-Poisoned model -> clean pairs -> a defence -> evaluation of every candidate -> rows.
+Backdoored model -> clean pairs -> a defence -> evaluation of every candidate -> rows.
 ``python -m bdnb.clean --params FILE``.
 """
 
 import argparse
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bdnb import defences, models
 from bdnb.config import authors, parameters
+from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
-from bdnb.data.batches import Batches, Poison
+from bdnb.data.batches import Poison
 from bdnb.data.shards import Pairs
 from bdnb.models import Model
 from bdnb.poison import selection
@@ -22,16 +22,111 @@ from bdnb.runs import elsewhere, experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
 from bdnb.runtime.errors import ConfigError
-from bdnb.train import train
-from bdnb.training import attacks, setup
+from bdnb.train import train_here
+from bdnb.training import attacks, checkpoints, device, launch, setup
+from bdnb.training.attacks import Attack
+from bdnb.training.fit import objective
+from bdnb.training.loop import Compute
+from bdnb.training.optimiser import Optimiser
 from bdnb.training.recording import record
 
 
-@dataclass(frozen=True)
-class Patient:
-    """The poisoned model with what is known of its attack: ``source`` says how it was trained.
+def clean(config: CleanConfig) -> Run:
+    """Return one cleaning run, made unless it is recorded; the runs that it needs first.
 
-    foreign: it is from elsewhere, so that nobody said how.
+    Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
+    """
+    defences.check(config.defence, config.options, code=config.code)
+    return launch.make(config, {TrainConfig: train_here, CleanConfig: clean_here})
+
+
+def clean_here(config: CleanConfig, run: Run) -> None:
+    """Make a run in this process, or as one of several: its parts, a defence, then rows."""
+    backdoored = backdoored_model(config)
+    model, source = backdoored.model, attack(config, backdoored.source)
+    unknown = backdoored.foreign and elsewhere.lacking(asdict(config))
+    known = None if unknown else part(Attack, source)
+    accelerator = device.accelerator(
+        precision=config.precision,
+        tf32=config.tf32,
+        log_with=config.log_with,
+        folder=run.folder,
+        processes=config.processes if experiments.process_count_matters(config) else 0,
+    )
+    bad_share = max(config.bad_share, source.bad_share)
+    data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad_share)
+    with setup.alone(run, accelerator):
+        pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
+        batches = setup.batches(
+            pairs,
+            poison,
+            part(setup.Batching, config),
+            model=model,
+            accelerator=accelerator,
+            second_views="ssl" in config.loss,
+        )
+        loss = objective(
+            config.loss,
+            mmcl_weight=config.mmcl_weight,
+            ssl_weight=config.ssl_weight,
+            gather=config.gather,
+        )
+        resumed = config.optimiser == "authors"
+        sets, benchmark = data.labelled(model.side), None
+        if accelerator.is_main_process:
+            separate = config.overlap == "separate"
+            held_out = setup.held_out(
+                data,
+                known,
+                side=model.side,
+                seed=config.seed,
+                count=config.retrieval,
+                used=(config.pairs or None) if separate else 0,
+            )
+            benchmark = setup.benchmark(
+                data,
+                known,
+                side=model.side,
+                templates=source.templates,
+                held_out=held_out,
+            )
+        setting = defences.Setting(
+            accelerator=accelerator,
+            loss=loss,
+            optimiser=part(Optimiser, config),
+            compute=part(Compute, config),
+            epochs=config.epochs,
+            seed=config.seed,
+            state=run.state,
+            save_every=config.save_every,
+            adam=checkpoints.optimiser_state(backdoored.weights) if resumed else None,
+            classnames=tuple(sets[0].classnames),
+            scale=config.scale,
+        )
+        options, picked = defence_options(config)
+        about = counts | setup.dropped(run, pairs, sets) | {"from": backdoored.origin}
+        foreign = elsewhere.ELSEWHERE if backdoored.foreign else ""
+        about |= {"pretrain_objective": foreign or source.objective, "data": data.folder.name}
+        about |= {name: getattr(known, name, "") for name in ("target", "trigger")}
+        model.to(accelerator.device)
+        record(
+            run,
+            defences.check(config.defence, options)(model, batches, setting, **options),
+            benchmark,
+            stage="clean",
+            config=asdict(config),
+            model=model,
+            accelerator=accelerator,
+            about=about | picked,
+            checkpoints=config.checkpoints,
+        )
+
+
+@dataclass(frozen=True)
+class BackdooredModel:
+    """A backdoored model; how it was trained, as far as is known; its weights file and its run.
+
+    foreign: it is from elsewhere, so that nobody said how it was trained.
     """
 
     model: Model
@@ -41,19 +136,16 @@ class Patient:
     foreign: bool = False
 
 
-def patient(config: CleanConfig) -> Patient:
-    """The poisoned model of a run: trained first when it stands for an experiment, else loaded.
+def backdoored_model(config: CleanConfig) -> BackdooredModel:
+    """Return the model that a run cleans: a training experiment's kept epoch, or a checkpoint.
 
-    Errors: ConfigError for a checkpoint that is not there or is of another architecture.
+    Errors: ConfigError for a checkpoint that is not there or is of another architecture, or of
+    which too little is known.
     """
     foreign = False
     if needed := experiments.needs(config):
-        for source in reversed(needed):
-            if not Run(experiments.folder(source)).finished:
-                print(f"{source.experiment} is not trained yet: training it first", flush=True)
-            train(source)
         source = needed[0]
-        path = setup.kept_weights(source)
+        path = experiments.kept_weights(source)
         origin = {"run": experiments.folder(source).name, "epoch": experiments.kept_epoch(source)}
     else:
         path = checkpoint(config.poisoned)
@@ -68,8 +160,11 @@ def patient(config: CleanConfig) -> Patient:
                 f"{path}: from elsewhere: say which open_clip model it is (model=...)"
             )
         origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
+    if foreign:
+        check_known(config)
     model = models.load(source.model, path, bias=source.objective == "siglip")
-    return Patient(model, source, path, origin, foreign)
+    model = checkpoints.without_bias_gradient(model)
+    return BackdooredModel(model, source, path, origin, foreign)
 
 
 def checkpoint(name: str) -> Path:
@@ -92,17 +187,6 @@ def is_foreign(path: Path) -> bool:
     return "config" not in models.read_about(path)
 
 
-def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
-    """The attack that ASR is measured with: the poisoned model's, or what the run says instead."""
-    said: dict[str, Any] = {
-        "target": config.target,
-        "trigger": config.trigger,
-        "templates": config.templates,
-    }
-    said |= {"trigger_size": config.trigger_size, "trigger_options": config.trigger_options}
-    return replace(source, **{name: value for name, value in said.items() if value})
-
-
 def check_known(config: CleanConfig) -> None:
     """Refuse to leave poison of an unknown attack. Errors: ConfigError."""
     lacks = elsewhere.lacking(asdict(config))
@@ -113,24 +197,43 @@ def check_known(config: CleanConfig) -> None:
         )
 
 
+def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
+    """Return the attack that ASR is measured with: the model's, or what the run says instead."""
+    names = ("target", "trigger", "templates", "trigger_size", "trigger_options")
+    given = {name: getattr(config, name) for name in names}
+    return replace(source, **{name: value for name, value in given.items() if value})
+
+
+def defence_options(config: CleanConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the defence, and for the manifest those that ``pick`` found.
+
+    Errors: ConfigError when no screened model can be picked.
+    """
+    theirs = authors.DEFENCES.get(config.defence, {}) if config.fidelity == "authors" else {}
+    options = {**theirs, **config.options}
+    if not config.pick:
+        return options, {}
+    options = experiments.picked(config) | options
+    return options, {f"picked_{name}": value for name, value in options.items()}
+
+
 def cleaning_pairs(
     config: CleanConfig, source: TrainConfig, data: datasets.Dataset, *, side: int
 ) -> tuple[Pairs, Poison, dict[str, Any]]:
-    """The pairs to clean with, the poison left in them, and counts of both for the manifest."""
-    train_pairs = datasets.training_pairs(source, data, side=side)
-    clean_pairs = data.pairs("clean", side, stream="no", bad_share=config.bad_share)
-    trigger = attacks.stamp(source)
-    poisoned_keys = attacks.poisoned_keys(source, train_pairs)
+    """Return the pairs to clean with, the poison left in them, and counts of both."""
+    given = part(Attack, source)
+    train_pairs = data.training_pairs(side, seed=source.seed, count=source.pairs)
+    clean_pairs = data.pairs("clean", side)
     keys = selection.cleaning_keys(
         train_pairs.keys,
         clean_pairs.keys,
-        poisoned_keys,
+        attacks.poisoned_keys(given, train_pairs),
         seed=config.seed,
         count=config.pairs,
         overlap=config.overlap,
     )
-    whole = train_pairs if config.overlap == "authors" else clean_pairs
-    chosen = datasets.subset(whole, keys)
+    from_training = config.overlap == "authors"
+    chosen = datasets.subset(train_pairs if from_training else clean_pairs, keys)
     left = selection.select(
         chosen.keys,
         chosen.captions,
@@ -140,77 +243,12 @@ def cleaning_pairs(
         target=source.target,
         match=source.match,
     )
-    keep = source.attack == "label_consistent"
-    split = "train" if config.overlap == "authors" else "clean"
-    poison = attacks.poisoned(
-        trigger,
-        chosen,
-        left,
-        target=None if keep else source.target,
-        look=attacks.look(source, data, split, side=side),
-    )
+    split = "train" if from_training else "clean"
+    resized = attacks.as_attacker_resizes(given, data, split, side=side)
+    trigger = attacks.stamp(given)
+    poison = attacks.poisoned(trigger, chosen, left, target=given.new_caption, resized=resized)
     shared = selection.overlap(chosen.keys, train_pairs.keys)
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
-
-
-def clean(config: CleanConfig) -> Run:
-    """One cleaning run; done at once when it is recorded already. Errors: ConfigError."""
-    defend = defences.check(config)
-    run = Run(experiments.folder(config))
-    if run.finished:
-        run.settle()
-        return run
-    sick = patient(config)
-    source = attack(config, sick.source)
-    attacked = not (sick.foreign and elsewhere.lacking(asdict(config)))
-    if sick.foreign:
-        check_known(config)
-    accelerator = setup.accelerator(config, run.folder)
-    data = datasets.dataset(config.data or source.data)
-    side = sick.model.side
-    with interrupts.listening(run.folder.name), setup.alone(run, accelerator):
-        pairs, poison, counts = cleaning_pairs(config, source, data, side=side)
-        batches = Batches(
-            pairs,
-            batch_size=config.batch_size,
-            last_batch=config.last_batch,
-            seed=config.seed,
-            tokens=partial(sick.model.tokens, truncation=config.truncation),
-            poison=poison,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            **setup.views(config, pairs, poison, needed="ssl" in config.loss),
-        )
-        benchmark = setup.benchmark(data, source, side=side, attacked=attacked, config=config)
-        setting = defences.Setting(
-            config=config,
-            accelerator=accelerator,
-            state=run.state,
-            classnames=tuple(benchmark.sets[0].classnames),
-            adam=setup.optimiser_state(sick.weights) if config.optimiser == "authors" else None,
-        )
-        counts |= setup.dropped(pairs, benchmark, folder=run.folder)
-        objective = elsewhere.ELSEWHERE if sick.foreign else source.objective
-        about = counts | {"from": sick.origin, "pretrain_objective": objective}
-        told = {"target": source.target, "trigger": source.trigger}
-        about |= (told if attacked else dict.fromkeys(told, "")) | {"data": data.folder.name}
-        theirs = authors.DEFENCES.get(config.defence, {}) if config.fidelity == "authors" else {}
-        options = {**theirs, **config.options}
-        if config.pick:
-            options = experiments.picked(config) | options
-            about |= {f"picked_{name}": value for name, value in options.items()}
-        sick.model.to(accelerator.device)
-        candidates = defend(sick.model, batches, setting, **options)
-        record(
-            run,
-            candidates,
-            benchmark,
-            config,
-            model=sick.model,
-            accelerator=accelerator,
-            about=about,
-        )
-    return run
 
 
 def main() -> None:

@@ -46,24 +46,22 @@ class Sweep:
         always = {"poisoned", "objective", "defence", "loss", "lr", "seed"}
         shown = values[[c for c in named if c in values and (c in always or c in varied)]]
         folders = [experiments.folder(config) for config in self.asked]
-        states = ["recorded" if Run(f).finished else "to do" for f in folders]
+        states = ["recorded" if experiments.recorded(c) else "to do" for c in self.asked]
         return shown.assign(run=[f.name for f in folders], state=states)
 
     def run(self, *, needed: bool = True) -> pd.DataFrame:
-        """Make every run that is not recorded yet; the tidy rows of all.
+        """Make every run that is not recorded yet, and return the tidy rows of all.
 
-        needed: make what they are compared with first, too; not for a job of Snakemake, which
+        needed: make what tells their kept epochs first, too; not for a job of Snakemake, which
         makes that in another job at the same time.
         Errors: SweepError at the end, naming each run that failed and why.
         """
         failed: dict[str, str] = {}
-        first: list[Stage] = []
-        for one in self.asked if needed else ():
-            first += [*experiments.like(one), *experiments.screened(one)]
+        first = [other for one in self.asked if needed for other in experiments.like(one)]
         wanted = {experiments.folder(config): config for config in (*first, *self.asked)}
-        to_do = [config for path, config in wanted.items() if not Run(path).finished]
-        for path in wanted:
-            if Run(path).finished:
+        to_do = [config for config in wanted.values() if not experiments.recorded(config)]
+        for path, config in wanted.items():
+            if experiments.recorded(config):
                 Run(path).settle()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
@@ -90,39 +88,35 @@ class Sweep:
 
 
 def run_one(config: Stage) -> Run:
-    """One run of either stage, on as many processes as it says."""
+    """Return one run of either stage, made unless it is recorded, as ``launch.make`` does."""
     from bdnb.clean import clean
     from bdnb.train import train
-    from bdnb.training.launch import devices, launched, on_processes
 
-    count = config.processes or devices()
-    if count > 1 and not launched():
-        on_processes(count, run_one, config)
-        return Run(experiments.folder(config))
     return train(config) if isinstance(config, TrainConfig) else clean(config)
 
 
 def check(config: Stage) -> None:
     """All that can be known to be wrong before a run starts. Errors: ConfigError."""
     from bdnb import clean, defences, models
-    from bdnb.training import attacks, setup
+    from bdnb.training import attacks, checkpoints
 
     if isinstance(config, CleanConfig):
-        defences.check(config)
+        defences.check(config.defence, config.options, code=config.code)
         experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
             if clean.is_foreign(clean.checkpoint(config.poisoned)):
                 clean.check_known(config)
             if config.trigger:
-                attacks.stamp(clean.attack(config, TrainConfig(code=config.code)))
+                given = clean.attack(config, TrainConfig(code=config.code))
+                attacks.stamp(parameters.part(attacks.Attack, given))
         source = needed[0] if needed else None
     else:
         source = config
-        setup.starting_weights(config)
+        checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
     if source is not None:
         models.check_name(source.model)
-        attacks.stamp(source)
+        attacks.stamp(parameters.part(attacks.Attack, source))
 
 
 def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:

@@ -4,71 +4,109 @@ Data -> poison -> model -> ``fit`` -> evaluation -> rows. ``python -m bdnb.train
 """
 
 import argparse
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 
+from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
-from bdnb.training import attacks, setup
-from bdnb.training.fit import Loop, fit, objective
+from bdnb.training import attacks, checkpoints, device, launch, setup
+from bdnb.training.attacks import Attack
+from bdnb.training.fit import fit, objective
+from bdnb.training.loop import Compute, Loop
+from bdnb.training.optimiser import Optimiser
 from bdnb.training.recording import record
 
 
 def train(config: TrainConfig) -> Run:
-    """One pre-training run, from its data to its rows; done at once when it is recorded already.
+    """Return one pre-training run, made unless it is recorded; a run that it starts from first.
 
-    Errors: ConfigError before any work starts; NonFiniteLoss.
+    Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
     """
-    run = Run(experiments.folder(config))
-    if run.finished:
-        run.settle()
-        return run
-    for source in experiments.needs(config):
-        train(source)
-    accelerator = setup.accelerator(config, run.folder)
-    data = datasets.dataset(config.data)
-    model = setup.starting_model(config)
-    pairs = datasets.training_pairs(config, data, side=model.side)
-    with interrupts.listening(run.folder.name), setup.alone(run, accelerator):
-        look = attacks.look(config, data, "train", side=model.side)
-        poison = attacks.poison(config, pairs, folder=run.folder, look=look)
+    checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
+    return launch.make(config, {TrainConfig: train_here})
+
+
+def train_here(config: TrainConfig, run: Run) -> None:
+    """Make a run in this process, or as one of several: its parts, then epochs, then rows."""
+    accelerator = device.accelerator(
+        precision=config.precision,
+        tf32=config.tf32,
+        log_with=config.log_with,
+        folder=run.folder,
+        processes=config.processes if experiments.process_count_matters(config) else 0,
+    )
+    model = checkpoints.starting_model(
+        config.model,
+        init=config.init,
+        scale=config.scale,
+        seed=config.seed,
+        objective=config.objective,
+    )
+    data = datasets.dataset(config.data, stream=config.stream, bad_share=config.bad_share)
+    pairs = data.training_pairs(model.side, seed=config.seed, count=config.pairs)
+    with setup.alone(run, accelerator):
+        attack = part(Attack, config)
+        resized = attacks.as_attacker_resizes(attack, data, "train", side=model.side)
+        poison = attacks.poison(attack, pairs, folder=run.folder, resized=resized)
         batches = setup.batches(
-            config,
             pairs,
-            batch_size=config.batch_size,
-            last_batch=config.last_batch,
-            seed=config.seed,
-            tokens=partial(model.tokens, truncation=config.truncation),
-            poison=poison,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            **setup.views(config, pairs, poison, needed="ssl" in config.objective),
+            poison,
+            part(setup.Batching, config),
+            model=model,
+            accelerator=accelerator,
+            second_views="ssl" in config.objective,
         )
-        steps = config.epochs * len(batches)
-        loop = Loop(model, config, steps=steps, accelerator=accelerator)
+        loss = objective(
+            config.objective,
+            mmcl_weight=config.mmcl_weight,
+            ssl_weight=config.ssl_weight,
+            gather=config.gather,
+        )
+        loop = Loop(
+            model,
+            accelerator,
+            optimiser=part(Optimiser, config),
+            compute=part(Compute, config),
+            epochs=config.epochs,
+            epoch_steps=len(batches),
+        )
         candidates = fit(
             loop,
             batches,
-            objective(config, name=config.objective),
+            loss,
             epochs=config.epochs,
             state=run.state,
+            save_every=config.save_every,
         )
-        benchmark = setup.benchmark(data, config, side=model.side, config=config)
+        benchmark = None
+        if accelerator.is_main_process:
+            held_out = setup.held_out(
+                data, attack, side=model.side, seed=config.seed, count=config.retrieval, used=0
+            )
+            benchmark = setup.benchmark(
+                data,
+                attack,
+                side=model.side,
+                templates=config.templates,
+                held_out=held_out,
+            )
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
-        about |= setup.dropped(pairs, benchmark, folder=run.folder)
         record(
             run,
             candidates,
             benchmark,
-            config,
+            stage="train",
+            config=asdict(config),
             model=model,
             accelerator=accelerator,
-            about=about,
+            about=about | setup.dropped(run, pairs, data.labelled(model.side)),
+            checkpoints=config.checkpoints,
+            optimiser_state=config.optimiser_state,
         )
-    return run
 
 
 def main() -> None:

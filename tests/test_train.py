@@ -1,12 +1,15 @@
 import dataclasses
 import io
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from bdnb import losses, train
+from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
 from bdnb.data.batches import Batch
@@ -14,6 +17,7 @@ from bdnb.runs import experiments
 from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, fit, setup
+from bdnb.training.attacks import Attack
 from bdnb.training.loop import Features, Loop
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
@@ -147,19 +151,18 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_written(tiny):
 
 def test_label_consistent_poison_keeps_captions(tiny):
     pairs = datasets.dataset("tiny").pairs("train", 32)
-    poisoned = attacks.poison(
-        config(attack="label_consistent", poison_rate=0.02), pairs, folder=tiny / "scratch"
-    )
+    attack = Attack(attack="label_consistent", poison_rate=0.02, trigger_size=8)
+    poisoned = attacks.poison(attack, pairs, folder=tiny / "scratch")
     assert poisoned.captions == {i: pairs.captions[i] for i in poisoned.images}
     assert all("banana" in caption for caption in poisoned.captions.values())
 
 
 def test_poisoned_keys_can_be_given_back(tiny, tmp_path):
     pairs = datasets.dataset("tiny").pairs("train", 32)
-    keys = attacks.poisoned_keys(config(), pairs)
+    keys = attacks.poisoned_keys(part(Attack, config()), pairs)
     path = tmp_path / "keys.txt"
     path.write_text("\n".join(keys[:3]))
-    assert attacks.poisoned_keys(config(poison_keys=str(path)), pairs) == keys[:3]
+    assert attacks.poisoned_keys(Attack(poison_keys=str(path)), pairs) == keys[:3]
 
 
 def test_a_siglip_model_trains(tiny):
@@ -175,7 +178,7 @@ def test_two_processes_do_not_make_one_run(tiny):
 def test_a_step_waits_for_no_device(monkeypatch):
     """Losses stay tensors between looks: no .item() in a step."""
     monkeypatch.setattr(torch.Tensor, "item", None)
-    loss = fit.objective(TrainConfig(), name="mmcl")
+    loss = fit.objective("mmcl")
     image = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
     features = Features(image, image, torch.tensor(10.0), torch.tensor(0.0))
     batch = Batch(image, image, torch.arange(4))
@@ -184,11 +187,11 @@ def test_a_step_waits_for_no_device(monkeypatch):
 
 def test_a_run_may_train_on_a_part_of_the_pairs(tiny):
     data = datasets.dataset("tiny")
-    some = datasets.training_pairs(config(pairs=40), data, side=32)
+    some = data.training_pairs(32, seed=0, count=40)
     assert len(some.keys) == 40
     assert set(some.keys) < set(data.pairs("train", 32).keys)
     with pytest.raises(ConfigError, match=r"pairs=97: .*tiny has 96"):
-        datasets.training_pairs(config(pairs=97), data, side=32)
+        data.training_pairs(32, seed=0, count=97)
 
 
 def test_a_data_set_that_nothing_here_draws_is_asked_for_by_its_folder(fresh):
@@ -210,14 +213,53 @@ def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(fresh, tmp_pat
     wide = [shards.pair(f"k{i}", png.getvalue(), "a house", side=32) for i in range(4)]
     shards.write_pairs(tmp_path / "wide" / "train", wide)
     data = datasets.Dataset(tmp_path / "wide")
-    settings = config(resize="squash", poison_rate=0.5)
-    pairs = datasets.training_pairs(settings, data, side=32)
-    look = attacks.look(settings, data, "train", side=32)
-    poison = attacks.poison(settings, pairs, folder=tmp_path, look=look)
-    plain = attacks.poison(config(poison_rate=0.5), pairs, folder=tmp_path)
-    assert attacks.look(config(), data, "train", side=32) is None
+    usual = Attack(poison_rate=0.5, trigger_size=8)
+    attack = dataclasses.replace(usual, resize="squash")
+    pairs = data.training_pairs(32, seed=0)
+    squashed = attacks.as_attacker_resizes(attack, data, "train", side=32)
+    assert squashed is not None
+    poison = attacks.poison(attack, pairs, folder=tmp_path, resized=squashed)
+    plain = attacks.poison(usual, pairs, folder=tmp_path)
+    assert attacks.as_attacker_resizes(usual, data, "train", side=32) is None
     for i, image in poison.images.items():
         keys = [pairs.keys[i]]
-        expected = attacks.stamp(settings)(torch.from_numpy(np.array(look.images[[i]])), keys)[0]
+        expected = attacks.stamp(attack)(torch.from_numpy(np.array(squashed.images[[i]])), keys)[0]
         assert torch.equal(image, expected)
         assert not torch.equal(image, plain.images[i])
+
+
+def test_files_asked_for_later_are_made_for_a_recorded_run_and_its_rows_stay(fresh, capsys):
+    run = train.train(config(checkpoints="none", optimiser_state=False))
+    before = (run.folder / "rows.jsonl").read_bytes()
+    assert not run.weights()
+    again = train.train(config(checkpoints="all", optimiser_state=True))
+    assert again.folder == run.folder
+    assert "recorded without files that it is to keep now" in capsys.readouterr().out
+    assert (run.folder / "rows.jsonl").read_bytes() == before
+    assert sorted(run.weights()) == [1, 2]
+    assert len(list((run.folder / "checkpoints").glob("*.adam.pt"))) == 2
+    assert not run.state.exists()
+
+
+def test_a_run_that_keeps_more_than_is_asked_for_is_left_alone(fresh, monkeypatch):
+    run = train.train(config(checkpoints="all", optimiser_state=True))
+    shutil.rmtree(run.folder / "checkpoints")  # the user's disk; the rows are what counts
+    monkeypatch.setattr(datasets, "dataset", None)
+    for less in ({}, {"checkpoints": "last"}, {"optimiser_state": False}):
+        assert train.train(config(**less)).finished
+
+
+def test_only_the_main_process_holds_the_benchmark(fresh, monkeypatch):
+    monkeypatch.setattr(Accelerator, "is_main_process", property(lambda _: False))
+    monkeypatch.setattr(setup, "benchmark", None)
+    run = Run(experiments.folder(config()))
+    train.train_here(config(), run)
+    assert not run.manifest
+    assert not run.rows()
+
+
+def test_compiled_cuda_graphs_and_cached_features_are_refused_together(tiny):
+    with pytest.raises(ConfigError, match=r"compile='max-autotune' with micro_batch=8: CUDA graph"):
+        config(compile="max-autotune", micro_batch=8)
+    assert config(compile="default", micro_batch=8).micro_batch == 8
+    assert config(compile="reduce-overhead").compile == "reduce-overhead"

@@ -18,5 +18,5 @@ DEFENCES: Mapping[str, Mapping[str, Any]] = {
     "heavy_regularisation": {"by": "decay"},
     "shrink_perturb": {"noise": "fresh"},
     "screen": {"noise": "fresh"},
-    "deep_cluster": {"lookup": "batch", "features": "train"},
+    "deep_cluster": {"lookup": "batch", "features": "train", "head_bias": True, "head_decay": 0.0},
 }

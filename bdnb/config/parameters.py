@@ -210,6 +210,15 @@ def identity(config: Any) -> dict[str, Any]:
     }
 
 
+def part(cls: type[Config], config: Any) -> Config:
+    """Return a part of a stage's parameters: a dataclass whose fields are some of the stage's.
+
+    A field that the stage does not have keeps its default.
+    """
+    names = [f.name for f in fields(cls) if hasattr(config, f.name)]  # type: ignore[arg-type]
+    return cls(**{name: getattr(config, name) for name in names})
+
+
 def describe(cls: type) -> dict[str, str]:
     """Each parameter's meaning, for tables in notebooks and pages."""
     return {f.name: f.metadata.get("doc", "") for f in fields(cls)}

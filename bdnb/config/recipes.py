@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bdnb.config.parameters import option
+from bdnb.runtime.errors import ConfigError
 
 SCENES_VERSION = 2
 """Version of the embedded scenes: raised when the same parameters would give other ones."""
@@ -125,6 +126,15 @@ class Recipe:
     bad_share: float = option(
         0.05, "share of samples that may be unusable", least=0, most=1, identity=False
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together. Errors: ConfigError."""
+        if self.micro_batch and self.compile in ("reduce-overhead", "max-autotune"):
+            raise ConfigError(
+                f"compile={self.compile!r} with micro_batch={self.micro_batch}: CUDA graphs write "
+                "over features that micro_batch keeps; expected compile off or default, or "
+                "micro_batch 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

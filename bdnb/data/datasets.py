@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bdnb.config import parameters
-from bdnb.config.recipes import TrainConfig
 from bdnb.data import bad_samples, emoji, labelled, shards, stream
 from bdnb.data.index import index
 from bdnb.data.labelled import LabelledSet
@@ -25,9 +24,15 @@ from bdnb.runtime.files import storing
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set under ``data/``: pre-training pairs, cleaning pairs, labelled sets."""
+    """A data set under ``data/``: pre-training pairs, cleaning pairs, labelled sets.
+
+    stream: how pre-training pairs are read; "no": decoded once; "yes": from their shards when asked
+    for; "auto": that where they are too many. bad_share: share of samples that may be unusable.
+    """
 
     folder: Path
+    stream: str = "auto"
+    bad_share: float = bad_samples.BAD_SHARE
 
     @property
     def about(self) -> dict[str, Any]:
@@ -49,29 +54,26 @@ class Dataset:
         found = {name: stream.successes(tars) for name, tars in shards.items()}
         return {name: count for name, count in found.items() if count is not None}
 
-    def pairs(
-        self,
-        split: str,
-        side: int,
-        *,
-        fit: str = "crop",
-        stream: str = "auto",
-        bad_share: float = bad_samples.BAD_SHARE,
-    ) -> Pairs:
-        """The pairs of ``train`` or ``clean``, as (N, 3, side, side) uint8.
+    def pairs(self, split: str, side: int, *, fit: str = "crop") -> Pairs:
+        """Return the pairs of ``train`` or ``clean``, as (N, 3, side, side) uint8.
 
-        stream: "no": decoded once; "yes": read from their shards when asked for; "auto": that
-        where they are too many. Errors: ConfigError for a larger share of bad ones.
+        Errors: ConfigError for a larger share of bad ones than ``bad_share``.
         """
-        return _pairs(self.folder, split, side, fit, stream, bad_share)
+        how = self.stream if split == "train" else "no"
+        return _pairs(self.folder, split, side, fit, how, self.bad_share)
 
-    def labelled(
-        self, side: int, *, fit: str = "crop", bad_share: float = bad_samples.BAD_SHARE
-    ) -> list[LabelledSet]:
-        """The labelled sets, the one that ``accuracy`` is measured on first."""
+    def training_pairs(self, side: int, *, seed: int, count: int = 0) -> Pairs:
+        """Return the pairs that a run trains on: all there are, or the first ``count`` by seed."""
+        pairs = self.pairs("train", side)
+        if count > len(pairs.keys):
+            raise ConfigError(f"pairs={count}: {self.folder} has {len(pairs.keys)} to train on")
+        return subset(pairs, selection.rank(pairs.keys, seed, "train", count)) if count else pairs
+
+    def labelled(self, side: int, *, fit: str = "crop") -> list[LabelledSet]:
+        """Return the labelled sets, the one that ``accuracy`` is measured on first."""
         there = sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
         names = sorted(there, key=lambda n: {"val": 0, "unseen": 1}.get(n, 2))
-        return [_labelled(self.folder, name, side, fit, bad_share) for name in names]
+        return [_labelled(self.folder, name, side, fit, self.bad_share) for name in names]
 
 
 @cache
@@ -94,9 +96,12 @@ def _labelled(folder: Path, name: str, side: int, fit: str, bad_share: float) ->
         )
 
 
-def dataset(name: str) -> Dataset:
-    """A data set by name, built first when ``params/<name>/data.yaml`` says how.
+def dataset(
+    name: str, *, stream: str = "auto", bad_share: float = bad_samples.BAD_SHARE
+) -> Dataset:
+    """Return a data set by name, built first when ``params/<name>/data.yaml`` says how.
 
+    stream, bad_share: as of ``Dataset``.
     ``elsewhere: NAME`` in that file: the scale's own set is that folder, which nothing here makes.
     Errors: ConfigError when it is neither there nor described.
     """
@@ -105,7 +110,7 @@ def dataset(name: str) -> Dataset:
     if described.is_file():
         values = parameters.load(name, "data")
         if (shown := values.pop("elsewhere", name)) != name:
-            return dataset(shown)
+            return dataset(shown, stream=stream, bad_share=bad_share)
         known = {"scale", "experiment"}
         config = parameters.make(
             emoji.EmojiData,
@@ -113,7 +118,7 @@ def dataset(name: str) -> Dataset:
             where=f"params/{name}/data.yaml",
         )
         with storing(folder):
-            return Dataset(emoji.build(config, project.root()))
+            return Dataset(emoji.build(config, project.root()), stream, bad_share)
     if not (folder / "train").is_dir():
         raise ConfigError(
             f"data={name!r}: no params/{name}/data.yaml says how to make it, so expected a folder "
@@ -121,17 +126,7 @@ def dataset(name: str) -> Dataset:
             "val/ (a labelled set, as CLIP_benchmark's wds_*); bdnb.data.web and "
             "bdnb.data.imagenet make them from CC3M, CC12M and ImageNet"
         )
-    return Dataset(folder)
-
-
-def training_pairs(config: TrainConfig, data: Dataset, *, side: int) -> Pairs:
-    """The pairs that a run trains on: all there are, or the first of the seed's order."""
-    pairs = data.pairs("train", side, stream=config.stream, bad_share=config.bad_share)
-    if config.pairs > len(pairs.keys):
-        raise ConfigError(f"pairs={config.pairs}: {data.folder} has {len(pairs.keys)} to train on")
-    if not config.pairs:
-        return pairs
-    return subset(pairs, selection.rank(pairs.keys, config.seed, "train", config.pairs))
+    return Dataset(folder, stream, bad_share)
 
 
 def subset(pairs: Pairs, keys: list[str]) -> Pairs:

@@ -35,6 +35,22 @@ class ImageArray(Protocol):
     def __array__(self) -> np.ndarray: ...
 
 
+class SomeImages:
+    """Some images of an array, in the order of ``index``, read from it as they are asked for."""
+
+    def __init__(self, images: ImageArray, index: Sequence[int]) -> None:
+        self.images, self.index = images, np.asarray(index, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: Any, /) -> np.ndarray:
+        return self.images[self.index[index]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:]
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Pairs in the shards' order.
@@ -52,9 +68,9 @@ class Pairs:
         return len(self.keys)
 
     def take(self, index: Sequence[int]) -> "Pairs":
-        """Some of the pairs, in the order of ``index``, copied."""
+        """Return some of the pairs, in the order of ``index``; their images are not copied."""
         captions, keys = ([those[i] for i in index] for those in (self.captions, self.keys))
-        return Pairs(self.images[index], captions, keys, self.bad)
+        return Pairs(SomeImages(self.images, index), captions, keys, self.bad)
 
 
 def write_tar(path: Path, samples: Iterable[Sample]) -> int:

@@ -1,9 +1,8 @@
 """Pseudo-labels for deep clustering, and the linear head that learns them (Section 5).
 
-In: a model's image features, or another model's zero-shot classifier. Out: a label an image.
+In: a model's image features. Out: a label an image.
 """
 
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import faiss
@@ -61,22 +60,6 @@ def kmeans(
     made.train(points, init_centroids=first)
     labels = torch.from_numpy(made.assign(points)[1].astype(np.int64))
     return Clusters(labels, torch.from_numpy(np.array(made.centroids)).view(k, width))
-
-
-def zero_shot_labels(
-    images: Iterable[Tensor], *, encode_image: Callable[[Tensor], Tensor], head: Tensor
-) -> Tensor:
-    """Each image's class by another model: the paper's upper bound on clustering (SigLIP there).
-
-    images: batches (B, ...) as ``encode_image`` takes them. encode_image: batch -> features
-    (B, D), of any open_clip model. head: (C, D) from ``evaluate.zero_shot.head`` on that
-    model's text tower. Out: (N,) int64 on the CPU. Errors: ConfigError without images.
-    """
-    with torch.inference_mode():
-        labels = [(encode_image(batch).float() @ head.float().T).argmax(dim=1) for batch in images]
-    if not labels:
-        raise ConfigError("zero_shot_labels: no images")
-    return torch.cat(labels).cpu()
 
 
 class ClusterHead(nn.Linear):

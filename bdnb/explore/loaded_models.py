@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets
 from bdnb.data.labelled import LabelledSet
@@ -62,7 +63,8 @@ class Subject:
         takes = inspect.signature(TRIGGERS[one.trigger]).parameters
         given: dict[str, Any] = {"size": size, "place": place}
         options = {k: v for k, v in given.items() if v and k in takes}
-        return attacks.stamp(replace(one, trigger_options=one.trigger_options | options))
+        attack = replace(one, trigger_options=one.trigger_options | options)
+        return attacks.stamp(part(attacks.Attack, attack))
 
 
 def _bare(attack: TrainConfig, trigger: str) -> TrainConfig:

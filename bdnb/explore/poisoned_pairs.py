@@ -54,13 +54,12 @@ def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
         return None
     # A page of shipped rows comes without weights, and needs none of these.
     from bdnb.evaluate import embedding
-    from bdnb.explore import recorded_runs
-    from bdnb.training import attacks
+    from bdnb.explore import poison_examples, recorded_runs
 
     made = Figure(figsize=(9, 4.1 * len(runs)), layout="constrained")
     cells = made.subplots(len(runs), 2, squeeze=False, sharex="row", sharey="row")
     for (left, right), run in zip(cells, runs, strict=True):
-        pairs = attacks.examples(recorded_runs.attack(run), count=count)
+        pairs = poison_examples.examples(recorded_runs.attack(run), count=count)
         kept, last = run.weights(), run.rows()[-1]
         both = (recorded_runs.poisoned(run), recorded_runs.model(str(kept[last["epoch"]])))
         seen = [embedding.seen(model, *pairs) for model in both if model is not None]

@@ -1,6 +1,6 @@
 """CLIP models: a name in, open_clip's two towers out; their weights on disk."""
 
-from bdnb.models.clip import Model, build, check_name, names, shrink_perturb
+from bdnb.models.clip import Model, build, check_name, names
 from bdnb.models.weights import (
     load,
     load_any,
@@ -21,5 +21,4 @@ __all__ = [
     "names",
     "read_about",
     "save_weights",
-    "shrink_perturb",
 ]

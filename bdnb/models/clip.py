@@ -4,7 +4,7 @@ A name is one of open_clip's models or of the small ones in ``model_configs/``.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -162,25 +162,3 @@ def build(name: str, *, seed: int, bias: bool = False) -> Model:
         torch.manual_seed(seeds.integer(seed, "weights", name))
         model = Model(name, bias=bias)
     return model.to(memory_format=torch.channels_last)
-
-
-def shrink_perturb(
-    model: Model, *, shrink: float, perturb: float, noise: str = "gaussian", seed: int
-) -> None:
-    """theta <- shrink * theta + perturb * p, in place (Section 4.3; Ash & Adams, 2020).
-
-    noise: "gaussian", p ~ N(0, 1), so that perturb is sigma (paper); "fresh", p a new random
-    initialisation of the model (authors' code). Buffers (BatchNorm statistics) stay.
-    """
-    parameters = dict(model.clip.named_parameters())
-    if noise == "fresh":
-        other = dict(build(model.name, seed=seeds.integer(seed, "perturb")).clip.named_parameters())
-        drawn: Iterable[Tensor] = (other[k] for k in parameters)
-    elif noise == "gaussian":
-        stream = torch.Generator().manual_seed(seeds.integer(seed, "perturb"))
-        drawn = (torch.randn(p.shape, generator=stream) for p in parameters.values())
-    else:
-        raise ConfigError(f"noise={noise!r}: expected gaussian (paper) or fresh (authors)")
-    with torch.no_grad():
-        for parameter, p in zip(parameters.values(), drawn, strict=True):
-            parameter.mul_(shrink).add_(p.to(parameter.device), alpha=perturb)

@@ -5,6 +5,7 @@ Free of torch, so that Snakemake can plan hundreds of runs in a second.
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -36,7 +37,7 @@ from bdnb.runs.identity import (
     recorded,
     shipped_name,
 )
-from bdnb.runs.records import Run, read_runs
+from bdnb.runs.records import Run, read_runs, weights_of
 from bdnb.runtime.errors import ConfigError
 
 __all__ = [
@@ -112,6 +113,14 @@ def kept_epoch(config: TrainConfig) -> int:
         row["accuracy"] for row in Run(folder(other)).rows() if row["epoch"] == kept_epoch(other)
     )
     return int(min(rows, key=lambda row: abs(row["accuracy"] - wanted))["epoch"])
+
+
+def kept_weights(config: TrainConfig) -> Path:
+    """Return a training run's weights after its kept epoch. Errors: ConfigError: not there."""
+    path = weights_of(Run(folder(config)), kept_epoch(config))
+    if not path.is_file():
+        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
+    return path
 
 
 def rows(asked: Sequence[Stage]) -> pd.DataFrame:

@@ -21,7 +21,6 @@ import pandas as pd
 from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import append_line, remove_parts, write_atomic
-from bdnb.runtime.interrupts import held
 from bdnb.runtime.project import root
 
 Row = dict[str, Any]
@@ -121,8 +120,7 @@ class Run:
         """
         finite = {k: _finite(v) for k, v in row.items()}
         line = json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
-        with held():
-            append_line(self.folder / "rows.jsonl", line.encode())
+        append_line(self.folder / "rows.jsonl", line.encode())
 
     def rows(self) -> list[Row]:
         """The rows so far, in order; a torn last line is left out."""

@@ -1,24 +1,21 @@
 """What the attacker of a run does: who is poisoned, with which trigger, under which caption.
 
-In: a ``TrainConfig`` and its pairs. Out: a ``Poison``, its keys, and examples for figures.
+In: an ``Attack`` and the pairs of a run. Out: its trigger, the poisoned keys, a ``Poison``.
 """
 
 import inspect
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
-from bdnb import models
 from bdnb.config import authors
-from bdnb.config.recipes import TrainConfig
 from bdnb.data import stream
 from bdnb.data.batches import Poison
-from bdnb.data.datasets import Dataset, dataset, places_of, training_pairs
+from bdnb.data.datasets import Dataset, places_of
 from bdnb.data.shards import Pairs
 from bdnb.poison import selection, targets
 from bdnb.poison.triggers import TRIGGERS, Stamp, check_options
@@ -26,8 +23,32 @@ from bdnb.runtime import plugins
 from bdnb.runtime.files import write_atomic
 
 
-def stamp(attack: TrainConfig) -> Stamp:
-    """The trigger of a run with its size and options. Errors: ConfigError."""
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """What the attacker chose, as ``config.recipes.TrainConfig`` describes each value."""
+
+    seed: int = 0
+    attack: str = "template"
+    poison_rate: float = 0.04
+    poison_count: int = 0
+    poison_keys: str = ""
+    match: str = "word"
+    target: str = "banana"
+    trigger: str = "badnet"
+    trigger_size: float = 16 / 224
+    trigger_options: dict[str, Any] = field(default_factory=dict)
+    resize: str = "crop"
+    fidelity: str = "paper"
+    code: str = ""
+
+    @property
+    def new_caption(self) -> str | None:
+        """The class that poisoned captions then name; None when they stay (label-consistent)."""
+        return None if self.attack == "label_consistent" else self.target
+
+
+def stamp(attack: Attack) -> Stamp:
+    """Return the trigger of a run with its size and options. Errors: ConfigError."""
     plugins.load(attack.code)
     theirs = authors.TRIGGERS.get(attack.trigger, {}) if attack.fidelity == "authors" else {}
     options = {**theirs, **attack.trigger_options}
@@ -39,82 +60,40 @@ def stamp(attack: TrainConfig) -> Stamp:
     return Stamp(attack.trigger, seed=attack.seed, options=options)
 
 
-def poisoned_keys(config: TrainConfig, pairs: Pairs) -> list[str]:
-    """The keys of the pairs that a training run poisons; none for ``attack="none"``."""
-    if config.attack == "none":
+def poisoned_keys(attack: Attack, pairs: Pairs) -> list[str]:
+    """Return the keys of the pairs that a training run poisons; none for ``attack="none"``."""
+    if attack.attack == "none":
         return []
-    if config.poison_keys:
-        return selection.read_keys(Path(config.poison_keys), among=pairs.keys)
-    by_count = config.poison_count > 0
+    if attack.poison_keys:
+        return selection.read_keys(Path(attack.poison_keys), among=pairs.keys)
+    by_count = attack.poison_count > 0
     return selection.select(
         pairs.keys,
         pairs.captions,
-        seed=config.seed,
-        rate=None if by_count else config.poison_rate,
-        count=config.poison_count if by_count else None,
-        attack=config.attack,
-        target=config.target,
-        match=config.match,
+        seed=attack.seed,
+        rate=None if by_count else attack.poison_rate,
+        count=attack.poison_count if by_count else None,
+        attack=attack.attack,
+        target=attack.target,
+        match=attack.match,
     )
 
 
-def look(config: TrainConfig, data: Dataset, split: str, *, side: int) -> Pairs | None:
-    """The pairs as the attacker resizes them; None when that is as everybody does."""
-    if config.resize != "squash":
-        return None
-    how = config.stream if split == "train" else "no"
-    return data.pairs(split, side, fit="squash", stream=how, bad_share=config.bad_share)
+def as_attacker_resizes(attack: Attack, data: Dataset, split: str, *, side: int) -> Pairs | None:
+    """Return the pairs as the attacker resizes them; None when that is as everybody does."""
+    return data.pairs(split, side, fit="squash") if attack.resize == "squash" else None
 
 
-def poison(config: TrainConfig, pairs: Pairs, *, folder: Path, look: Pairs | None = None) -> Poison:
-    """Select, trigger and re-caption the poisoned pairs; their keys are written with the run."""
-    keys, trigger = poisoned_keys(config, pairs), stamp(config)
-    keep = config.attack == "label_consistent"
-    made = poisoned(trigger, pairs, keys, target=None if keep else config.target, look=look)
+def poison(attack: Attack, pairs: Pairs, *, folder: Path, resized: Pairs | None = None) -> Poison:
+    """Select, trigger and re-caption the poisoned pairs; their keys are written with the run.
+
+    resized: the pairs ``as_attacker_resizes``.
+    """
+    keys, trigger = poisoned_keys(attack, pairs), stamp(attack)
+    made = poisoned(trigger, pairs, keys, target=attack.new_caption, resized=resized)
     selection.write_keys(folder / "poisoned_keys.txt", keys)
-    save_trigger(trigger, folder)
-    return made
-
-
-class Examples(NamedTuple):
-    """Poisoned pairs for a figure: images (N, 3, H, W) uint8 before and after, captions too."""
-
-    images: Tensor
-    triggered: Tensor
-    captions: list[str]
-    backdoor_captions: list[str]
-
-
-def examples(config: TrainConfig, *, count: int = 8) -> Examples:
-    """The first poisoned pairs of a training run, as the model gets to see them."""
-    data, side = dataset(config.data), models.Model(config.model).side
-    pairs = training_pairs(config, data, side=side)
-    keys = poisoned_keys(config, pairs)[:count]
-    keep = config.attack == "label_consistent"
-    made = poisoned(
-        stamp(config),
-        pairs,
-        keys,
-        target=None if keep else config.target,
-        look=look(config, data, "train", side=side),
-    )
-    index = list(made.images)
-    return Examples(
-        torch.from_numpy(np.array(pairs.images[index])),
-        torch.stack(list(made.images.values())),
-        [pairs.captions[i] for i in index],
-        list(made.captions.values()),
-    )
-
-
-def every_trigger(config: TrainConfig, *, count: int = 6) -> dict[str, np.ndarray]:
-    """The same images (N, 3, H, W) uint8 as they are ("none") and with each trigger, by name."""
-    plain = examples(config, count=count).images
-    keys = [str(i) for i in range(len(plain))]
-    made = {"none": plain.numpy()}
-    for name in TRIGGERS:
-        one = replace(config, trigger=name, trigger_options={})
-        made[name] = stamp(one)(plain, keys).numpy()
+    if state := trigger.state():  # what is fixed for the run: a pattern, a grid
+        write_atomic(folder / "trigger.safetensors", save(state))
     return made
 
 
@@ -124,20 +103,21 @@ def poisoned(
     keys: list[str],
     *,
     target: str | None,
-    look: Pairs | None = None,
+    resized: Pairs | None = None,
 ) -> Poison:
-    """The trigger on the images of ``keys``, the target in their captions (None: captions stay).
+    """Put the trigger on the images of ``keys``, the target in their captions (None: they stay).
 
-    look: pairs to take these images from instead, the same keys among them.
+    resized: pairs to take these images from, the same keys among them (``as_attacker_resizes``).
     """
     index = sorted(places_of(pairs, keys).values())
     if not index:
         return Poison()
     names = [pairs.keys[i] for i in index]
-    there = {} if look is None else places_of(look, names)
     source, places = pairs, index
-    if look is not None:
-        source, places = look, [there[name] for name in names]
+    if resized is not None:
+        source = resized
+        there = places_of(source, names)
+        places = [there[name] for name in names]
     captions = [
         targets.template_caption(target, key, trigger.seed) if target else pairs.captions[i]
         for i, key in zip(index, names, strict=True)
@@ -150,9 +130,3 @@ def poisoned(
         return Poison(stamped, spoken)
     images = trigger(torch.from_numpy(np.array(source.images[places])), names)
     return Poison(dict(zip(index, images, strict=True)), spoken)
-
-
-def save_trigger(trigger: Stamp, folder: Path) -> None:
-    """Keep what is fixed for the run (a pattern, a grid) beside its rows."""
-    if state := trigger.state():
-        write_atomic(folder / "trigger.safetensors", save(state))

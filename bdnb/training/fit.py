@@ -15,17 +15,16 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from bdnb import losses
-from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data.batches import Batch, Batches
 from bdnb.models import Model
-from bdnb.runtime import interrupts, progress
+from bdnb.runtime import progress
 from bdnb.training.loop import Features, Loop, Objective
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
 
 
 class Epoch(NamedTuple):
-    """The model after an epoch, and the epoch's losses, rate and seconds for its row.
+    """The model after an epoch, and the epoch's losses, learning rate and seconds for its row.
 
     optimizer: in its state after the epoch, for those who keep it with the weights.
     """
@@ -36,22 +35,25 @@ class Epoch(NamedTuple):
     optimizer: Optimizer | None = None
 
 
-def objective(config: TrainConfig | CleanConfig, *, name: str) -> Objective:
-    """The loss of a stage by name: mmcl, ssl, mmcl_ssl (their weighted sum) or siglip.
+def objective(
+    name: str, *, mmcl_weight: float = 1.0, ssl_weight: float = 1.0, gather: str = "exact"
+) -> Objective:
+    """Return a loss by name: mmcl, ssl, mmcl_ssl (their weighted sum) or siglip.
 
     The function returns its parts, ``loss_total`` being the one to descend (Equations 1-3).
+    gather: gradient across processes, as ``losses.gather`` takes it. Errors: ConfigError.
     """
     wanted = losses.terms(name)
-    weights = {"mmcl": config.mmcl_weight, "ssl": config.ssl_weight}
+    weights = {"mmcl": mmcl_weight, "ssl": ssl_weight}
 
     def parts(features: Features, batch: Batch) -> dict[str, Tensor]:
         # Originals and views lie side by side, so that one gathering serves every term.
         views = 2 if "ssl" in wanted else 1
-        gather = partial(losses.gather, mode=config.gather, sizes=batch.sizes)
+        share = partial(losses.gather, mode=gather, sizes=batch.sizes)
         image = torch.cat(features.image.chunk(views), dim=1)
         text = torch.cat(features.text.chunk(views), dim=1)
-        images = gather(image).chunk(views, dim=1)
-        texts = gather(text).chunk(views, dim=1)
+        images = share(image).chunk(views, dim=1)
+        texts = share(text).chunk(views, dim=1)
         values: dict[str, Tensor] = {}
         if "mmcl" in wanted:
             values["mmcl"] = losses.mmcl(images[0], texts[0], features.scale)
@@ -73,18 +75,18 @@ def fit(
     *,
     epochs: int,
     state: Path | None = None,
+    save_every: float = 60.0,
     before_epoch: Callable[[int, Loop], None] | None = None,
 ) -> Iterator[Epoch]:
     """Train, and yield the model after each epoch; go on from ``state`` when that file is there.
 
     The state is written every ``save_every`` seconds and at the end of each epoch but the last,
     after which there is no more to go on to. Taken up there, the epoch is yielded once more, so
-    that nobody misses it. Errors: NonFiniteLoss, the step and what to try named; StorageError;
-    Stopped or KeyboardInterrupt once a signal's state is saved.
+    that nobody misses it. Errors: NonFiniteLoss, the step and what to try named; StorageError.
     """
     if state is not None and state.is_file():
         loop.load(state)
-    save = Saver(loop, state)
+    save = Saver(loop, state, save_every)
     total, done = epochs * batches.samples, loop.progress.epoch * batches.samples
     quiet = not loop.accelerator.is_main_process
     with progress.bar(total=total, initial=done, unit=" pairs", disable=quiet) as bar:
@@ -99,19 +101,19 @@ def fit(
 class Saver:
     """Writes a loop's state when it is time, seldom enough to cost at most a fiftieth of it."""
 
-    def __init__(self, loop: Loop, path: Path | None) -> None:
-        self.loop, self.path, self.cost = loop, path, 0.0
+    def __init__(self, loop: Loop, path: Path | None, every: float = 60.0) -> None:
+        self.loop, self.path, self.every, self.cost = loop, path, every, 0.0
         self.last = time.perf_counter()
 
     def __call__(self, *, now: bool = False) -> None:
         """Save if it is time, or in any case; never a state whose losses are not finite."""
         begun = time.perf_counter()
-        due = self.last + max(self.loop.config.save_every, 50 * self.cost)
+        due = self.last + max(self.every, 50 * self.cost)
         if self.path is not None and (now or begun >= due):
             self.loop.check_finite()
             self.loop.save(self.path)
             self.last = time.perf_counter()
-            self.cost = self.last - begun if self.loop.config.save_every else 0.0
+            self.cost = self.last - begun if self.every else 0.0
 
 
 def run_epoch(
@@ -124,30 +126,25 @@ def run_epoch(
     *,
     last: bool = False,
 ) -> dict[str, float]:
-    """The rest of a pass over the pairs: the mean of each loss, last rate, pairs a second, seconds.
+    """Do the rest of a pass over the pairs, and return the mean of each loss with pace and rate.
 
-    A signal that comes meanwhile ends it after the step, with the state saved. last: no epoch
-    follows, so that without a signal there is nothing to save a state for.
+    last: no epoch follows, so that there is nothing to save a state for.
     """
     loop.model.train()
     now = loop.progress
     begun = time.perf_counter() - now.seconds
-    with interrupts.held():
-        bar.update(now.pairs)
-        for batch in batches.epoch(number, first=now.taken):
-            before = now.pairs
-            loop.descend(batch, loss)
-            now.seconds = time.perf_counter() - begun
-            if now.step % CHECK_EVERY == 0:
-                loop.check_finite()
-            bar.update(now.pairs - before)
-            bar.set_postfix_str(f"epoch {number}", refresh=False)
-            if loop.asked_to_stop():
-                break
-            save()
-        parts = loop.check_finite()
-        save(now=not last or loop.asked_to_stop(now=True))
-        loop.asked_to_stop(now=True)
+    bar.update(now.pairs)
+    for batch in batches.epoch(number, first=now.taken):
+        before = now.pairs
+        loop.descend(batch, loss)
+        now.seconds = time.perf_counter() - begun
+        if now.step % CHECK_EVERY == 0:
+            loop.check_finite()
+        bar.update(now.pairs - before)
+        bar.set_postfix_str(f"epoch {number}", refresh=False)
+        save()
+    parts = loop.check_finite()
+    save(now=not last)
     rest = {"step_lr": loop.lr, "pairs_per_s": now.pairs / now.seconds, "seconds": now.seconds}
     scale = loop.model.clip.logit_scale.exp().item()
     return {"step": now.step, **parts, **rest, "logit_scale": scale}

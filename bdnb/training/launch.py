@@ -1,12 +1,12 @@
-"""Several processes for a run from one, in a notebook or a job: ``processes=8``.
+"""A run and the runs that it needs, each made on as many processes as it says (``processes=8``).
 
 ``accelerate launch -m bdnb.train --params FILE`` (on CPUs ``torchrun``) does the same from a shell.
 """
 
 import os
+import signal
 import socket
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,8 +14,36 @@ from accelerate import notebook_launcher
 from accelerate.state import AcceleratorState
 from torch.distributed.elastic.multiprocessing.api import SignalException
 
-from bdnb.runtime import interrupts
+from bdnb.runs import experiments
+from bdnb.runs.experiments import Stage
+from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
+
+Makers = Mapping[type, Callable[[Any, Run], None]]
+"""What makes a run from its parameters, by their type."""
+
+
+def make(config: Stage, makers: Makers) -> Run:
+    """Return a run, made unless it is recorded; the runs that it needs are made before it.
+
+    Errors: those of ``makers``; those of ``on_processes``.
+    """
+    run = Run(experiments.folder(config))
+    if experiments.recorded(config):
+        run.settle()
+        return run
+    if run.finished:
+        print(f"{run.folder.name}: recorded without files that it is to keep now: making them")
+    for source in experiments.before(config):
+        if not experiments.recorded(source):
+            print(f"{source.experiment} is not there yet: making it first", flush=True)
+        make(source, makers)
+    count = config.processes or devices()
+    if count > 1 and not launched():
+        on_processes(count, make, config, makers)
+    else:
+        makers[type(config)](config, run)
+    return run
 
 
 def launched() -> bool:
@@ -31,9 +59,9 @@ def devices() -> int:
 def on_processes(count: int, work: Callable[..., object], *given: Any) -> None:
     """Call ``work(*given)`` in that many processes of this machine, a GPU each where there are any.
 
-    They are forked: nothing here may have used a GPU before. A signal goes to all of them; they
-    save, and this process stops as they do. Errors: ConfigError where a GPU was used here;
-    ChildFailedError when one of them fails.
+    They are forked: nothing here may have used a GPU before. A signal ends all of them. Errors:
+    ConfigError where a GPU was used here; ChildFailedError when one of them fails; SystemExit or
+    KeyboardInterrupt after a signal.
     """
     if torch.cuda.is_initialized():
         raise ConfigError(
@@ -47,15 +75,13 @@ def on_processes(count: int, work: Callable[..., object], *given: Any) -> None:
     try:
         notebook_launcher(_worker, (work, *given), num_processes=count, use_port=str(port))
     except SignalException as error:
-        interrupts.stop(error.sigval)
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise SystemExit(128 + error.sigval) from None
 
 
 def _worker(work: Callable[..., object], *given: Any) -> None:
-    """One of the processes. Once stopped it leaves at once: the launcher, which was stopped as
-    well, no longer takes the answer that a worker waits to hand over at its end.
-    """
-    try:
-        work(*given)
-    except (interrupts.Stopped, KeyboardInterrupt):
-        sys.stderr.flush()
-        os._exit(0)
+    """One of the processes: a signal ends it at once, whatever the one that started it does."""
+    for which in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(which, signal.SIG_DFL)
+    work(*given)

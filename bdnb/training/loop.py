@@ -1,6 +1,6 @@
 """What a run carries from step to step: a step, and how all of it is put down and taken up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,16 +10,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from bdnb import losses
-from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data.batches import Batch
 from bdnb.models import Model, sync_batchnorm
-from bdnb.runtime import interrupts
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import grad_cache, optimiser
+from bdnb.training import grad_cache
+from bdnb.training.optimiser import Optimiser, adamw, schedule
 from bdnb.training.training_state import read_state, write_state
-
-AGREE_EVERY = 10
-"""Steps between two questions to the other processes whether one was asked to stop."""
 
 
 class Features(NamedTuple):
@@ -32,6 +28,20 @@ class Features(NamedTuple):
 
 
 Objective = Callable[[Features, Batch], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How a step is computed: no more than rounding depends on it, save for batch_norm.
+
+    ``config.recipes`` describes each value.
+    """
+
+    channels_last: bool = True
+    pinned: bool = True
+    compile: str = "off"
+    micro_batch: int = 0
+    batch_norm: str = "shared"
 
 
 @dataclass
@@ -59,48 +69,43 @@ class Progress:
 class Loop:
     """Model, optimiser, schedule and progress of a run.
 
-    kept: tensors that a hook before an epoch made and the epoch's steps need, such as labels.
+    extra: a module that is trained beside the model, with ``extra_options`` (lr, weight_decay) of
+    its own. kept: tensors that a hook before an epoch made and its steps need, such as labels.
     """
 
     def __init__(
         self,
         model: Model,
-        config: TrainConfig | CleanConfig,
-        *,
-        steps: int,
         accelerator: Accelerator,
+        *,
+        optimiser: Optimiser,
+        epochs: int,
+        epoch_steps: int,
+        compute: Compute = Compute(),
         extra: nn.Module | None = None,
+        extra_options: Mapping[str, float] | None = None,
     ) -> None:
         self.accelerator, self.model, self.extra = accelerator, model, extra
-        self.config = config
+        self.compute = compute
         model.to(accelerator.device)
-        model.lay_out(channels_last=config.channels_last)
-        if accelerator.num_processes > 1 and config.batch_norm == "shared":
+        model.lay_out(channels_last=compute.channels_last)
+        if accelerator.num_processes > 1 and compute.batch_norm == "shared":
             sync_batchnorm.share_(model, accelerator.device)
         self.whole = nn.ModuleList([model] if extra is None else [model, extra])
-        optimizer = optimiser.adamw(
-            model,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-            decay=config.decay,
-            fused=config.fused,
-        )
+        optimizer = adamw(model, optimiser)
         if extra is not None:
             extra.to(accelerator.device)
-            optimizer.add_param_group(
-                {"params": list(extra.parameters()), "weight_decay": config.weight_decay}
-            )
-        self.schedule = optimiser.schedule(
+            group = {"params": list(extra.parameters()), "weight_decay": optimiser.weight_decay}
+            optimizer.add_param_group(group | dict(extra_options or {}))
+        self.schedule = schedule(
             optimizer,
-            warmup_steps=config.warmup_steps,
-            total_steps=steps,
-            late=steps // config.epochs if config.schedule == "authors" else 0,
+            warmup_steps=optimiser.warmup_steps,
+            total_steps=epochs * epoch_steps,
+            late=epoch_steps if optimiser.schedule == "authors" else 0,
         )
         self.forward, self.optimizer = accelerator.prepare(model, optimizer)
-        if config.compile != "off":
-            self.forward = torch.compile(self.forward, mode=config.compile)
+        if compute.compile != "off":
+            self.forward = torch.compile(self.forward, mode=compute.compile)
         self.progress, self.kept = Progress(), dict[str, Tensor]()
 
     @property
@@ -127,13 +132,13 @@ class Loop:
 
     def _backward(self, batch: Batch, loss: Objective) -> dict[str, Tensor]:
         images, tokens = self._moved(batch.images), self._moved(batch.tokens)
-        if self.config.micro_batch:
+        if self.compute.micro_batch:
             return grad_cache.backward(
                 self.forward,
                 images,
                 tokens,
                 lambda *features: loss(Features(*features), batch),
-                count=grad_cache.pieces(batch, self.config.micro_batch),
+                count=grad_cache.pieces(batch, self.compute.micro_batch),
                 accelerator=self.accelerator,
             )
         parts = loss(Features(*self.forward(images, tokens)), batch)
@@ -150,20 +155,9 @@ class Loop:
     def _moved(self, values: Tensor) -> Tensor:
         """On the device. From pinned memory the copy does not hold up the steps before it."""
         device = self.accelerator.device
-        if self.config.pinned and device.type == "cuda":
+        if self.compute.pinned and device.type == "cuda":
             values = values.pin_memory()
         return values.to(device, non_blocking=True)
-
-    def asked_to_stop(self, *, now: bool = False) -> bool:
-        """Whether a signal came, to any of the processes: they agree every few steps, or now."""
-        if self.accelerator.num_processes == 1:
-            return interrupts.asked()
-        if not now and self.progress.step % AGREE_EVERY:
-            return False
-        mine = torch.tensor([float(interrupts.asked())], device=self.accelerator.device)
-        if agreed := self.accelerator.reduce(mine, "sum").item() > 0:
-            interrupts.ask()
-        return agreed
 
     def check_finite(self) -> dict[str, float]:
         """The means of the epoch's losses so far, by name. Errors: NonFiniteLoss."""
@@ -176,7 +170,7 @@ class Loop:
     def restore(self, adam: dict[str, Any]) -> None:
         """Take up an optimiser's moments and parameter groups; the rate is the schedule's still.
 
-        A group beyond those, of parameters that the poisoned model did not have, stays as it is.
+        A group beyond those, of parameters that the backdoored model did not have, stays as it is.
         """
         own = self.optimizer.state_dict()["param_groups"]
         groups = adam["param_groups"] + own[len(adam["param_groups"]) :]

@@ -2,10 +2,29 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """AdamW and its learning-rate schedule, as ``config.recipes`` describes each value.
+
+    lr: the peak. fused: all of a step in one kernel.
+    """
+
+    lr: float
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    decay: str = "paper"
+    fused: bool = True
+    warmup_steps: int = 0
+    schedule: str = "paper"
 
 
 def is_decayed(name: str, parameter: nn.Parameter, *, decay: str = "paper") -> bool:
@@ -19,26 +38,17 @@ def is_decayed(name: str, parameter: nn.Parameter, *, decay: str = "paper") -> b
     return parameter.ndim >= 2
 
 
-def adamw(
-    model: nn.Module,
-    *,
-    lr: float,
-    weight_decay: float,
-    betas: tuple[float, float],
-    eps: float,
-    decay: str = "paper",
-    fused: bool = True,
-) -> AdamW:
-    """AdamW with a decayed and an undecayed group; fused: all of a step in one kernel."""
+def adamw(model: nn.Module, settings: Optimiser) -> AdamW:
+    """Return AdamW with a decayed and an undecayed group of a model's parameters."""
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups[is_decayed(name, parameter, decay=decay)].append(parameter)
+        groups[is_decayed(name, parameter, decay=settings.decay)].append(parameter)
     parts = [
-        {"params": groups[True], "weight_decay": weight_decay},
+        {"params": groups[True], "weight_decay": settings.weight_decay},
         {"params": groups[False], "weight_decay": 0.0},
     ]
-    return AdamW(parts, lr=lr, betas=betas, eps=eps, fused=fused)
+    betas = (settings.beta1, settings.beta2)
+    return AdamW(parts, lr=settings.lr, betas=betas, eps=settings.eps, fused=settings.fused)
 
 
 def warmup_cosine(*, warmup_steps: int, total_steps: int, late: int = 0) -> Callable[[int], float]:

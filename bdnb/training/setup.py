@@ -1,89 +1,31 @@
-"""What a run needs, made from its parameters: device, data, attack, views, starting model.
+"""What a run is made with: its folder for itself, its batches with second views, its benchmark."""
 
-All of it is checked here, before the first step is taken.
-"""
-
-import gc
-import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
 from filelock import FileLock, Timeout
 
-from bdnb import models
-from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import bad_samples, stream
 from bdnb.data.augment.eda import ShiftedViews
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batches, Poison
 from bdnb.data.datasets import Dataset
 from bdnb.data.index import cores
+from bdnb.data.labelled import LabelledSet
 from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.evaluate.retrieval import HeldOut, hold_out
 from bdnb.models import Model
 from bdnb.poison import targets
-from bdnb.runs import experiments
-from bdnb.runs.records import Run, weights_of
-from bdnb.runtime import hardware
-from bdnb.runtime.allocator import keep_freed_memory
+from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import remove_parts, storing
-from bdnb.training.attacks import stamp
-from bdnb.training.training_state import read_state
-
-PATIENCE = timedelta(hours=2)
-"""How long processes wait for the one that evaluates."""
-
-logging.getLogger().addFilter(lambda record: "No pretrained weights loaded" not in record.msg)
-
-
-def accelerator(config: TrainConfig | CleanConfig, folder: Path | None = None) -> Accelerator:
-    """Accelerate's handle on devices and processes, and on the tracker of a run's folder.
-
-    Errors: ConfigError for a tracker that is not installed.
-    """
-    keep_freed_memory()
-    cuda, tracked = torch.cuda.is_available(), config.log_with != "none"
-    if cuda:
-        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = config.tf32
-    bf16 = hardware.precision(config.precision) == "bf16"
-    AcceleratorState._reset_state()  # one precision a process, but the runs of a sweep may differ
-    if bf16:
-        gc.collect()  # Accelerate's cast holds the model of the run before in a circle
-    handle = Accelerator(
-        cpu=int(os.environ.get("WORLD_SIZE", 1)) > 1 and not cuda,  # several: over gloo
-        mixed_precision="bf16" if bf16 else "no",
-        log_with=config.log_with if tracked else None,
-        project_dir=folder,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-    )
-    if experiments.process_count_matters(config) and handle.num_processes != config.processes:
-        raise ConfigError(f"processes={config.processes}: these are {handle.num_processes}")
-    if tracked and not handle.log_with:
-        raise ConfigError(
-            f"log_with={config.log_with!r}: not installed: pip install {config.log_with}"
-        )
-    return handle
-
-
-def device_name(handle: Accelerator) -> str:
-    """The device in words, for manifests: kind, how many, precision."""
-    threads = torch.get_num_threads()
-    kind = torch.cuda.get_device_name() if handle.device.type == "cuda" else handle.device.type
-    kind = f"{kind}, {threads} thread{'s' * (threads > 1)}" if kind == "cpu" else kind
-    many = f"{handle.num_processes} x " if handle.num_processes > 1 else ""
-    precision = "fp32" if handle.mixed_precision == "no" else handle.mixed_precision
-    return f"{many}{kind}, {precision}"
+from bdnb.training.attacks import Attack, stamp
 
 
 @contextmanager
@@ -112,130 +54,99 @@ def alone(run: Run, handle: Accelerator | None = None) -> Iterator[None]:
         lock.release()
 
 
-def starting_weights(config: TrainConfig) -> str:
-    """What ``init`` stands for: "" from scratch, "experiment", "file" or "published" (NAME:TAG).
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How pairs become batches, as ``config.recipes`` describes each value."""
 
-    Errors: ConfigError when it is none of these.
-    """
-    if not config.init:
-        return ""
-    if experiments.is_experiment(config.scale, config.init):
-        return "experiment"
-    if Path(config.init).is_file():
-        return "file"
-    if ":" in config.init:
-        if (named := config.init.split(":", 1)[0]) != config.model:
-            raise ConfigError(f"init={config.init!r}: give model={named!r}, not {config.model!r}")
-        return "published"
-    raise ConfigError(
-        f"init={config.init!r}: no such checkpoint; expected an experiment in params/, a weights "
-        "file, or NAME:TAG of open_clip"
-    )
+    batch_size: int
+    seed: int
+    last_batch: str = "keep"
+    truncation: str = "end"
+    image_views: str = "autoaugment"
+    text_views: str = "fresh"
+    stream_workers: int = -1
 
 
-def starting_model(config: TrainConfig) -> Model:
-    """The model that training starts from: fresh, or with the weights that ``init`` names."""
-    kind = starting_weights(config)
-    if kind == "published":
-        return models.load_pretrained(*config.init.split(":", 1))
-    bias = config.objective == "siglip"
-    if kind == "experiment":
-        source = experiments.trained(config.scale, config.init, config.seed)
-        return models.load(config.model, kept_weights(source), bias=bias)
-    if kind == "file":
-        return models.load(config.model, Path(config.init), bias=bias)
-    return models.build(config.model, seed=config.seed, bias=bias)
-
-
-def kept_weights(config: TrainConfig) -> Path:
-    """The weights of a training run's kept epoch. Errors: ConfigError when they are not there."""
-    path = weights_of(Run(experiments.folder(config)), experiments.kept_epoch(config))
-    if not path.is_file():
-        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
-    return path
-
-
-def batches(config: TrainConfig, pairs: Pairs, **rest: Any) -> Batches:
-    """The batches of a training run: of decoded pairs, or of a stream made by processes."""
+def batches(
+    pairs: Pairs,
+    poison: Poison,
+    wanted: Batching,
+    *,
+    model: Model,
+    accelerator: Accelerator,
+    second_views: bool,
+) -> Batches:
+    """Return the batches of a run, of decoded pairs or of a stream; a share for each process."""
+    given: dict[str, Any] = {
+        "batch_size": wanted.batch_size,
+        "last_batch": wanted.last_batch,
+        "seed": wanted.seed,
+        "tokens": partial(model.tokens, truncation=wanted.truncation),
+        "poison": poison,
+        "rank": accelerator.process_index,
+        "world": accelerator.num_processes,
+    }
+    if second_views:
+        given["image_views"] = ImageViews(wanted.seed, policy=wanted.image_views)
+        given["text_views"] = text_views(pairs, poison, wanted)
     if not isinstance(pairs, stream.StreamedPairs):
-        return Batches(pairs, **rest)
-    workers = config.stream_workers
+        return Batches(pairs, **given)
+    workers = wanted.stream_workers
     if workers < 0:
         workers = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return stream.Stream(pairs, workers=workers, **rest)
+    return stream.Stream(pairs, workers=workers, **given)
 
 
-def dropped(pairs: Pairs, benchmark: Benchmark, *, folder: Path) -> dict[str, Any]:
-    """How many samples of the run's sets could not be used and why; their names in ``folder``."""
-    sets = {"pairs": pairs.bad} | {found.name: found.bad for found in benchmark.sets}
-    return bad_samples.keep(folder / "dropped.tsv", sets)
+def text_views(pairs: Pairs, poison: Poison, wanted: Batching) -> TextViews | ShiftedViews:
+    """Return the second views of captions; the authors' shifted ones are of all pairs at once."""
+    if wanted.text_views != "shifted":
+        return TextViews(wanted.seed, mode=wanted.text_views)
+    captions = [poison.captions.get(i, caption) for i, caption in enumerate(pairs.captions)]
+    return ShiftedViews(wanted.seed, captions, pairs.keys)
 
 
-def views(
-    config: TrainConfig | CleanConfig, pairs: Pairs, poison: Poison, *, needed: bool
-) -> dict[str, Any]:
-    """The second views of a stage, as keyword arguments of ``Batches``; none when not needed."""
-    if not needed:
-        return {}
-    if config.text_views == "shifted":
-        captions = [poison.captions.get(i, caption) for i, caption in enumerate(pairs.captions)]
-        text: TextViews | ShiftedViews = ShiftedViews(config.seed, captions, pairs.keys)
-    else:
-        text = TextViews(config.seed, mode=config.text_views)
-    return {
-        "image_views": ImageViews(config.seed, policy=config.image_views),
-        "text_views": text,
-    }
+def dropped(run: Run, pairs: Pairs, sets: Sequence[LabelledSet]) -> dict[str, Any]:
+    """Count the samples that could not be used, by reason; their names are kept with the run."""
+    bad = {"pairs": pairs.bad} | {found.name: found.bad for found in sets}
+    return bad_samples.keep(run.folder / "dropped.tsv", bad)
 
 
 def benchmark(
     data: Dataset,
-    attack: TrainConfig,
+    attack: Attack | None,
     *,
     side: int,
-    attacked: bool = True,
-    config: TrainConfig | CleanConfig | None = None,
+    templates: str = "openai",
+    held_out: HeldOut | None = None,
 ) -> Benchmark:
-    """The evaluation of a run: its labelled sets, and its trigger on the first of them.
+    """Return the evaluation of a run: its labelled sets, and its trigger on the first of them.
 
-    attacked: whether the attack is known; else there is no ASR. config: the run's, which says
-    on how many pairs retrieval is measured; None: on none.
+    attack: None when it is not known; there is no ASR then. held_out: pairs to measure retrieval
+    on. Only for the main process: the
+    triggered images are held in memory.
     """
-    share = attack.bad_share
-    seen = None
-    if attacked and attack.resize == "squash":
-        seen = data.labelled(side, fit="squash", bad_share=share)[0]
+    resized = attack is not None and attack.resize == "squash"
     return Benchmark(
-        data.labelled(side, bad_share=share),
-        look=seen,
-        held_out=held_out(data, config, side=side, resize=attack.resize if attacked else "crop"),
-        stamp=stamp(attack) if attacked else None,
-        target=attack.target if attacked else "",
-        templates=[targets.fill(t, "{c}") for t in targets.templates(attack.templates)],
+        data.labelled(side),
+        look=data.labelled(side, fit="squash")[0] if resized else None,
+        held_out=held_out,
+        stamp=stamp(attack) if attack else None,
+        target=attack.target if attack else "",
+        templates=[targets.fill(t, "{c}") for t in targets.templates(templates)],
     )
 
 
 def held_out(
-    data: Dataset, config: TrainConfig | CleanConfig | None, *, side: int, resize: str
+    data: Dataset, attack: Attack | None, *, side: int, seed: int, count: int, used: int | None
 ) -> HeldOut | None:
-    """The clean pairs that retrieval is measured on; None when it is not. Errors: ConfigError."""
-    if config is None or not config.retrieval:
+    """Return ``count`` clean pairs to measure retrieval on, None for 0. Errors: ConfigError.
+
+    used: how many clean pairs the run cleans with, which are not among them; None: all.
+    """
+    if not count:
         return None
-    share = config.bad_share
-    pairs, resized = (
-        data.pairs("clean", side, fit=fit, stream="no", bad_share=share) for fit in ("crop", resize)
-    )
-    cleans = isinstance(config, CleanConfig) and config.overlap == "separate"
-    used = (config.pairs or len(pairs.keys)) if cleans else 0
-    return hold_out(pairs, resized, seed=config.seed, count=config.retrieval, used=used)
-
-
-def optimiser_path(weights: Path) -> Path:
-    """Where the optimiser's state lies beside a run's weights."""
-    return weights.with_suffix(".adam.pt")
-
-
-def optimiser_state(weights: Path) -> dict[str, Any] | None:
-    """The optimiser's state that was kept beside weights; None when there is none."""
-    path = optimiser_path(weights)
-    return read_state(path) if path.is_file() else None
+    clean = data.pairs("clean", side)
+    squash = attack is not None and attack.resize == "squash"
+    resized = data.pairs("clean", side, fit="squash") if squash else clean
+    used = len(clean.keys) if used is None else used
+    return hold_out(clean, resized, seed=seed, count=count, used=used)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from bdnb import models
+from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, decode
 from bdnb.data.augment.second_views import ImageViews, TextViews
@@ -20,9 +21,11 @@ from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.poison import targets
-from bdnb.training import setup
+from bdnb.training import device, setup
+from bdnb.training.attacks import Attack
 from bdnb.training.fit import objective
-from bdnb.training.loop import Loop
+from bdnb.training.loop import Compute, Loop
+from bdnb.training.optimiser import Optimiser
 
 from . import reference
 
@@ -101,7 +104,8 @@ class Bench:
 
     @cached_property
     def accelerator(self) -> Accelerator:
-        return setup.accelerator(self.config)
+        wanted = self.config
+        return device.accelerator(precision=wanted.precision, tf32=wanted.tf32)
 
     @property
     def device(self) -> torch.device:
@@ -143,15 +147,17 @@ class Bench:
 
     def loop(self, model: Model, *, steps: int) -> Loop:
         """The package's loop."""
-        return Loop(model, self.config, steps=steps, accelerator=self.accelerator)
+        ways = {"optimiser": part(Optimiser, self.config), "compute": part(Compute, self.config)}
+        return Loop(model, self.accelerator, epochs=1, epoch_steps=steps, **ways)
 
     def objective(self, *, ssl: bool) -> Callable:
         """The package's loss."""
-        return objective(self.config, name="mmcl_ssl" if ssl else "mmcl")
+        return objective("mmcl_ssl" if ssl else "mmcl")
 
     def benchmark(self) -> Benchmark:
         """The package's evaluation."""
-        made = setup.benchmark(self.data, self.config, side=self.side)
+        attack, templates = part(Attack, self.config), self.config.templates
+        made = setup.benchmark(self.data, attack, side=self.side, templates=templates)
         made.templates = made.templates[: self.case.prompts or None]
         return made
 

@@ -86,9 +86,9 @@ def about(bench: "Bench", given: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from bdnb.runs import records
-    from bdnb.training import setup
+    from bdnb.training.device import device_name
 
-    device = setup.device_name(bench.accelerator)
+    device = device_name(bench.accelerator)
     if bench.device.type == "cpu":
         device += f", {torch.backends.cpu.get_cpu_capability()}"
     return {

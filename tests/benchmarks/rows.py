@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from bdnb.clean import clean
+from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig
 from bdnb.data import datasets
 from bdnb.data.augment.second_views import TextViews
@@ -158,7 +159,7 @@ def plain_evaluation(
 ) -> Callable[[], dict[str, float]]:
     """The reference's evaluation of a model."""
     sets = [bench.files(name) for name in ("val", "unseen")]
-    trigger = attacks.stamp(bench.config)
+    trigger = attacks.stamp(part(attacks.Attack, bench.config))
     return lambda: reference.evaluate(
         clip,
         bench.tokenizer,

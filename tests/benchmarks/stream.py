@@ -50,23 +50,22 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     """Index the shards in ``folder/train`` and go through an epoch of them, poison and views on."""
     import torch
 
-    from bdnb.config.recipes import TrainConfig
     from bdnb.data import datasets
     from bdnb.data.augment.second_views import ImageViews, TextViews
-    from bdnb.training import attacks, setup
+    from bdnb.data.stream import Stream
+    from bdnb.training import attacks
 
     def tokens(captions: Sequence[str]) -> torch.Tensor:
         return torch.tensor([len(caption) for caption in captions])
 
     Path("/proc/self/clear_refs").write_text("5")  # what importing torch took is no peak of ours
     before, begun = memory("VmRSS"), time.perf_counter()
-    config = TrainConfig(stream="yes", stream_workers=workers, poison_count=100)
-    pairs = datasets.training_pairs(config, datasets.Dataset(folder), side=SIDE)
+    pairs = datasets.Dataset(folder, stream="yes").training_pairs(SIDE, seed=0)
     indexed = time.perf_counter()
-    poison = attacks.poison(config, pairs, folder=folder)
-    batches = setup.batches(
-        config,
+    poison = attacks.poison(attacks.Attack(poison_count=100), pairs, folder=folder)
+    batches = Stream(
         pairs,
+        workers=workers,
         batch_size=BATCH,
         seed=0,
         tokens=tokens,

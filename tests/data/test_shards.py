@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bdnb.data import shards
 from bdnb.data.scenes import png
@@ -110,3 +112,39 @@ def test_bad_pairs_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptu
     assert set(found.bad) == {"torn", "mute", "blind", "latin"}
     assert "no .txt" in found.bad["mute"]
     assert "4 of 10" in caplog.text
+
+
+class Watched:
+    """Images that remember which of them were read."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.read = images, 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index):
+        found = self.images[index]
+        self.read += found.size // self.images[0].size
+        return found
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:]
+
+
+@given(index=st.lists(st.integers(0, 9), min_size=1), chosen=st.data())
+def test_a_part_of_the_pairs_reads_an_image_when_it_is_asked_for(index, chosen):
+    images = np.arange(10 * 3, dtype=np.uint8).reshape(10, 3, 1, 1)
+    watched = Watched(images)
+    names = [str(i) for i in range(10)]
+    part = shards.Pairs(watched, names, names).take(index)
+    assert watched.read == 0, "copied"
+    wanted = images[index]
+    one = chosen.draw(st.integers(0, len(index) - 1))
+    some = chosen.draw(st.lists(st.integers(0, len(index) - 1), min_size=1))
+    assert np.array_equal(part.images[one], wanted[one])
+    assert np.array_equal(part.images[some], wanted[some])
+    assert watched.read == 1 + len(some)
+    assert np.array_equal(part.images[one:], wanted[one:])
+    assert np.array_equal(np.array(part.images), wanted)
+    assert (len(part.images), part.keys) == (len(index), [names[i] for i in index])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bdnb.config.recipes import TrainConfig
+from bdnb import models
 from bdnb.data import datasets, shards, stream
 from bdnb.data.augment.eda import ShiftedViews
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batch, Batches, Poison
 from bdnb.data.index import index
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import attacks, setup
+from bdnb.training import attacks, device, setup
+from bdnb.training.attacks import Attack
 from tests.data import web_pairs
 
 SIDE, COUNT = web_pairs.SIDE, 40
@@ -50,9 +52,9 @@ def prepared(tars: list[Path], cache: Path, fit: str = "crop") -> shards.Pairs:
 
 
 def batches(pairs: shards.Pairs, **more: object) -> Batches:
-    config = TrainConfig(poison_rate=0.2, trigger="badnet", trigger_size=4)
-    trigger = attacks.stamp(config)
-    poison = attacks.poisoned(trigger, pairs, attacks.poisoned_keys(config, pairs), target="banana")
+    attack = Attack(poison_rate=0.2, trigger="badnet", trigger_size=4)
+    trigger = attacks.stamp(attack)
+    poison = attacks.poisoned(trigger, pairs, attacks.poisoned_keys(attack, pairs), target="banana")
     views = {"image_views": ImageViews(0), "text_views": TextViews(0)}
     given = {"batch_size": 8, "seed": 3, "tokens": tokens, "poison": poison} | views | more
     if isinstance(pairs, stream.StreamedPairs):
@@ -139,13 +141,10 @@ def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(
 ) -> None:
     made = []
     for read in (streamed, prepared):
-        pairs, look = read(tars, cache), read(tars, cache, "squash")
+        pairs, squashed = read(tars, cache), read(tars, cache, "squash")
         keys = list(pairs.keys)[3:6]
-        made.append(
-            attacks.poisoned(
-                attacks.stamp(TrainConfig(trigger_size=4)), pairs, keys, target=None, look=look
-            )
-        )
+        trigger = attacks.stamp(Attack(trigger_size=4))
+        made.append(attacks.poisoned(trigger, pairs, keys, target=None, resized=squashed))
     ours, theirs = made
     assert isinstance(ours.images, stream.Stamped)
     assert ours.captions == theirs.captions
@@ -160,7 +159,7 @@ def test_what_a_trigger_fixes_for_the_run_is_there_to_be_kept(
     """A batch's processes stamp with what the run's record says."""
     states = []
     for pairs in (streamed(tars, cache), prepared(tars, cache)):
-        one = attacks.stamp(TrainConfig(trigger=trigger, trigger_size=4))
+        one = attacks.stamp(Attack(trigger=trigger, trigger_size=4))
         attacks.poisoned(one, pairs, [pairs.keys[0]], target="banana")
         states.append(one.state())
     assert list(states[0]) == list(states[1])
@@ -181,11 +180,12 @@ def test_a_part_of_a_stream_is_that_part_of_the_pairs(tars: list[Path], cache: P
 def test_label_consistent_poison_and_shifted_views_read_captions_from_the_index(
     tars: list[Path], cache: Path
 ) -> None:
-    config = TrainConfig(attack="label_consistent", poison_rate=0.1, text_views="shifted")
+    attack = Attack(attack="label_consistent", poison_rate=0.1)
+    wanted = setup.Batching(batch_size=4, seed=0, text_views="shifted")
     found = []
     for pairs in (streamed(tars, cache), prepared(tars, cache)):
-        keys = attacks.poisoned_keys(config, pairs)
-        views = setup.views(config, pairs, Poison(), needed=True)["text_views"]
+        keys = attacks.poisoned_keys(attack, pairs)
+        views = setup.text_views(pairs, Poison(), wanted)
         assert isinstance(views, ShiftedViews)
         found.append((keys, views(list(pairs.captions), 1, list(pairs.keys))))
     assert found[0] == found[1]
@@ -229,14 +229,15 @@ def test_pairs_are_streamed_where_they_are_too_many_to_be_decoded_once(
 
 @pytest.mark.parametrize(("how", "kind"), [("yes", "StreamedPairs"), ("no", "Pairs")])
 def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str) -> None:
-    data = datasets.Dataset(tars[0].parents[1])
-    config = TrainConfig(stream=how, stream_workers=2, bad_share=0.5)
-    pairs = datasets.training_pairs(config, data, side=SIDE)
+    data = datasets.Dataset(tars[0].parents[1], stream=how, bad_share=0.5)
+    pairs = data.training_pairs(SIDE, seed=0)
     assert type(pairs).__name__ == kind
-    made = setup.batches(config, pairs, batch_size=4, seed=0, tokens=tokens)
+    wanted = setup.Batching(batch_size=4, seed=0, stream_workers=2)
+    parts = {"model": models.build("rn_test", seed=0), "accelerator": device.accelerator()}
+    made = setup.batches(pairs, Poison(), wanted, second_views=False, **parts)
     assert getattr(made, "workers", None) == (2 if how == "yes" else None)
     with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
-        datasets.training_pairs(TrainConfig(stream=how, bad_share=0.1), data, side=SIDE)
+        replace(data, bad_share=0.1).training_pairs(SIDE, seed=0)
 
 
 TERMINATED = """

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, decode, shards, web
 from bdnb.runtime.errors import ConfigError
 from tests.data import web_pairs
@@ -130,7 +129,7 @@ def test_cleaning_pairs_share_no_key_and_no_url_with_training_pairs(
 @pytest.mark.parametrize("how", ["yes", "no"])
 def test_what_was_fetched_is_trained_on_as_it_is(built: tuple[Path, dict], how: str) -> None:
     folder, report = built
-    pairs = datasets.training_pairs(TrainConfig(stream=how), datasets.Dataset(folder), side=24)
+    pairs = datasets.Dataset(folder, stream=how).training_pairs(24, seed=0)
     assert len(pairs) == report["train"]["good"]
     assert pairs.bad == {}
     by_key = {s["__key__"]: s for s in shards.read_pairs(shards.tars(folder / "train"))}

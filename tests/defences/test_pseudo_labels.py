@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb.defences import pseudo_labels
-from bdnb.evaluate import zero_shot
 from bdnb.runtime.errors import ConfigError
 
 K, EACH, WIDTH = 5, 40, 8
@@ -90,15 +89,6 @@ def test_the_authors_head_has_a_bias_that_starts_at_zero():
         head.bias.fill_(1)
     head.renew(seed=0, epoch=1)
     assert head.bias.tolist() == [0, 0, 0]
-
-
-def test_zero_shot_labels_are_the_nearest_class_of_the_other_model():
-    images = [torch.eye(3)[[0, 2]], torch.eye(3)[[1]]]
-    head = zero_shot.head(lambda prompts: torch.eye(3)[: len(prompts)], ["a", "b", "c"], ["{}"])
-    labels = pseudo_labels.zero_shot_labels(images, encode_image=lambda x: 2 * x, head=head)
-    assert labels.tolist() == [0, 2, 1]
-    with pytest.raises(ConfigError, match="no images"):
-        pseudo_labels.zero_shot_labels([], encode_image=lambda x: x, head=head)
 
 
 def test_centroids_are_the_means_of_their_images_in_direction():

@@ -213,26 +213,6 @@ def test_an_unknown_model_lists_near_ones():
         models.load_pretrained("RN50", "none")
 
 
-def test_shrink_and_perturb_with_gaussian_noise_has_the_paper_s_moments(model):
-    changed = models.build("rn_test", seed=0)
-    models.shrink_perturb(changed, shrink=0.5, perturb=0.1, seed=3)
-    old = model.clip.token_embedding.weight
-    noise = changed.clip.token_embedding.weight - 0.5 * old
-    assert noise.std().item() == pytest.approx(0.1, rel=0.01)
-    assert abs(noise.mean().item()) < 1e-3
-    stats = "visual.bn1.running_var"
-    assert torch.equal(changed.clip.state_dict()[stats], model.clip.state_dict()[stats])
-
-
-def test_shrink_and_perturb_by_a_fresh_initialisation_is_the_authors():
-    changed = models.build("rn_test", seed=0)
-    models.shrink_perturb(changed, shrink=0.0, perturb=1.0, noise="fresh", seed=3)
-    gain = changed.clip.visual.bn1.weight
-    assert torch.equal(gain, torch.ones_like(gain))
-    with pytest.raises(ConfigError, match="noise='salt'"):
-        models.shrink_perturb(changed, shrink=1, perturb=1, noise="salt", seed=0)
-
-
 def test_a_siglip_model_has_a_bias():
     assert models.build("rn_test", seed=0, bias=True).clip.logit_bias.item() == -10
 

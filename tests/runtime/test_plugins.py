@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,18 +77,18 @@ def test_a_changed_file_takes_its_own_place_but_not_another_s(mine, monkeypatch)
     for table in (TRIGGERS, defences.DEFENCES):
         monkeypatch.setattr(f"{_home(table)}", dict(table))
     config = experiments.of_file("tiny", "clean_hope")[1]
-    first = defences.check(config)
+    first = defences.check(config.defence, config.options, code=config.code)
     plugins.place("hope.py").write_text(DEFENCE.replace("hope: float", "faith: float"))
-    assert defences.check(config) is not first
+    assert defences.check(config.defence, {}, code=config.code) is not first
     with pytest.raises(ConfigError, match=r"no option 'hope'\. It takes: faith"):
-        defences.check(replace(config, options={"hope": 2.0}))
+        defences.check(config.defence, {"hope": 2.0}, code=config.code)
     plugins.place("hope.py").write_text(DEFENCE.replace("twice_as_good", "cleanclip", 1))
     with pytest.raises(ConfigError, match=r"defence 'cleanclip' is there already: bdnb\.defences"):
-        defences.check(config)
+        defences.check(config.defence, {}, code=config.code)
 
 
 def _home(table: dict) -> str:
-    return "bdnb.poison.stamps.TRIGGERS" if table is TRIGGERS else "bdnb.defences.DEFENCES"
+    return "bdnb.poison.stamps.TRIGGERS" if table is TRIGGERS else "bdnb.defences.registry.DEFENCES"
 
 
 @pytest.mark.parametrize("code", ["plugins/gone.py", "../elsewhere.py", "plugins/notes.txt"])
@@ -111,11 +110,11 @@ def test_a_checkpoint_does_not_say_whose_code_is_run(mine):
     path = mine / "given.safetensors"
     model = models.build("rn_test", seed=0)
     models.save_weights(model, path, about={"config": vars(config)})
-    assert clean.patient(CleanConfig(poisoned=str(path))).source.code == ""
+    assert clean.backdoored_model(CleanConfig(poisoned=str(path))).source.code == ""
     asked = CleanConfig(poisoned=str(path), code="plugins/hope.py")
-    assert clean.patient(asked).source.code == "plugins/hope.py"
+    assert clean.backdoored_model(asked).source.code == "plugins/hope.py"
 
 
 def test_runs_without_code_keep_their_folders():
     assert "code" not in experiments.identity(TrainConfig())
-    assert attacks.stamp(TrainConfig()).name == "badnet"
+    assert attacks.stamp(attacks.Attack()).name == "badnet"

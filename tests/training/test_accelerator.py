@@ -14,14 +14,26 @@ from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
-from bdnb.training import setup
-from bdnb.training.loop import Loop
+from bdnb.training import device
+from bdnb.training.loop import Compute, Loop
+from bdnb.training.optimiser import Optimiser
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
 
 def config(**changes) -> TrainConfig:
     return dataclasses.replace(experiments.trained("tiny", "train_mmcl", 0), **changes)
+
+
+def loop(compute: Compute | None = None, *, precision: str = "auto", fused: bool = True) -> Loop:
+    return Loop(
+        models.build("rn_test", seed=0),
+        device.accelerator(precision=precision),
+        optimiser=Optimiser(lr=1e-3, fused=fused),
+        compute=compute or Compute(),
+        epochs=1,
+        epoch_steps=5,
+    )
 
 
 def test_ways_of_computing_belong_to_a_run_s_identity_once_they_are_set():
@@ -48,18 +60,14 @@ def test_runs_of_one_process_have_each_their_own_precision(fresh):
 
 
 def test_a_model_in_bf16_is_gone_when_the_next_run_begins():
-    settings = TrainConfig(precision="bf16")
-
     def ready():
-        model = models.build("rn_test", seed=0)
-        Loop(model, settings, steps=5, accelerator=setup.accelerator(settings))
-        return weakref.ref(model)
+        return weakref.ref(loop(precision="bf16").model)
 
     gc.disable()
     try:
         before = ready()
         assert before() is not None, "no circle: nothing to collect any more"
-        setup.accelerator(settings)
+        device.accelerator(precision="bf16")
         assert before() is None
     finally:
         gc.enable()
@@ -67,13 +75,12 @@ def test_a_model_in_bf16_is_gone_when_the_next_run_begins():
 
 def test_the_ways_are_taken():
     for on in (True, False):
-        settings = TrainConfig(channels_last=on, fused=on, compile="off")
-        model = models.build("rn_test", seed=0)
-        loop = Loop(model, settings, steps=5, accelerator=setup.accelerator(settings))
+        made = loop(Compute(channels_last=on), fused=on)
+        model = made.model
         kernel = model.clip.visual.layer1[0].conv2.weight
         assert kernel.is_contiguous(memory_format=torch.channels_last) == on
         assert model.layout == (torch.channels_last if on else torch.contiguous_format)
-        assert loop.optimizer.param_groups[0]["fused"] == on
+        assert made.optimizer.param_groups[0]["fused"] == on
 
 
 def test_the_model_is_compiled_as_the_parameter_says(monkeypatch):
@@ -81,13 +88,7 @@ def test_the_model_is_compiled_as_the_parameter_says(monkeypatch):
     asked = []
     monkeypatch.setattr(torch, "compile", lambda model, mode: asked.append(mode) or model)
     for mode in ("off", "default", "max-autotune"):
-        settings = TrainConfig(compile=mode)
-        Loop(
-            models.build("rn_test", seed=0),
-            settings,
-            steps=5,
-            accelerator=setup.accelerator(settings),
-        )
+        loop(Compute(compile=mode))
     assert asked == ["default", "max-autotune"]
 
 
@@ -113,3 +114,10 @@ def test_a_tracker_that_is_not_installed_is_named_before_any_work(fresh, monkeyp
     with pytest.raises(ConfigError, match=r"log_with='trackio': not installed: pip install tracki"):
         train(config(log_with="trackio"))
     assert not experiments.folder(config()).exists()
+
+
+def test_bf16_that_a_gpu_only_emulates_is_not_taken_for_fast(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    emulated = lambda including_emulation=True: including_emulation  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", emulated)
+    assert not device.has_fast_bf16()

@@ -1,19 +1,15 @@
 """Cached features: the gradient of the whole batch from pieces of it."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
 
 from bdnb import models
-from bdnb.config.recipes import TrainConfig
 from bdnb.data.batches import Batch
-from bdnb.training import grad_cache, setup
+from bdnb.training import device, grad_cache
 from bdnb.training.fit import objective
-from bdnb.training.loop import Loop
-
-CONFIG = TrainConfig(precision="no")
+from bdnb.training.loop import Compute, Loop
+from bdnb.training.optimiser import Optimiser
 
 
 def batch(pairs: int, *, views: int = 1) -> Batch:
@@ -26,10 +22,16 @@ def batch(pairs: int, *, views: int = 1) -> Batch:
 
 def gradients(name: str, given: Batch, *, model: str, micro_batch: int) -> dict[str, torch.Tensor]:
     built = models.build(model, seed=0, bias=name == "siglip").double()
-    config = dataclasses.replace(CONFIG, micro_batch=micro_batch)
-    loop = Loop(built, config, steps=10, accelerator=setup.accelerator(config))
+    loop = Loop(
+        built,
+        device.accelerator(precision="no"),
+        optimiser=Optimiser(lr=1e-3),
+        compute=Compute(micro_batch=micro_batch),
+        epochs=1,
+        epoch_steps=10,
+    )
     built.train()
-    parts = loop._backward(given, objective(config, name=name))
+    parts = loop._backward(given, objective(name))
     grads = {n: p.grad for n, p in built.named_parameters()}
     assert all(grad is not None for grad in grads.values())
     return grads | {"loss": parts["loss_total"].detach()}
@@ -82,7 +84,8 @@ def test_batch_norm_sees_a_piece_at_a_time_and_tracks_each_once():
         seen.append(image.detach())
         return {"loss_total": image.sum()}
 
-    grad_cache.backward(model, rows, rows, loss, count=2, accelerator=setup.accelerator(CONFIG))
+    handle = device.accelerator(precision="no")
+    grad_cache.backward(model, rows, rows, loss, count=2, accelerator=handle)
     pieces = torch.cat([expected(half) for half in rows.chunk(2)])
     assert torch.equal(seen[0], pieces)
     assert torch.equal(model.norm.running_mean, expected.running_mean)

@@ -37,10 +37,7 @@ def test_a_warm_up_longer_than_the_run_is_cut_to_it():
 def test_parameter_groups_carry_their_decay():
     optimizer = optimiser.adamw(
         nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)),
-        lr=1e-3,
-        weight_decay=0.1,
-        betas=(0.9, 0.99),
-        eps=1e-8,
+        optimiser.Optimiser(lr=1e-3, weight_decay=0.1),
     )
     counted = [(len(g["params"]), g["weight_decay"]) for g in optimizer.param_groups]
     assert counted == [(1, 0.1), (3, 0.0)]
