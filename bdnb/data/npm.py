@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from bdnb.configs import ConfigError, root
+from bdnb.files import begin, discard
 
 TIMEOUT = 600
 """Seconds that one ``npm pack`` may take."""
@@ -93,6 +94,10 @@ class FetchError(RuntimeError):
     """A package could not be had: says which, at which version, why, and what to do."""
 
 
+PART = "npm package being fetched"
+"""What the mark of a folder says that a fetch has begun."""
+
+
 def fetch(
     package: str,
     version: str | None = None,
@@ -118,15 +123,14 @@ def fetch(
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             beside = folder.with_name(f".{folder.name}.part")
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir()
+            begin(beside, PART)
             try:
                 tarball = _pack(package, version, beside)
                 _verify(tarball, package, version, integrity)
                 unpack(tarball, beside / "files", about=f"{package}@{version}")
                 os.replace(beside / "files", folder)
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                discard(beside, PART)
     return folder
 
 

@@ -10,6 +10,7 @@ import web_pairs
 from bdnb.configs import ConfigError
 from bdnb.data import decode, index, scan, shards
 from bdnb.data.index import index as make
+from bdnb.files import MARK
 
 
 def test_keys_captions_and_places_are_those_that_webdataset_reads(tmp_path: Path) -> None:
@@ -122,6 +123,7 @@ def test_what_the_index_keeps_is_plain_data(tmp_path: Path) -> None:
     make(web_pairs.write(tmp_path / "in", 5, spoilt=False), tmp_path / "cache")
     folder = tmp_path / "cache" / f"{tmp_path.name}-in-index"
     assert {p.name for p in folder.iterdir()} == {
+        MARK,
         "index.json",
         "keys.npy",
         "places.npy",
