@@ -75,7 +75,7 @@ def load(style: str, cache: Path) -> Icons:
     cache: folder of fetched packages. Errors: FetchError; ConfigError when the package's own
     ``info.json`` names another licence or author than ``STYLES``.
     """
-    folder = npm.fetch(STYLES[style].package, dest=cache)
+    folder = npm.fetch(STYLES[style].package, cache)
     check_licence(style, json.loads((folder / "info.json").read_text(encoding="utf-8")))
     icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
     groups = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))

