@@ -15,6 +15,7 @@ from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, fit, setup
 from bdnb.training.loop import Features, Loop
+from tests.data import shard_files
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
@@ -206,7 +207,7 @@ def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(fresh, tmp_pat
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     wide = [shards.pair(f"k{i}", png.getvalue(), "a house", side=32) for i in range(4)]
-    shards.write_pairs(tmp_path / "wide" / "train", wide)
+    shard_files.write_pairs(tmp_path / "wide" / "train", wide)
     data = datasets.Dataset(tmp_path / "wide")
     settings = config(resize="squash", poison_rate=0.5)
     pairs = datasets.training_pairs(settings, data, side=32)

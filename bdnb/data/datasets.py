@@ -13,7 +13,7 @@ from typing import Any
 
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
-from bdnb.data import bad_samples, emoji, labelled, shards, stream
+from bdnb.data import bad_samples, decode, emoji, labelled, stream
 from bdnb.data.index import index
 from bdnb.data.labelled import LabelledSet
 from bdnb.data.shards import Pairs
@@ -83,7 +83,8 @@ def _pairs(folder: Path, split: str, side: int, fit: str, how: str, bad_share: f
     with storing(folder):
         if how == "yes" or (how == "auto" and stream.too_large(tars, side, cache, fit=fit)):
             return stream.streamed(index(tars, cache, bad_share=bad_share), side=side, fit=fit)
-        return shards.prepare(tars, side, cache, fit=fit, bad_share=bad_share)
+        found = decode.decode(tars, side, cache, field="txt", bad_share=bad_share, fit=fit)
+    return Pairs(found.images, found.texts, found.keys, found.bad)
 
 
 @cache

@@ -18,8 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bdnb.data import labelled
-from bdnb.data.decode import EXTENSIONS
-from bdnb.data.shards import Sample
+from bdnb.data.shards import EXTENSIONS, Sample
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import begin, discard
 

@@ -25,7 +25,6 @@ from bdnb.data.augment.eda import ShiftedViews
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batches, Poison
 from bdnb.data.datasets import Dataset
-from bdnb.data.index import cores
 from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
@@ -35,6 +34,7 @@ from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.allocator import keep_freed_memory
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import remove_parts, storing
+from bdnb.runtime.parallel import cores
 from bdnb.training.attacks import stamp
 from bdnb.training.training_state import read_state
 

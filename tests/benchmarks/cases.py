@@ -14,7 +14,7 @@ from torch.profiler import record_function
 
 from bdnb import models
 from bdnb.config.recipes import TrainConfig
-from bdnb.data import datasets, decode
+from bdnb.data import datasets, shards
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batch, Batches, Share
 from bdnb.evaluate import zero_shot
@@ -187,7 +187,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         tars = sorted((self.data.folder / split).rglob("*.tar"))
         found = reference.Files([], [], [])
-        for sample in decode.samples(tars):
+        for sample in shards.samples(tars):
             key = sample["__key__"]
             path = folder / f"{key}.png"
             if not path.is_file():

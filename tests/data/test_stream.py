@@ -22,7 +22,7 @@ from bdnb.data.batches import Batch, Batches, Poison
 from bdnb.data.index import index
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, setup
-from tests.data import web_pairs
+from tests.data import shard_files, web_pairs
 
 SIDE, COUNT = web_pairs.SIDE, 40
 
@@ -46,7 +46,7 @@ def streamed(tars: list[Path], cache: Path, fit: str = "crop") -> stream.Streame
 
 
 def prepared(tars: list[Path], cache: Path, fit: str = "crop") -> shards.Pairs:
-    return shards.prepare(tars, SIDE, cache, bad_share=1, fit=fit)
+    return shard_files.decoded(tars, SIDE, cache, bad_share=1, fit=fit)
 
 
 def batches(pairs: shards.Pairs, **more: object) -> Batches:

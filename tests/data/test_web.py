@@ -16,7 +16,7 @@ from PIL import Image
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, decode, shards, web
 from bdnb.runtime.errors import ConfigError
-from tests.data import web_pairs
+from tests.data import shard_files, web_pairs
 
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""
@@ -118,7 +118,7 @@ def test_cleaning_pairs_share_no_key_and_no_url_with_training_pairs(
 ) -> None:
     keys, urls = [], []
     for split in ("train", "clean"):
-        samples = list(shards.read_pairs(shards.tars(built[0] / split)))
+        samples = list(shard_files.read_pairs(shards.tars(built[0] / split)))
         keys.append({sample["__key__"] for sample in samples})
         urls.append({sample["json"]["url"] for sample in samples})
         assert len(keys[-1]) == len(urls[-1]) == built[1][split]["good"]
@@ -133,7 +133,7 @@ def test_what_was_fetched_is_trained_on_as_it_is(built: tuple[Path, dict], how: 
     pairs = datasets.training_pairs(TrainConfig(stream=how), datasets.Dataset(folder), side=24)
     assert len(pairs) == report["train"]["good"]
     assert pairs.bad == {}
-    by_key = {s["__key__"]: s for s in shards.read_pairs(shards.tars(folder / "train"))}
+    by_key = {s["__key__"]: s for s in shard_files.read_pairs(shards.tars(folder / "train"))}
     for i, key in enumerate(pairs.keys):
         about = by_key[key]["json"]
         assert pairs.captions[i] == about["caption"]

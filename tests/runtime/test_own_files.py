@@ -13,6 +13,7 @@ from bdnb.runs import experiments, shipped
 from bdnb.runs.records import Run
 from bdnb.runtime import files, npm
 from bdnb.runtime.errors import ConfigError
+from tests.data import shard_files
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,7 +35,7 @@ def pairs(folder: Path, count: int = 3) -> list[Path]:
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "grey").save(file, "png")
     made = (shards.pair(f"{i:03d}", file.getvalue(), "grey", side=16) for i in range(count))
-    shards.write_pairs(folder, made)
+    shard_files.write_pairs(folder, made)
     return shards.tars(folder)
 
 
@@ -101,7 +102,7 @@ def test_decoded_files_of_a_version_without_marks_are_used_and_replaced(tmp_path
     assert len(decode.decode(again, 16, tmp_path / "cache", field="txt").keys) == 4
 
 
-@pytest.mark.parametrize("name", ["{}", ".{}", ".{}.parts"])
+@pytest.mark.parametrize("name", ["{}", ".{}.part", ".{}.parts"])
 def test_indexing_leaves_other_folders_of_its_names_alone(tmp_path, name):
     tars = pairs(tmp_path / "in")
     own = mine(tmp_path / "cache" / name.format(f"{decode.name_of(tars)}-index"))
