@@ -128,7 +128,12 @@ def cleaning_pairs(
         target=None if keep else source.target,
         look=attacks.look(source, data, split, side=side),
     )
-    shared = selection.overlap(chosen.keys, train_pairs.keys)
+    # Two downloads may number different pairs alike: a pair is shared if its caption is, too.
+    places = datasets.places_of(train_pairs, chosen.keys)
+    shared = selection.overlap(
+        zip(chosen.keys, chosen.captions, strict=True),
+        ((key, train_pairs.captions[place]) for key, place in places.items()),
+    )
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
 
 

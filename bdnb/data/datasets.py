@@ -3,7 +3,6 @@
 ``python -m bdnb.data.datasets NAME`` makes one that ``params/NAME/data.yaml`` describes.
 """
 
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import bad_samples, decode, emoji, labelled, stream
 from bdnb.data.index import index
-from bdnb.data.labelled import LabelledSet
+from bdnb.data.labelled import CLASSNAMES, LabelledSet
 from bdnb.data.shards import Pairs
 from bdnb.poison import selection
 from bdnb.runtime import project
@@ -31,9 +30,8 @@ class Dataset:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What ``dataset.json`` says; ``{}`` for a set from elsewhere."""
-        path = self.folder / "dataset.json"
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        """What ``dataset.json`` says; ``{}`` for a set from elsewhere. Errors: ConfigError."""
+        return emoji.read_index(self.folder) or {}
 
     @property
     def side(self) -> int:
@@ -68,8 +66,13 @@ class Dataset:
     def labelled(
         self, side: int, *, fit: str = "crop", bad_share: float = bad_samples.BAD_SHARE
     ) -> list[LabelledSet]:
-        """The labelled sets, the one that ``accuracy`` is measured on first."""
-        there = sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
+        """Return the labelled sets, the one that ``accuracy`` is measured on first, or ConfigError."""
+        there = sorted(p.parent.name for p in self.folder.glob(f"*/{CLASSNAMES}"))
+        if not there:
+            raise ConfigError(
+                f"{self.folder}: no labelled set to measure on: expected val/ with {CLASSNAMES} "
+                "(CLIP_benchmark's wds layout); bdnb.data.imagenet makes one"
+            )
         names = sorted(there, key=lambda n: {"val": 0, "unseen": 1}.get(n, 2))
         return [_labelled(self.folder, name, side, fit, bad_share) for name in names]
 

@@ -215,7 +215,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     try:
         about = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path}: not JSON that can be read ({error}): move that file") from error
+        raise ConfigError(
+            f"{path}: not JSON that can be read ({error}): "
+            "move that file; a set that bdnb drew is then drawn again"
+        ) from error
     if not isinstance(about, dict):
         raise ConfigError(f"{path}: says nothing of a data set: move that file")
     return about

@@ -150,7 +150,7 @@ def parts(tar: Path) -> Iterator[dict[str, Any]]:
 
 
 def _files(tar: Path) -> Iterator[dict[str, Any]]:
-    """The files of a tar. Errors: ReadError unless all behind the last one is zeros, and some are."""
+    """The files of a tar. Errors: ReadError unless zeros, and they alone, follow the last."""
     with tar.open("rb") as file:
         file.seek(-min(tarfile.BLOCKSIZE, tar.stat().st_size), os.SEEK_END)
         if file.read() != bytes(tarfile.BLOCKSIZE):

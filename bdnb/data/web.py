@@ -21,7 +21,7 @@ from PIL import Image
 from bdnb.data import lists
 from bdnb.data.bad_samples import LONGEST
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import write_atomic
+from bdnb.runtime.files import replacing, write_atomic
 
 REQUIREMENT = "img2dataset==1.47.*"
 """It wants pandas below 3 and webdataset below 0.3, so it lives in a venv of its own."""
@@ -159,12 +159,15 @@ def build(
     """
     asked = {"list": source.name, "pairs": pairs, "clean": clean, "spare": spare, "seed": seed}
     asked |= {"size": fetch.size, "shard_size": fetch.shard_size}
-    lists.columns(source)
     _check_same(out / "web.json", asked)
-    rows = lists.choose(source, out / ".lists", train=pairs, clean=clean, spare=spare, seed=seed)
-    report: dict[str, Any] = {"asked": asked, "list": rows}
+    chosen, counted = lists.choose(source, train=pairs, clean=clean, spare=spare, seed=seed)
+    write_atomic(out / "web.json", json.dumps(asked, indent=2))
+    report: dict[str, Any] = {"asked": asked, "list": counted}
     for split, wanted in (("clean", clean), ("train", pairs)):
-        if (path := out / ".lists" / f"{split}.jsonl").stat().st_size:
+        if len(chosen[split]):
+            path = out / ".lists" / f"{split}.jsonl"
+            with replacing(path) as beside:
+                chosen[split].to_json(beside, orient="records", lines=True)
             report[split] = download(path, out / split, fetch, digits=DIGITS[split])
             report[split]["wanted"] = wanted
             write_atomic(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False))
@@ -172,10 +175,10 @@ def build(
 
 
 def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
-    """Note what is asked for, before anything is fetched: the mark of a folder that we fill.
+    """Refuse a folder begun with other values, or with pairs that img2dataset would write over.
 
-    Errors: ConfigError when something else was asked for before, or the folder holds pairs of
-    another make, which img2dataset would count as fetched, or write over.
+    path: ``web.json``, the mark of a folder that we fill, written before anything is fetched.
+    Errors: ConfigError.
     """
     there = [n for n in ("train", "clean", ".lists", "report.json") if (path.parent / n).exists()]
     if there and not path.is_file():
@@ -187,7 +190,6 @@ def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
     if other := [name for name in asked if asked[name] != then.get(name)]:
         differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {asked[n]!r}" for n in other)
         raise ConfigError(f"{path.parent}: begun with other values ({differs}): use another folder")
-    write_atomic(path, json.dumps(asked, indent=2))
 
 
 def text(report: Mapping[str, Any]) -> str:
@@ -226,7 +228,7 @@ def main() -> None:
         fetch = Fetch(**{name: given.pop(name) for name in asdict(Fetch())})
         report = build(given.pop("list"), given.pop("out"), **given, fetch=fetch)
     except ConfigError as error:
-        sys.exit(f"error: {error}")
+        parser.exit(2, f"error: {error}\n")
     print(text(report))
 
 
