@@ -66,7 +66,7 @@ class Dataset:
     def labelled(
         self, side: int, *, fit: str = "crop", bad_share: float = bad_samples.BAD_SHARE
     ) -> list[LabelledSet]:
-        """Return the labelled sets, the one that ``accuracy`` is measured on first, or ConfigError."""
+        """Return the labelled sets, the first for ``accuracy``. Errors: ConfigError."""
         there = sorted(p.parent.name for p in self.folder.glob(f"*/{CLASSNAMES}"))
         if not there:
             raise ConfigError(

@@ -17,7 +17,6 @@ from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batch, Batches, Share
-from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.poison import targets
@@ -175,7 +174,7 @@ class Bench:
         names = self.data.labelled(self.side)[0].classnames
         chosen = targets.templates(self.case.templates)[: self.case.prompts or None]
         filled = [targets.fill(template, "{c}") for template in chosen]
-        return [[zero_shot.fill(template, name) for template in filled] for name in names]
+        return [[targets.fill(template, name) for template in filled] for name in names]
 
     @property
     def target(self) -> int:
