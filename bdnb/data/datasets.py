@@ -56,7 +56,7 @@ class Dataset:
         stream: str = "auto",
         bad_share: float = bad_samples.BAD_SHARE,
     ) -> Pairs:
-        """The pairs of ``train`` or ``clean``, as (N, 3, side, side) uint8.
+        """Return the pairs of ``train`` or ``clean``, as (N, 3, side, side) uint8.
 
         stream: "no": decoded once; "yes": read from their shards when asked for; "auto": that
         where they are too many. Errors: ConfigError for a larger share of bad ones.
@@ -99,7 +99,7 @@ def _labelled(folder: Path, name: str, side: int, fit: str, bad_share: float) ->
 
 
 def dataset(name: str) -> Dataset:
-    """A data set by name, built first when ``params/<name>/data.yaml`` says how.
+    """Return a data set by name, built first when ``params/<name>/data.yaml`` says how.
 
     ``elsewhere: NAME`` in that file: the scale's own set is that folder, which nothing here makes.
     Errors: ConfigError when it is neither there nor described.
@@ -129,7 +129,7 @@ def dataset(name: str) -> Dataset:
 
 
 def training_pairs(config: TrainConfig, data: Dataset, *, side: int) -> Pairs:
-    """The pairs that a run trains on: all there are, or the first of the seed's order."""
+    """Return the pairs that a run trains on: all there are, or the first of the seed's order."""
     pairs = data.pairs("train", side, stream=config.stream, bad_share=config.bad_share)
     if config.pairs > len(pairs.keys):
         raise ConfigError(f"pairs={config.pairs}: {data.folder} has {len(pairs.keys)} to train on")
@@ -139,13 +139,13 @@ def training_pairs(config: TrainConfig, data: Dataset, *, side: int) -> Pairs:
 
 
 def subset(pairs: Pairs, keys: list[str]) -> Pairs:
-    """Some of the pairs, in the order of their keys; the set itself when all are asked for."""
+    """Return the pairs of some keys, in the set's order; the set itself when these are all."""
     places = places_of(pairs, keys)
     return pairs if len(places) == len(pairs.keys) else pairs.take(sorted(places.values()))
 
 
 def places_of(pairs: Pairs, keys: Iterable[str]) -> dict[str, int]:
-    """Where some of the pairs are in the set, by their keys."""
+    """Return where some of the pairs are in the set, by their keys."""
     wanted = set(keys)
     return {key: i for i, key in enumerate(pairs.keys) if key in wanted}
 

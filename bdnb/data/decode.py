@@ -42,7 +42,7 @@ class Decoded:
 
 
 def square(image: Image.Image, side: int, *, fit: str = "crop") -> np.ndarray:
-    """The image as RGB, a square.
+    """Return the image as RGB, a square.
 
     fit: "crop", short side resized (bicubic) and the centre cut out, as CLIP does; "squash", both
     sides resized, whatever the aspect ratio, as the authors do before they put a trigger on.
@@ -107,24 +107,24 @@ def _older(cache: Path) -> bool:
 def is_decoded(
     tars: Sequence[Path], side: int, cache: Path, *, field: str, fit: str = "crop"
 ) -> bool:
-    """Whether ``decode`` would find its files there."""
+    """Return whether ``decode`` would find its files there."""
     folder = cache_of(tars, side, cache, fit=fit)
     return _load(folder, _fingerprint(tars, side, field)) is not None
 
 
 def name_of(tars: Sequence[Path]) -> str:
-    """Name of a set, from the last two folders: ``quick-train``."""
+    """Return the name of a set, from the last two folders: ``quick-train``."""
     folder = tars[0].resolve().parent
     return f"{folder.parent.name}-{folder.name}"
 
 
 def cache_of(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop") -> Path:
-    """Folder of a set's decoded files."""
+    """Return the folder of a set's decoded files."""
     return cache / (f"{name_of(tars)}-{side}" + ("-squash" if fit == "squash" else ""))
 
 
 def shape_of(tars: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """What tells shards from others of that name: size, time of change. Errors: ConfigError."""
+    """Return what tells shards from others of that name: size, time of change; or ConfigError."""
     for tar in tars:
         if not tar.is_file():
             raise ConfigError(f"{tar}: no such shard")

@@ -79,7 +79,7 @@ SCENES = "emoji scenes"
 
 
 def build(config: EmojiData, root: Path | None = None, *, workers: int = 0) -> Path:
-    """The folder ``data/<name>``, made on the first call: all of it or nothing.
+    """Return the folder ``data/<name>``, made on the first call: all of it or nothing.
 
     root: the project's folder. workers: processes; 0: one for each core, for small sets one.
     The bytes do not depend on it. Errors: FetchError when the art cannot be had; ConfigError when a
@@ -98,7 +98,7 @@ def build(config: EmojiData, root: Path | None = None, *, workers: int = 0) -> P
 
 
 def choose_classes(config: EmojiData, nouns: list[str]) -> list[str]:
-    """A random subset of the plain nouns, sorted, the target among them. Errors: ConfigError."""
+    """Return random ones of the plain nouns, sorted, the target among them. Errors: ConfigError."""
     if config.target not in nouns:
         near = difflib.get_close_matches(config.target, nouns, n=3)
         hint = f"; near it: {', '.join(near)}" if near else ""
@@ -205,7 +205,7 @@ def _whole(folder: Path, config: EmojiData) -> bool:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """What ``dataset.json`` says of a set; None where the set is not whole.
+    """Return what ``dataset.json`` says of a set; None where the set is not whole.
 
     Errors: ConfigError for a file that says nothing of a set.
     """

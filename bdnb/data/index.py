@@ -88,7 +88,7 @@ def index(
     bad_share: float = bad_samples.BAD_SHARE,
     workers: int = 0,
 ) -> Index:
-    """The index of shards, made once; a pass that was cut off goes on with the next shard.
+    """Return the index of shards, made once; a pass that was cut off goes on with the next shard.
 
     cache: folder for its files, which sets may share. workers: processes; 0: one for each core.
     Errors: ConfigError for a missing or damaged shard, a key that comes twice, or a share of bad

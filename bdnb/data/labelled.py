@@ -68,7 +68,7 @@ class LabelledSet:
 
 
 def openai_templates() -> list[str]:
-    """CLIP's 80 ImageNet prompts (the paper's Appendix C) as text, ``{c}`` for the class."""
+    """Return CLIP's 80 ImageNet prompts (the paper's Appendix C) as text, ``{c}`` for the class."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return [template("{c}") for template in OPENAI_IMAGENET_TEMPLATES]
@@ -77,7 +77,7 @@ def openai_templates() -> list[str]:
 def write_header(
     folder: Path, *, classnames: Sequence[str], templates: Sequence[str], shards: int
 ) -> None:
-    """What stands beside the shards of a labelled set. Errors: ConfigError for a bad template."""
+    """Write what stands beside a labelled set's shards. Errors: ConfigError for a bad template."""
     for template in templates:
         _check_template(template, folder)
     (folder / "test").mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def write_labelled(
     templates: Sequence[str],
     shard_size: int = SHARD_SIZE,
 ) -> int:
-    """A labelled set as CLIP_benchmark writes it. Returns: the number of samples.
+    """Return a labelled set as CLIP_benchmark writes it. Returns: the number of samples.
 
     samples: ``__key__``, ``png`` (or ``jpg``, ``webp``) bytes, ``cls`` label.
     """
@@ -116,7 +116,7 @@ def read_labelled(
     bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
 ) -> LabelledSet:
-    """A labelled set, its images decoded once and kept in ``cache``, which sets may share.
+    """Return a labelled set, its images decoded once and kept in ``cache``, which sets may share.
 
     folder: the set. side: of the images, in pixels. name: default the folder's. split: its folder
     of shards. fit: "crop" or "squash" to the square. Errors: ConfigError for a missing file, a

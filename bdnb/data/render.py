@@ -75,7 +75,7 @@ def _sprites(chunk: tuple[list[str], int]) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def read_sprites(file: Path) -> Sprites:
-    """The sprites of a split, read once by each process."""
+    """Return the sprites of a split, read once by each process."""
     with np.load(file) as saved:
         styles, names = tuple(map(str, saved["styles"])), tuple(map(str, saved["names"]))
         return Sprites(saved["pixels"], saved["there"], styles, names)

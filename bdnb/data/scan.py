@@ -21,7 +21,7 @@ PLACE = np.dtype(
 
 
 def scan(tar: Path) -> dict[str, np.ndarray]:
-    """The pairs of a shard: keys, places (caption offsets counted from 0), captions, bad.
+    """Return the pairs of a shard: keys, places (caption offsets counted from 0), captions, bad.
 
     Each image is read whole, small where the format allows. Errors: ConfigError for a shard that
     is damaged or holds a key twice.
@@ -53,7 +53,7 @@ def scan(tar: Path) -> dict[str, np.ndarray]:
 
 
 def merge(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
-    """The parts of all shards as one set of files; what ``index.json`` says of them."""
+    """Return the parts of all shards as one set of files; what ``index.json`` says of them."""
     lengths, width = [], 1
     for path in paths:
         with np.load(path) as part:

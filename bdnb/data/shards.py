@@ -53,7 +53,7 @@ class Pairs:
         return len(self.keys)
 
     def take(self, index: Sequence[int]) -> "Pairs":
-        """Some of the pairs, in the order of ``index``, copied."""
+        """Return some of the pairs, in the order of ``index``, copied."""
         captions, keys = ([those[i] for i in index] for those in (self.captions, self.keys))
         return Pairs(self.images[index], captions, keys, self.bad)
 

@@ -51,12 +51,12 @@ class Fetch:
 
 
 def home() -> Path:
-    """The venv that img2dataset lives in, inside this Python's own."""
+    """Return the venv that img2dataset lives in, inside this Python's own."""
     return Path(sys.prefix) / "img2dataset"
 
 
 def tool(*, install: bool = True) -> Path | None:
-    """The command ``img2dataset``; installed when it is not there, or None.
+    """Return the command ``img2dataset``; installed when it is not there, or None.
 
     Errors: ConfigError when it cannot be installed.
     """
@@ -127,7 +127,7 @@ def download(source: Path, folder: Path, fetch: Fetch, *, digits: int = 5) -> di
 
 
 def counts(folder: Path) -> dict[str, Any]:
-    """What img2dataset's ``_stats.json`` say of a folder of shards, all together.
+    """Return what img2dataset's ``_stats.json`` say of a folder of shards, all together.
 
     Returns: ``asked``, ``good``, ``not_downloaded``, ``not_decoded``, and ``status``: message ->
     number, the commonest first.
@@ -151,7 +151,7 @@ def counts(folder: Path) -> dict[str, Any]:
 def build(
     source: Path, out: Path, *, pairs: int, clean: int, spare: float, seed: int, fetch: Fetch
 ) -> dict[str, Any]:
-    """Both splits of a data set in ``out``, and ``pages.json`` of them.
+    """Fetch both splits of a data set into ``out`` and return the report, kept in ``report.json``.
 
     pairs, clean: how many rows of the list for each split, 0 pairs for all that are left.
     spare: share of further rows that stand in for dead ones. Called again with the same values,
@@ -193,7 +193,7 @@ def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
 
 
 def text(report: Mapping[str, Any]) -> str:
-    """A report in words: each split's good, dead and broken pairs, and what was said of them."""
+    """Return a report in words: each split's good, dead and broken pairs, with the reasons."""
     found = report["list"]
     lines = [
         f"list: {found['rows']} rows; left out: {found['twice']} URLs that come again, "

@@ -34,7 +34,7 @@ class StorageError(OSError):
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Work that writes to ``path`` (a file or a folder).
+    """Watch over work that writes to ``path`` (a file or a folder).
 
     Errors: StorageError naming it when the disk is full, over quota or not writable; what was
     written before is as it was.
@@ -54,7 +54,7 @@ def storing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to instead: on success its file is flushed and renamed to ``path``.
+    """Give a path to write to instead: on success its file is flushed and renamed to ``path``.
 
     So a file that matters is whole or not there, whenever the process ends. Errors: StorageError.
     """
@@ -107,7 +107,7 @@ def remove_parts(folder: Path) -> None:
 
 
 def begin(folder: Path, what: str, *, remedy: str = "") -> None:
-    """An empty folder with our mark; one that was left half-made is replaced.
+    """Return an empty folder with our mark; one that was left half-made is replaced.
 
     what: the folder is, in words. Errors: ConfigError, as ``check_ours``; StorageError.
     """
@@ -118,7 +118,7 @@ def begin(folder: Path, what: str, *, remedy: str = "") -> None:
 
 
 def marked(folder: Path, what: str) -> bool:
-    """Whether a folder holds our mark, of this kind."""
+    """Return whether a folder holds our mark, of this kind."""
     path = folder / MARK
     return path.is_file() and path.read_text("utf-8", "replace").strip() == what
 
@@ -162,7 +162,7 @@ def discard(folder: Path, what: str, *, known: bool = False, remedy: str = "") -
 
 @contextmanager
 def building(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> Iterator[Path]:
-    """An empty folder to fill, which then takes the place of ``folder``; by one process at a time.
+    """Give an empty folder to fill, which then takes the place of ``folder``; one process at a time.
 
     So ``folder`` is whole or not there. A block that writes nothing, since another process has made
     the folder meanwhile, replaces nothing. what, known, remedy: as for ``check_ours``. Errors:
