@@ -58,7 +58,7 @@ def why(error: Exception) -> str:
 
 
 def text(sample: Mapping[str, Any], field: str) -> str:
-    """Return a sample's caption or label. Errors: BadSample if it is missing, empty or not UTF-8."""
+    """Return a sample's caption or label. Errors: BadSample: missing, empty or not UTF-8."""
     if field not in sample:
         raise BadSample(f"no .{field}")
     try:

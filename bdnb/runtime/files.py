@@ -162,7 +162,7 @@ def discard(folder: Path, what: str, *, known: bool = False, remedy: str = "") -
 
 @contextmanager
 def building(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> Iterator[Path]:
-    """Give an empty folder to fill, which then takes the place of ``folder``; one process at a time.
+    """Give an empty folder to fill, which then takes the place of ``folder``; to one at a time.
 
     So ``folder`` is whole or not there. A block that writes nothing, since another process has made
     the folder meanwhile, replaces nothing. what, known, remedy: as for ``check_ours``. Errors:

