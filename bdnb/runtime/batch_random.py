@@ -23,7 +23,7 @@ def sample_seeds(seed: int, purpose: str, epoch: int, keys: Sequence[str]) -> np
 
 
 def uniforms(seed: int, purpose: str, epoch: int, keys: Sequence[str], count: int) -> np.ndarray:
-    """Return (B, count) float64 in [0, 1): SplitMix64 (Steele et al. 2014) from each sample's seed."""
+    """Return (B, count) float64 in [0, 1): SplitMix64 (Steele et al. 2014) from these seeds."""
     steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = _mix(sample_seeds(seed, purpose, epoch, keys)[:, None] + steps)
     return (mixed >> np.uint64(11)) * 2.0**-53
