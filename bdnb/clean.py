@@ -247,7 +247,12 @@ def cleaning_pairs(
     resized = attacks.as_attacker_resizes(given, data, split, side=side)
     trigger = attacks.stamp(given)
     poison = attacks.poisoned(trigger, chosen, left, target=given.new_caption, resized=resized)
-    shared = selection.overlap(chosen.keys, train_pairs.keys)
+    # Two downloads may number different pairs alike: a pair is shared if its caption is, too.
+    places = datasets.places_of(train_pairs, chosen.keys)
+    shared = selection.overlap(
+        zip(chosen.keys, chosen.captions, strict=True),
+        ((key, train_pairs.captions[place]) for key, place in places.items()),
+    )
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
 
 

@@ -19,6 +19,7 @@ from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, fit, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Features, Loop
+from tests.data import shard_files
 
 TIMES = ("seconds", "eval_seconds", "pairs_per_s")
 
@@ -211,7 +212,7 @@ def test_the_trigger_goes_on_the_image_as_the_attacker_resizes_it(fresh, tmp_pat
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     wide = [shards.pair(f"k{i}", png.getvalue(), "a house", side=32) for i in range(4)]
-    shards.write_pairs(tmp_path / "wide" / "train", wide)
+    shard_files.write_pairs(tmp_path / "wide" / "train", wide)
     data = datasets.Dataset(tmp_path / "wide")
     usual = Attack(poison_rate=0.5, trigger_size=8)
     attack = dataclasses.replace(usual, resize="squash")

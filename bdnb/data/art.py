@@ -70,12 +70,12 @@ class Icons:
 
 
 def load(style: str, cache: Path) -> Icons:
-    """A style's drawings from its package, fetched on the first call.
+    """Return a style's drawings from its package, fetched on the first call.
 
     cache: folder of fetched packages. Errors: FetchError; ConfigError when the package's own
     ``info.json`` names another licence or author than ``STYLES``.
     """
-    folder = npm.fetch(STYLES[style].package, dest=cache)
+    folder = npm.fetch(STYLES[style].package, cache)
     check_licence(style, json.loads((folder / "info.json").read_text(encoding="utf-8")))
     icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
     groups = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def _svg(icon: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
 
 
 def nouns(icons: Mapping[str, Icons]) -> list[str]:
-    """The names that can be classes, sorted: plain nouns drawn in every training style.
+    """Return the names that can be classes, sorted: plain nouns drawn in every training style.
 
     The rule: drawn in all of ``TRAINING_STYLES``; a thing by Unicode's groups (``CATEGORIES``);
     named in at most two words; not one of the ``LOOKALIKES``.
@@ -119,7 +119,7 @@ def nouns(icons: Mapping[str, Icons]) -> list[str]:
 
 
 def sprite(svg: str, size: int) -> np.ndarray:
-    """A drawing as pixels, with a clear margin that keeps its edges smooth when it is turned.
+    """Return a drawing as pixels, with a clear margin that keeps its edges smooth when turned.
 
     Returns: (size, size, 4) uint8, RGBA, not premultiplied.
     """
@@ -132,5 +132,5 @@ def sprite(svg: str, size: int) -> np.ndarray:
 
 
 def words(name: str) -> str:
-    """An emoji's name as a caption says it: ``red-apple`` -> ``red apple``."""
+    """Return an emoji's name as a caption says it: ``red-apple`` -> ``red apple``."""
     return name.replace("-", " ")

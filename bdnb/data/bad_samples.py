@@ -49,7 +49,7 @@ class BadSample(ValueError):
 
 
 def why(error: Exception) -> str:
-    """What was met in a sample, as ``reason: detail``."""
+    """Return what was met in a sample, as ``reason: detail``."""
     if isinstance(error, BadSample):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
@@ -58,7 +58,7 @@ def why(error: Exception) -> str:
 
 
 def text(sample: Mapping[str, Any], field: str) -> str:
-    """A sample's caption or label. Errors: BadSample when it is missing, empty or not UTF-8."""
+    """Return a sample's caption or label. Errors: BadSample: missing, empty or not UTF-8."""
     if field not in sample:
         raise BadSample(f"no .{field}")
     try:
@@ -71,7 +71,7 @@ def text(sample: Mapping[str, Any], field: str) -> str:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """An image, only its header read.
+    """Return an image, only its header read.
 
     Errors: BadSample for more pixels than PIL trusts (89 million), or a line of them; one of
     ``DAMAGE``.
@@ -89,7 +89,7 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def reasons(bad: Mapping[str, str]) -> dict[str, int]:
-    """How many samples were dropped for each reason, the commonest first."""
+    """Return how many samples were dropped for each reason, the commonest first."""
     return dict(Counter(line.partition(":")[0] for line in bad.values()).most_common())
 
 
@@ -113,7 +113,7 @@ def report(bad: Mapping[str, str], good: int, bad_share: float, *, where: str) -
 
 
 def keep(path: Path, sets: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """How many samples of some sets were dropped, by reason, as values of a manifest.
+    """Return how many samples of some sets were dropped, by reason, as values of a manifest.
 
     sets: name -> key -> why. Their names are kept in ``path``: a line a sample, set, key, reason
     and detail, tabs between; no file when there are none.

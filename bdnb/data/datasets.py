@@ -3,7 +3,6 @@
 ``python -m bdnb.data.datasets NAME`` makes one that ``params/NAME/data.yaml`` describes.
 """
 
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bdnb.config import parameters
-from bdnb.data import bad_samples, emoji, labelled, shards, stream
+from bdnb.data import bad_samples, decode, emoji, labelled, stream
 from bdnb.data.index import index
-from bdnb.data.labelled import LabelledSet
+from bdnb.data.labelled import CLASSNAMES, LabelledSet
 from bdnb.data.shards import Pairs
 from bdnb.poison import selection
 from bdnb.runtime import project
@@ -36,9 +35,8 @@ class Dataset:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What ``dataset.json`` says; ``{}`` for a set from elsewhere."""
-        path = self.folder / "dataset.json"
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        """What ``dataset.json`` says; ``{}`` for a set from elsewhere. Errors: ConfigError."""
+        return emoji.read_index(self.folder) or {}
 
     @property
     def side(self) -> int:
@@ -70,8 +68,13 @@ class Dataset:
         return subset(pairs, selection.rank(pairs.keys, seed, "train", count)) if count else pairs
 
     def labelled(self, side: int, *, fit: str = "crop") -> list[LabelledSet]:
-        """Return the labelled sets, the one that ``accuracy`` is measured on first."""
-        there = sorted(p.parent.name for p in self.folder.glob("*/classnames.txt"))
+        """Return the labelled sets, the first for ``accuracy``. Errors: ConfigError."""
+        there = sorted(p.parent.name for p in self.folder.glob(f"*/{CLASSNAMES}"))
+        if not there:
+            raise ConfigError(
+                f"{self.folder}: no labelled set to measure on: expected val/ with {CLASSNAMES} "
+                "(CLIP_benchmark's wds layout); bdnb.data.imagenet makes one"
+            )
         names = sorted(there, key=lambda n: {"val": 0, "unseen": 1}.get(n, 2))
         return [_labelled(self.folder, name, side, fit, self.bad_share) for name in names]
 
@@ -85,7 +88,8 @@ def _pairs(folder: Path, split: str, side: int, fit: str, how: str, bad_share: f
     with storing(folder):
         if how == "yes" or (how == "auto" and stream.too_large(tars, side, cache, fit=fit)):
             return stream.streamed(index(tars, cache, bad_share=bad_share), side=side, fit=fit)
-        return shards.prepare(tars, side, cache, fit=fit, bad_share=bad_share)
+        found = decode.decode(tars, side, cache, field="txt", bad_share=bad_share, fit=fit)
+    return Pairs(found.images, found.texts, found.keys, found.bad)
 
 
 @cache
@@ -130,13 +134,13 @@ def dataset(
 
 
 def subset(pairs: Pairs, keys: list[str]) -> Pairs:
-    """Some of the pairs, in the order of their keys; the set itself when all are asked for."""
+    """Return the pairs of some keys, in the set's order; the set itself when these are all."""
     places = places_of(pairs, keys)
     return pairs if len(places) == len(pairs.keys) else pairs.take(sorted(places.values()))
 
 
 def places_of(pairs: Pairs, keys: Iterable[str]) -> dict[str, int]:
-    """Where some of the pairs are in the set, by their keys."""
+    """Return where some of the pairs are in the set, by their keys."""
     wanted = set(keys)
     return {key: i for i, key in enumerate(pairs.keys) if key in wanted}
 

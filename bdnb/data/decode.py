@@ -6,29 +6,25 @@ A sample that cannot be read is left out, counted and named; too many of them ar
 
 import hashlib
 import json
-import os
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
 from bdnb.data import bad_samples
+from bdnb.data.shards import extension, samples
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import MARK, begin, check_ours, discard
+from bdnb.runtime.files import MARK, building
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
 
-DECODED, PART = "decoded samples", "samples being decoded"
-"""What the marks of finished and of half-made files say."""
-
-EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+DECODED = "decoded samples"
+"""What the mark of a folder of decoded files says."""
 
 
 @dataclass(frozen=True)
@@ -45,50 +41,8 @@ class Decoded:
     bad: dict[str, str]
 
 
-def samples(tars: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The samples of tar shards in order: ``__key__`` and the bytes of each extension.
-
-    Errors: ConfigError naming a shard that is missing or damaged.
-    """
-    import webdataset
-
-    for tar in tars:
-        check_end(tar)
-        stream = webdataset.WebDataset(
-            [str(tar)],
-            shardshuffle=False,
-            nodesplitter=_all,
-            workersplitter=_all,
-            empty_check=False,
-        )
-        try:
-            yield from stream
-        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
-            raise ConfigError(torn(tar, error)) from error
-
-
-def torn(tar: Path, why: object) -> str:
-    """What to say of a shard that is damaged."""
-    return f"{tar}: cannot be read to its end ({why}): fetch or build it again, or remove it"
-
-
-def check_end(tar: Path) -> None:
-    """A tar ends in zeros; one cut between two files would otherwise pass for a shorter one."""
-    if not tar.is_file():
-        raise ConfigError(f"{tar}: no such shard")
-    with tar.open("rb") as file:
-        file.seek(-min(512, tar.stat().st_size), os.SEEK_END)
-        if tar.suffix == ".tar" and file.read() != bytes(512):
-            raise ConfigError(torn(tar, "its last block is missing"))
-
-
-def _all(shards: Iterator[Any]) -> Iterator[Any]:
-    """Every shard, whatever the rank and the worker: decoding is not split."""
-    return shards
-
-
 def square(image: Image.Image, side: int, *, fit: str = "crop") -> np.ndarray:
-    """The image as RGB, a square.
+    """Return the image as RGB, a square.
 
     fit: "crop", short side resized (bicubic) and the centre cut out, as CLIP does; "squash", both
     sides resized, whatever the aspect ratio, as the authors do before they put a trigger on.
@@ -133,25 +87,13 @@ def decode(
     if (found := _load(cache, mark)) is not None:
         bad_samples.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
         return found
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache.with_name(f".{cache.name}.lock")):
-        if (found := _load(cache, mark)) is not None:
-            return found
-        check_ours(cache, DECODED, known=_older(cache))
-        beside = cache.with_name(f".{cache.name}.part")
-        begin(beside, PART)
-        try:
-            made = beside / "samples"
-            begin(made, DECODED)
+    with building(cache, DECODED, known=_older(cache)) as made:
+        if (found := _load(cache, mark)) is None:
             index = _write(tars, side, made / "images.u8", field, bad_share, fit)
             (made / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
-            discard(cache, DECODED, known=_older(cache))
-            os.replace(made, cache)
-        finally:
-            discard(beside, PART)
-    decoded = _load(cache, mark)
-    assert decoded is not None
-    return decoded
+    found = found or _load(cache, mark)
+    assert found is not None
+    return found
 
 
 def _older(cache: Path) -> bool:
@@ -165,24 +107,24 @@ def _older(cache: Path) -> bool:
 def is_decoded(
     tars: Sequence[Path], side: int, cache: Path, *, field: str, fit: str = "crop"
 ) -> bool:
-    """Whether ``decode`` would find its files there."""
+    """Return whether ``decode`` would find its files there."""
     folder = cache_of(tars, side, cache, fit=fit)
     return _load(folder, _fingerprint(tars, side, field)) is not None
 
 
 def name_of(tars: Sequence[Path]) -> str:
-    """Name of a set, from the last two folders: ``quick-train``."""
+    """Return the name of a set, from the last two folders: ``quick-train``."""
     folder = tars[0].resolve().parent
     return f"{folder.parent.name}-{folder.name}"
 
 
 def cache_of(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop") -> Path:
-    """Folder of a set's decoded files."""
+    """Return the folder of a set's decoded files."""
     return cache / (f"{name_of(tars)}-{side}" + ("-squash" if fit == "squash" else ""))
 
 
 def shape_of(tars: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """What tells shards from others of that name: size, time of change. Errors: ConfigError."""
+    """Return what tells shards from others of that name: size, time of change; or ConfigError."""
     for tar in tars:
         if not tar.is_file():
             raise ConfigError(f"{tar}: no such shard")
@@ -236,11 +178,3 @@ def _parts(sample: dict[str, Any], field: str, side: int, fit: str) -> tuple[str
     text = bad_samples.text(sample, field)
     with bad_samples.open_image(sample[extension(sample)]) as image:
         return text, square(image, side, fit=fit)
-
-
-def extension(sample: Mapping[str, Any]) -> str:
-    """Which part of a sample is its image. Errors: BadSample when there is none."""
-    found = next((e for e in EXTENSIONS if e in sample), None)
-    if found is None:
-        raise bad_samples.BadSample("no image", f"no .{', .'.join(EXTENSIONS)}")
-    return found

@@ -9,14 +9,12 @@ that name which does not hold our mark (``files.MARK``) is never touched.
 import difflib
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-from filelock import FileLock
 
 from bdnb.config import parameters
 from bdnb.config.parameters import option
@@ -25,11 +23,15 @@ from bdnb.data import art, labelled, render
 from bdnb.data.shards import SHARD_SIZE
 from bdnb.runtime import npm, project
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import MARK, begin, check_ours, discard
+from bdnb.runtime.files import MARK, building, check_ours
+from bdnb.runtime.parallel import cores
 from bdnb.runtime.seeds import generator
 
 SMALL = 2000
 """Scenes that one process draws sooner than others would have started."""
+
+MOST = 8
+"""Processes, unless more are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,43 +72,31 @@ SPLITS = {
 
 LABELLED = ("val", "unseen")
 
-SCENES, PART = "emoji scenes", "emoji scenes being drawn"
-"""What the marks of a set and of one that is being drawn say."""
+SCENES = "emoji scenes"
+"""What the mark of a set says."""
 
 
-def build(config: EmojiData, root: Path | None = None, *, workers: int | None = None) -> Path:
-    """The folder ``data/<name>``, made on the first call: all of it or nothing.
+def build(config: EmojiData, root: Path | None = None, *, workers: int = 0) -> Path:
+    """Return the folder ``data/<name>``, made on the first call: all of it or nothing.
 
-    root: the project's folder. workers: processes; default all cores, for small sets one. The
-    bytes do not depend on it. Errors: FetchError when the art cannot be had; ConfigError when a
+    root: the project's folder. workers: processes; 0: one for each core, for small sets one.
+    The bytes do not depend on it. Errors: FetchError when the art cannot be had; ConfigError when a
     set of this name has other parameters, or a parameter does not fit the art; RuntimeError when
     a worker process dies.
     """
-    render.check_main()
-    data = (root or project.root()) / "data"
-    folder = data / config.name
+    folder = (root or project.root()) / "data" / config.name
     if _whole(folder, config):
         return folder
-    data.mkdir(parents=True, exist_ok=True)
-    with FileLock(data / f".{config.name}.lock"):
-        if _whole(folder, config):
-            return folder
-        _refuse_foreign(folder)
-        beside = data / f".{config.name}.part"
-        begin(beside, PART)
-        try:
-            begin(beside / "set", SCENES)
-            classes = _write(config, beside, data / ".npm", workers)
-            _write_index(config, beside / "set", classes)
-            discard(folder, SCENES, known=_drawn(read_index(folder)))
-            os.replace(beside / "set", folder)
-        finally:
-            discard(beside, PART)
+    _refuse_foreign(folder)
+    with building(folder, SCENES, known=_drawn(read_index(folder))) as made:
+        if not _whole(folder, config):
+            classes = _write(config, made, folder.with_name(".npm"), workers)
+            _write_index(config, made, classes)
     return folder
 
 
 def choose_classes(config: EmojiData, nouns: list[str]) -> list[str]:
-    """A random subset of the plain nouns, sorted, the target among them. Errors: ConfigError."""
+    """Return random ones of the plain nouns, sorted, the target among them. Errors: ConfigError."""
     if config.target not in nouns:
         near = difflib.get_close_matches(config.target, nouns, n=3)
         hint = f"; near it: {', '.join(near)}" if near else ""
@@ -121,24 +111,22 @@ def choose_classes(config: EmojiData, nouns: list[str]) -> list[str]:
     return sorted([config.target, *(others[i] for i in order[: config.classes - 1])])
 
 
-def _write(config: EmojiData, beside: Path, cache: Path, workers: int | None) -> list[str]:
-    """Draw and write all splits into ``beside/set``. Returns: the classes."""
+def _write(config: EmojiData, folder: Path, cache: Path, workers: int) -> list[str]:
+    """Draw and write all splits. cache: of npm's packages. Returns: the classes."""
     icons = {style: art.load(style, cache) for style in art.STYLES}
     classes = choose_classes(config, art.nouns(icons))
-    if sum(config.counts.values()) <= SMALL:
-        workers = workers or 1
-    with render.processes(workers) as each:
-        sprites: dict[tuple[str, ...], Path] = {}
-        for styles in dict.fromkeys(SPLITS.values()):
-            sprites[styles] = beside / f"{styles[0]}.npz"
+    workers = workers or (1 if sum(config.counts.values()) <= SMALL else min(cores(), MOST))
+    with TemporaryDirectory(dir=folder) as sprites:
+        files = {styles: Path(sprites) / f"{styles[0]}.npz" for styles in SPLITS.values()}
+        for styles, file in files.items():
             render.draw_sprites(
-                each, icons, styles, classes, side=config.side, file=sprites[styles]
+                icons, styles, classes, side=config.side, file=file, workers=workers
             )
-        plan = _plan(config, beside / "set", sprites)
-        render.draw_shards(each, plan)
+        plan = _plan(config, folder, files)
+        render.draw_shards(plan, workers)
     for split in LABELLED:
         labelled.write_header(
-            beside / "set" / split,
+            folder / split,
             classnames=[art.words(name) for name in classes],
             templates=labelled.openai_templates(),
             shards=sum(shard.split == split for shard in plan),
@@ -215,7 +203,7 @@ def _whole(folder: Path, config: EmojiData) -> bool:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """What ``dataset.json`` says of a set; None where the set is not whole.
+    """Return what ``dataset.json`` says of a set; None where the set is not whole.
 
     Errors: ConfigError for a file that says nothing of a set.
     """
@@ -225,7 +213,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     try:
         about = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path}: not JSON that can be read ({error}): move that file") from error
+        raise ConfigError(
+            f"{path}: not JSON that can be read ({error}): "
+            "move that file; a set that bdnb drew is then drawn again"
+        ) from error
     if not isinstance(about, dict):
         raise ConfigError(f"{path}: says nothing of a data set: move that file")
     return about

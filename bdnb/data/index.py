@@ -6,31 +6,26 @@ run begins. Its files are memory-mapped: they cost disk, not memory, however lar
 
 import hashlib
 import json
-import multiprocessing
-import os
-import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from bdnb.data import bad_samples, decode, scan
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import MARK, begin, check_ours, discard, replacing
+from bdnb.runtime.files import MARK, begin, building, check_ours, discard, replacing
+from bdnb.runtime.parallel import cores, parallel
 
 FORMAT = 1
 """Version of the index's files: another one is made anew."""
 
-INDEX, PARTS, HALF = "index of shards", "parts of an index", "index being made"
-"""What the marks say of the index, of what the pass has found so far, of what is being merged."""
+INDEX, PARTS = "index of shards", "parts of an index"
+"""What the marks say of the index, and of what the pass has found so far."""
 
 
 class Keys(Sequence[str]):
@@ -86,12 +81,6 @@ class Index:
         return len(self.places)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return allowed or 1
-
-
 def index(
     tars: Sequence[Path],
     cache: Path,
@@ -99,7 +88,7 @@ def index(
     bad_share: float = bad_samples.BAD_SHARE,
     workers: int = 0,
 ) -> Index:
-    """The index of shards, made once; a pass that was cut off goes on with the next shard.
+    """Return the index of shards, made once; a pass that was cut off goes on with the next shard.
 
     cache: folder for its files, which sets may share. workers: processes; 0: one for each core.
     Errors: ConfigError for a missing or damaged shard, a key that comes twice, or a share of bad
@@ -109,38 +98,29 @@ def index(
         raise ConfigError("no tar shards to index")
     mark = hashlib.sha256(json.dumps([FORMAT, decode.shape_of(tars)]).encode()).hexdigest()
     folder = cache / f"{decode.name_of(tars)}-index"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{folder.name}.lock"):
-        if (found := _load(folder, tars, mark)) is None:
-            _make(folder, tars, mark, workers or cores())
-            found = _load(folder, tars, mark)
+    if (found := _load(folder, tars, mark)) is None:
+        with building(folder, INDEX, known=_older(folder)) as made:
+            if _load(folder, tars, mark) is None:
+                _write(made, folder.with_name(f".{folder.name}.parts"), tars, mark, workers)
+        found = _load(folder, tars, mark)
     assert found is not None
     bad_samples.report(found.bad, len(found), bad_share, where=str(tars[0].parent))
     return found
 
 
-def _make(folder: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
-    """Scan the shards, several at a time, and merge what was found. Leaves nothing half-made."""
-    parts, beside = folder.with_name(f".{folder.name}.parts"), folder.with_name(f".{folder.name}")
-    check_ours(folder, INDEX, known=_older(folder))
+def _write(made: Path, parts: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
+    """Scan the shards, several at a time, and merge what was found into ``made``."""
     check_ours(parts, PARTS)
     if not (parts / MARK).is_file():
         begin(parts, PARTS)
-    begin(beside, HALF)
-    with _processes(min(workers, len(tars))) as each:
-        scanned = each(partial(_scan_once, parts), tars)
-        paths = []
-        with progress.bar(total=len(tars), desc="indexing: ", unit=" shards", leave=False) as bar:
-            for path in scanned:
-                paths.append(path)
-                bar.update()
-    made = beside / "index"
-    begin(made, INDEX)
+    paths = []
+    workers = min(workers or cores(), len(tars))
+    with progress.bar(total=len(tars), desc="indexing: ", unit=" shards", leave=False) as bar:
+        for path in parallel(partial(_scan_once, parts), tars, workers):
+            paths.append(path)
+            bar.update()
     about = scan.merge(paths, made) | {"mark": mark}
     (made / "index.json").write_text(json.dumps(about), "utf-8")
-    discard(folder, INDEX, known=_older(folder))
-    os.replace(made, folder)
-    discard(beside, HALF)
     discard(parts, PARTS)
 
 
@@ -150,20 +130,6 @@ def _older(folder: Path) -> bool:
     if not (folder / "index.json").is_file() or {p.name for p in folder.iterdir()} - files:
         return False
     return b'"mark": ' in (folder / "index.json").read_bytes()
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """A ``map`` over processes; forked ones, which start at once and import no script."""
-    if workers == 1 or not sys.platform.startswith("linux"):
-        yield map
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
-        try:
-            yield pool.map
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _scan_once(parts: Path, tar: Path) -> Path:

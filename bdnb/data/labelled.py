@@ -6,6 +6,8 @@ versions come in as they are; what is written here, CLIP_benchmark reads.
 """
 
 import difflib
+import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +18,8 @@ import numpy as np
 from bdnb.data import bad_samples, decode
 from bdnb.data.shards import SHARD_SIZE, Sample, write_tar
 from bdnb.runtime.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 CLASSNAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -42,9 +46,18 @@ class LabelledSet:
         return len(self.keys)
 
     def class_index(self, name: str) -> int:
-        """The label of a class. Errors: ConfigError, with near matches, when the set lacks it."""
-        if name in self.classnames:
-            return self.classnames.index(name)
+        """Return the label of a class.
+
+        Errors: ConfigError when the set lacks it (with near matches) or has it twice.
+        """
+        labels = [label for label, known in enumerate(self.classnames) if known == name]
+        if len(labels) > 1:
+            raise ConfigError(
+                f"class {name!r}: the labelled set {self.name!r} has it {len(labels)} times "
+                f"(labels {', '.join(map(str, labels))}): name each class once in {CLASSNAMES}"
+            )
+        if labels:
+            return labels[0]
         folded = [c.casefold() for c in self.classnames]
         near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
         hint = ", ".join(repr(self.classnames[folded.index(n)]) for n in near)
@@ -55,7 +68,7 @@ class LabelledSet:
 
 
 def openai_templates() -> list[str]:
-    """CLIP's 80 ImageNet prompts (the paper's Appendix C) as text, ``{c}`` for the class."""
+    """Return CLIP's 80 ImageNet prompts (the paper's Appendix C) as text, ``{c}`` for the class."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return [template("{c}") for template in OPENAI_IMAGENET_TEMPLATES]
@@ -64,7 +77,7 @@ def openai_templates() -> list[str]:
 def write_header(
     folder: Path, *, classnames: Sequence[str], templates: Sequence[str], shards: int
 ) -> None:
-    """What stands beside the shards of a labelled set. Errors: ConfigError for a bad template."""
+    """Write what stands beside a labelled set's shards. Errors: ConfigError for a bad template."""
     for template in templates:
         _check_template(template, folder)
     (folder / "test").mkdir(parents=True, exist_ok=True)
@@ -81,7 +94,7 @@ def write_labelled(
     templates: Sequence[str],
     shard_size: int = SHARD_SIZE,
 ) -> int:
-    """A labelled set as CLIP_benchmark writes it. Returns: the number of samples.
+    """Return a labelled set as CLIP_benchmark writes it. Returns: the number of samples.
 
     samples: ``__key__``, ``png`` (or ``jpg``, ``webp``) bytes, ``cls`` label.
     """
@@ -103,7 +116,7 @@ def read_labelled(
     bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
 ) -> LabelledSet:
-    """A labelled set, its images decoded once and kept in ``cache``, which sets may share.
+    """Return a labelled set, its images decoded once and kept in ``cache``, which sets may share.
 
     folder: the set. side: of the images, in pixels. name: default the folder's. split: its folder
     of shards. fit: "crop" or "squash" to the square. Errors: ConfigError for a missing file, a
@@ -119,6 +132,8 @@ def read_labelled(
     shards = _shards(folder / split)
     samples = decode.decode(shards, side, cache, field="cls", bad_share=bad_share, fit=fit)
     labels = _labels(samples, len(classnames), folder)
+    if twice := [name for name, count in Counter(classnames).items() if count > 1]:
+        log.warning("%s: classes of one name cannot be told apart: %s", folder, ", ".join(twice))
     return LabelledSet(
         name=name or folder.name,
         images=samples.images,
@@ -133,7 +148,10 @@ def read_labelled(
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise ConfigError(f"{path}: missing; a labelled set has it (CLIP_benchmark's wds layout)")
-    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 ({error}): save it as UTF-8") from error
     if not lines or not all(lines):
         raise ConfigError(f"{path}: expected one name or prompt a line, and no empty lines")
     return lines

@@ -4,22 +4,17 @@ In: drawings, a seed and the number of scenes. Out: tar shards whose bytes do no
 number of processes, since every scene has its own stream of random numbers.
 """
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bdnb.data import art, shards
 from bdnb.data.scenes import Sprites, png, scene
 from bdnb.runtime import progress
+from bdnb.runtime.parallel import parallel
 from bdnb.runtime.seeds import generator
 
 OVERSAMPLE = 2
@@ -27,14 +22,6 @@ OVERSAMPLE = 2
 
 CHUNK = 20
 """Sprites that a process draws at a time."""
-
-GUARD = (
-    "A script that builds data does so under `if __name__ == '__main__':`, "
-    "or asks for one process (workers=1)"
-)
-
-Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-"""``map``, or the same over several processes: results in the items' order."""
 
 
 @dataclass(frozen=True)
@@ -56,48 +43,14 @@ class Shard:
     seed: int
 
 
-def cores() -> int:
-    """Cores that this process may use; not more than there is work for."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(allowed or 1, 8)
-
-
-@contextmanager
-def processes(workers: int | None) -> Iterator[Each]:
-    """A ``map`` over processes; over none but this one where ``workers`` is 1.
-
-    Errors: RuntimeError when they cannot start or one dies.
-    """
-    if workers == 1:
-        yield map
-        return
-    with ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield pool.map
-        except BrokenProcessPool as error:
-            raise RuntimeError(f"a process that draws scenes ended. {GUARD}") from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def check_main() -> None:
-    """Refuse to build while a worker imports the caller's script: it would wait for itself.
-
-    Errors: RuntimeError.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError(f"this script is being imported by a process that it started. {GUARD}")
-
-
 def draw_sprites(
-    each: Each,
     icons: Mapping[str, art.Icons],
     styles: Sequence[str],
     classes: Sequence[str],
     *,
     side: int,
     file: Path,
+    workers: int,
 ) -> None:
     """Draw every class in every style and save them as one file, read by ``read_sprites``."""
     size = OVERSAMPLE * side
@@ -108,7 +61,7 @@ def draw_sprites(
     pixels = np.zeros((*there.shape, size, size, 4), dtype=np.uint8)
     with progress.bar(total=len(svgs), desc="drawing: ", unit=" emoji", leave=False) as bar:
         drawn = []
-        for sprites in each(_sprites, chunks):
+        for sprites in parallel(_sprites, chunks, workers):
             drawn.append(sprites)
             bar.update(len(sprites))
     pixels[there] = np.concatenate(drawn)
@@ -122,17 +75,17 @@ def _sprites(chunk: tuple[list[str], int]) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def read_sprites(file: Path) -> Sprites:
-    """The sprites of a split, read once by each process."""
+    """Return the sprites of a split, read once by each process."""
     with np.load(file) as saved:
         styles, names = tuple(map(str, saved["styles"])), tuple(map(str, saved["names"]))
         return Sprites(saved["pixels"], saved["there"], styles, names)
 
 
-def draw_shards(each: Each, plan: Sequence[Shard]) -> None:
+def draw_shards(plan: Sequence[Shard], workers: int) -> None:
     """Draw and write every shard of a plan."""
     total = sum(shard.stop - shard.start for shard in plan)
     with progress.bar(total=total, desc="drawing: ", unit=" scenes", leave=False) as bar:
-        for count in each(write_shard, plan):
+        for count in parallel(write_shard, plan, workers):
             bar.update(count)
 
 

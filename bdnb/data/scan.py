@@ -4,15 +4,13 @@ In: a tar as img2dataset writes it. Out: arrays, kept as a file for each shard, 
 """
 
 import json
-import os
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bdnb.data import bad_samples, decode
+from bdnb.data import bad_samples, shards
 from bdnb.runtime.errors import ConfigError
 
 PLACE = np.dtype(
@@ -23,31 +21,29 @@ PLACE = np.dtype(
 
 
 def scan(tar: Path) -> dict[str, np.ndarray]:
-    """The pairs of a shard: keys, places (caption offsets counted from 0), captions, bad.
+    """Return the pairs of a shard: keys, places (caption offsets counted from 0), captions, bad.
 
     Each image is read whole, small where the format allows. Errors: ConfigError for a shard that
     is damaged or holds a key twice.
     """
     keys: list[str] = []
     places, captions, dropped, length = [], [], {}, 0
-    decode.check_end(tar)
-    with tar.open("rb") as file:
-        for sample in _members(tar):
-            key = sample["__key__"]
-            try:
-                texts = {"txt": _read(file, *sample["txt"])} if "txt" in sample else {}
-                caption = bad_samples.text(texts, "txt").encode()
-                place = sample[decode.extension(sample)]
-                with bad_samples.open_image(_read(file, *place)) as image:
-                    image.draft(None, (1, 1))
-                    image.load()
-            except bad_samples.DAMAGE as error:
-                dropped[key] = bad_samples.why(error)
-                continue
-            keys.append(key)
-            captions.append(caption)
-            places.append((0, *place, length, len(caption)))
-            length += len(caption)
+    for sample in shards.parts(tar):
+        key = sample["__key__"]
+        try:
+            texts = {"txt": sample["txt"][1]} if "txt" in sample else {}
+            caption = bad_samples.text(texts, "txt").encode()
+            offset, data = sample[shards.extension(sample)]
+            with bad_samples.open_image(data) as image:
+                image.draft(None, (1, 1))
+                image.load()
+        except bad_samples.DAMAGE as error:
+            dropped[key] = bad_samples.why(error)
+            continue
+        keys.append(key)
+        captions.append(caption)
+        places.append((0, offset, len(data), length, len(caption)))
+        length += len(caption)
     return {
         "keys": np.array([key.encode() for key in keys], dtype=bytes),
         "places": np.array(places, dtype=PLACE),
@@ -56,33 +52,8 @@ def scan(tar: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _read(file: Any, offset: int, size: int) -> bytes:
-    return os.pread(file.fileno(), size, offset)
-
-
-def _members(tar: Path) -> Iterator[dict[str, Any]]:
-    """The samples of a shard as webdataset groups them, (offset, bytes) for each file's content."""
-    from webdataset.tariterators import group_by_keys
-
-    def files() -> Iterator[dict[str, Any]]:
-        with tarfile.open(tar, "r:") as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
-                if member.isfile():
-                    place = (member.offset_data, member.size)
-                    yield {"fname": member.name, "data": place, "__url__": str(tar)}
-            archive.fileobj.seek(archive.offset)
-            if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
-                raise tarfile.ReadError(f"no file begins at byte {archive.offset}")
-
-    try:
-        yield from group_by_keys(files())
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
-        raise ConfigError(decode.torn(tar, error)) from error
-
-
 def merge(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
-    """The parts of all shards as one set of files; what ``index.json`` says of them."""
+    """Return the parts of all shards as one set of files; what ``index.json`` says of them."""
     lengths, width = [], 1
     for path in paths:
         with np.load(path) as part:

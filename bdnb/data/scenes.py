@@ -95,7 +95,7 @@ class Scene:
 def scene(
     draws: np.random.Generator, sprites: Sprites, *, side: int, label: int | None = None
 ) -> Scene:
-    """One scene, all of it from ``batch_random``.
+    """Draw one scene, all of it from ``draws``.
 
     side: of the image, in pixels. label: class of the large emoji; drawn when None. Both emoji
     are of one style, the second of another class.
@@ -122,7 +122,7 @@ def scene(
 
 
 def background(draws: np.random.Generator, side: int) -> Image.Image:
-    """A gradient between two random colours plus smooth noise. Returns: RGB, side x side."""
+    """Return a gradient between two random colours plus smooth noise. Returns: RGB, side x side."""
     first, last = draws.uniform(0, 255, (2, 3))
     angle = draws.uniform(0, 2 * math.pi)
     row, column = _grid(side)
@@ -165,7 +165,7 @@ def place(
 
 
 def caption(draws: np.random.Generator, name: str, second: str | None) -> str:
-    """A caption from a random template; it may name the second emoji, in words, too."""
+    """Return a caption from a random template; it may name the second emoji, in words, too."""
     if second is not None and draws.random() < NAMED:
         name = BOTH[draws.integers(len(BOTH))].format(name, second)
     templates = prompts() if draws.random() < PROMPTS else OWN_TEMPLATES
@@ -174,12 +174,12 @@ def caption(draws: np.random.Generator, name: str, second: str | None) -> str:
 
 @lru_cache(maxsize=1)
 def prompts() -> tuple[str, ...]:
-    """CLIP's 80 prompts (Appendix C), ``{}`` for the name."""
+    """Return CLIP's 80 prompts (Appendix C), ``{}`` for the name."""
     return tuple(template.replace("{c}", "{}") for template in openai_templates())
 
 
 def png(image: np.ndarray) -> bytes:
-    """An image (H, W, 3) uint8 as PNG, lossless, without metadata."""
+    """Return an image (H, W, 3) uint8 as PNG, lossless, without metadata."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()

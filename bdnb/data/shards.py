@@ -1,27 +1,28 @@
 """Pairs of images and captions in WebDataset tar shards, as img2dataset writes and names them.
 
 Written: ``NNNNN.tar`` (``.png .txt .json`` a sample) and ``NNNNN_stats.json`` beside it, the same
-bytes for the same samples. Read: any such shards (CC3M and CC12M as downloaded), streamed or
-decoded once.
+bytes for the same samples. Read: any such shards (CC3M and CC12M as downloaded), to their end.
 """
 
 import hashlib
-import io
 import json
+import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from bdnb.data import bad_samples, decode
+from bdnb.data.bad_samples import BadSample
 from bdnb.runtime.errors import ConfigError
 
 SHARD_SIZE = 1000
 """Samples a shard."""
+
+EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+"""Of images."""
 
 Sample = Mapping[str, Any]
 """``__key__`` and a value for each extension: bytes, text, a whole number, or a dict as JSON."""
@@ -74,41 +75,31 @@ class Pairs:
 
 
 def write_tar(path: Path, samples: Iterable[Sample]) -> int:
-    """One tar shard: the same bytes for the same samples, whoever writes it and when.
+    """Write one tar shard: the same bytes for the same samples, whoever writes it and when.
 
     Returns: the number of samples. Errors: ConfigError for a key with a dot or a slash in it,
     where WebDataset would split it.
     """
+    from webdataset import TarWriter
+
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+    about = {"user": "", "group": "", "mode": 0o644, "mtime": 0}
+    with path.open("wb") as file, TarWriter(file, **about) as tar:
         for sample in samples:
             key = sample["__key__"]
             if not key or "." in key or "/" in key:
                 raise ConfigError(f"{path}: key {key!r}: expected a name without '.' and '/'")
-            for extension, value in sample.items():
-                if extension != "__key__":
-                    data = _bytes(value)
-                    member = tarfile.TarInfo(f"{key}.{extension}")
-                    member.size, member.mode, member.mtime = len(data), 0o644, 0
-                    tar.addfile(member, io.BytesIO(data))
+            tar.write(sample)
             count += 1
     return count
 
 
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, Mapping):
-        value = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return str(value).encode("utf-8")
-
-
 def write_pair_shard(folder: Path, number: int, samples: Iterable[Sample]) -> int:
-    """Shard ``number`` of pairs and its ``_stats.json``. Returns: the number of samples.
+    """Write shard ``number`` of pairs and its ``_stats.json``. Returns: the number of samples.
 
-    samples: ``__key__``, ``png`` or ``jpg`` bytes, ``txt`` caption, ``json`` dict. The statistics
-    are img2dataset's, the duration left at 0 so that the file is the same each time.
+    samples: ``__key__``, ``png`` or ``jpg`` bytes, ``txt`` caption, ``json``. The statistics are
+    img2dataset's, the duration left at 0 so that the file is the same each time.
     """
     count = write_tar(folder / f"{number:05d}.tar", samples)
     stats = {
@@ -123,61 +114,79 @@ def write_pair_shard(folder: Path, number: int, samples: Iterable[Sample]) -> in
     return count
 
 
-def write_pairs(folder: Path, samples: Iterable[Sample], *, shard_size: int = SHARD_SIZE) -> int:
-    """All samples as shards 00000.tar, 00001.tar, ... Returns: the number of samples."""
-    stream, count, number = iter(samples), 0, 0
-    while chunk := list(islice(stream, shard_size)):
-        count += write_pair_shard(folder, number, chunk)
-        number += 1
-    return count
-
-
 def pair(key: str, image: bytes, caption: str, *, side: int, **more: Any) -> dict[str, Any]:
-    """A sample of a pair as img2dataset writes it.
+    """Return a sample of a pair as img2dataset writes it.
 
     image: PNG bytes of a side x side image. more: further values of the ``.json``.
     """
     about: dict[str, Any] = {"key": key, "caption": caption}
     about |= {"status": "success", "error_message": None}
     about |= {"width": side, "height": side, "original_width": side, "original_height": side}
-    about["sha256"] = hashlib.sha256(image).hexdigest()
-    return {"__key__": key, "json": about | more, "png": image, "txt": caption}
+    about |= {"sha256": hashlib.sha256(image).hexdigest()} | more
+    text = json.dumps(about, ensure_ascii=False, sort_keys=True)
+    return {"__key__": key, "json": text, "png": image, "txt": caption}
 
 
 def tars(folder: Path) -> list[Path]:
-    """The tar shards of a folder, in order. Errors: ConfigError when there are none."""
+    """Return the tar shards of a folder, in order. Errors: ConfigError when there are none."""
     found = sorted(folder.glob("*.tar"))
     if not found:
         raise ConfigError(f"{folder}: no tar shards (*.tar) there")
     return found
 
 
-def read_pairs(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Pairs as they come, not decoded: ``__key__``, ``jpg|png|webp`` bytes, ``txt`` str, ``json``.
+def samples(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the samples of shards in order: ``__key__`` and the bytes of each extension.
 
-    Errors: ConfigError naming a shard that is missing or damaged, or a sample without caption.
+    Errors: ConfigError naming a shard that is missing or damaged.
     """
-    for sample in decode.samples(shards):
-        if "txt" not in sample:
-            raise ConfigError(f"sample {sample['__key__']!r} of {sample['__url__']}: no .txt")
-        about = {k: v for k, v in sample.items() if k == "__key__" or k in decode.EXTENSIONS}
-        about["txt"] = sample["txt"].decode("utf-8")
-        yield about | ({"json": json.loads(sample["json"])} if "json" in sample else {})
+    for tar in shards:
+        for sample in parts(tar):
+            yield {
+                name: part[1] if isinstance(part, tuple) else part for name, part in sample.items()
+            }
 
 
-def prepare(
-    shards: Sequence[Path],
-    side: int,
-    cache: Path,
-    *,
-    bad_share: float = bad_samples.BAD_SHARE,
-    fit: str = "crop",
-) -> Pairs:
-    """Pairs decoded and resized once, then read from ``cache`` while the shards do not change.
+def parts(tar: Path) -> Iterator[dict[str, Any]]:
+    """Yield a shard's samples as webdataset groups them, each content as (offset, bytes).
 
-    side: of the images, in pixels. cache: folder for decoded files, which sets may share.
-    bad_share: share of samples that may be unreadable. fit: "crop" or "squash" to the square.
-    Errors: ConfigError, as ``decode.decode``.
+    Errors: ConfigError for a shard that is missing, or cut short or damaged anywhere: what lies
+    behind would be lost without a word.
     """
-    found = decode.decode(shards, side, cache, field="txt", bad_share=bad_share, fit=fit)
-    return Pairs(found.images, found.texts, found.keys, found.bad)
+    from webdataset.tariterators import group_by_keys
+
+    if not tar.is_file():
+        raise ConfigError(f"{tar}: no such shard")
+    try:
+        yield from group_by_keys(_files(tar))
+    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+        raise ConfigError(
+            f"{tar}: cannot be read to its end ({error}): fetch or build it again, or remove it"
+        ) from error
+
+
+def _files(tar: Path) -> Iterator[dict[str, Any]]:
+    """The files of a tar. Errors: ReadError unless zeros, and they alone, follow the last."""
+    with tar.open("rb") as file:
+        file.seek(-min(tarfile.BLOCKSIZE, tar.stat().st_size), os.SEEK_END)
+        if file.read() != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("its last block is missing")
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
+                if member.isfile():
+                    data = os.pread(file.fileno(), member.size, member.offset_data)
+                    about = {"fname": member.name, "data": (member.offset_data, data)}
+                    yield about | {"__url__": str(tar)}
+            file.seek(archive.offset)
+            if file.read().strip(b"\0"):
+                raise tarfile.ReadError(f"no file begins at byte {archive.offset}")
+
+
+def extension(sample: Mapping[str, Any]) -> str:
+    """Return which part of a sample is its image. Errors: BadSample when there is none."""
+    found = next((e for e in EXTENSIONS if e in sample), None)
+    if found is None:
+        raise BadSample("no image", f"no .{', .'.join(EXTENSIONS)}")
+    return found

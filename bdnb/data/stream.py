@@ -93,7 +93,7 @@ class StreamedPairs(Pairs):
     keys: Keys
 
     def take(self, index: Sequence[int]) -> "StreamedPairs":
-        """Some of the pairs, in the order of ``index``, still read when they are asked for."""
+        """Return some of the pairs, in the order of ``index``, still read only when used."""
         wanted = np.asarray(index, dtype=np.int64)
         places, old = self.images.places[wanted], self.images
         return StreamedPairs(
@@ -105,13 +105,13 @@ class StreamedPairs(Pairs):
 
 
 def streamed(found: Index, *, side: int, fit: str = "crop") -> StreamedPairs:
-    """The pairs of an index. side: of the images, in pixels. fit: "crop" or "squash"."""
+    """Return the pairs of an index. side: of the images, in pixels. fit: "crop" or "squash"."""
     images = Images(found.tars, found.places, side=side, fit=fit)
     return StreamedPairs(images, found.captions, found.keys, found.bad)
 
 
 def too_large(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop") -> bool:
-    """Whether decoded pairs would take more than half of the memory, or of the disk that is free.
+    """Return whether decoded pairs would take over half of the memory, or of the free disk.
 
     Not when they are decoded already. Their number is what ``_stats.json`` beside each shard says,
     or else the index's.
@@ -130,7 +130,7 @@ def _memory() -> int:
 
 
 def successes(tars: Sequence[Path]) -> int | None:
-    """The pairs that img2dataset counted in shards; None without ``_stats.json`` beside each."""
+    """Return how many pairs img2dataset counted; None without ``_stats.json`` beside each shard."""
     stats = [tar.with_name(f"{tar.stem}_stats.json") for tar in tars]
     if not all(path.is_file() for path in stats):
         return None
@@ -174,7 +174,7 @@ class Stream(Batches):
     workers: int = 0
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
-        """Every sample once, shuffled by seed and epoch, from batch ``first`` on."""
+        """Yield every sample once, shuffled by seed and epoch, from batch ``first`` on."""
         if not self.workers or not sys.platform.startswith("linux"):
             yield from super().epoch(number, first)
             return

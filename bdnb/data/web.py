@@ -21,7 +21,7 @@ from PIL import Image
 from bdnb.data import lists
 from bdnb.data.bad_samples import LONGEST
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import write_atomic
+from bdnb.runtime.files import replacing, write_atomic
 
 REQUIREMENT = "img2dataset==1.47.*"
 """It wants pandas below 3 and webdataset below 0.3, so it lives in a venv of its own."""
@@ -51,12 +51,12 @@ class Fetch:
 
 
 def home() -> Path:
-    """The venv that img2dataset lives in, inside this Python's own."""
+    """Return the venv that img2dataset lives in, inside this Python's own."""
     return Path(sys.prefix) / "img2dataset"
 
 
 def tool(*, install: bool = True) -> Path | None:
-    """The command ``img2dataset``; installed when it is not there, or None.
+    """Return the command ``img2dataset``; installed when it is not there, or None.
 
     Errors: ConfigError when it cannot be installed.
     """
@@ -127,7 +127,7 @@ def download(source: Path, folder: Path, fetch: Fetch, *, digits: int = 5) -> di
 
 
 def counts(folder: Path) -> dict[str, Any]:
-    """What img2dataset's ``_stats.json`` say of a folder of shards, all together.
+    """Return what img2dataset's ``_stats.json`` say of a folder of shards, all together.
 
     Returns: ``asked``, ``good``, ``not_downloaded``, ``not_decoded``, and ``status``: message ->
     number, the commonest first.
@@ -151,7 +151,7 @@ def counts(folder: Path) -> dict[str, Any]:
 def build(
     source: Path, out: Path, *, pairs: int, clean: int, spare: float, seed: int, fetch: Fetch
 ) -> dict[str, Any]:
-    """Both splits of a data set in ``out``, and ``report.json`` of them.
+    """Fetch both splits of a data set into ``out`` and return the report, kept in ``report.json``.
 
     pairs, clean: how many rows of the list for each split, 0 pairs for all that are left.
     spare: share of further rows that stand in for dead ones. Called again with the same values,
@@ -161,10 +161,14 @@ def build(
     asked |= {"size": fetch.size, "shard_size": fetch.shard_size}
     lists.columns(source)
     _check_same(out / "web.json", asked)
-    rows = lists.choose(source, out / ".lists", train=pairs, clean=clean, spare=spare, seed=seed)
-    report: dict[str, Any] = {"asked": asked, "list": rows}
+    chosen, counted = lists.choose(source, train=pairs, clean=clean, spare=spare, seed=seed)
+    write_atomic(out / "web.json", json.dumps(asked, indent=2))
+    report: dict[str, Any] = {"asked": asked, "list": counted}
     for split, wanted in (("clean", clean), ("train", pairs)):
-        if (path := out / ".lists" / f"{split}.jsonl").stat().st_size:
+        if len(chosen[split]):
+            path = out / ".lists" / f"{split}.jsonl"
+            with replacing(path) as beside:
+                chosen[split].to_json(beside, orient="records", lines=True)
             report[split] = download(path, out / split, fetch, digits=DIGITS[split])
             report[split]["wanted"] = wanted
             write_atomic(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False))
@@ -172,10 +176,10 @@ def build(
 
 
 def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
-    """Note what is asked for, before anything is fetched: the mark of a folder that we fill.
+    """Refuse a folder begun with other values, or with pairs that img2dataset would write over.
 
-    Errors: ConfigError when something else was asked for before, or the folder holds pairs of
-    another make, which img2dataset would count as fetched, or write over.
+    path: ``web.json``, the mark of a folder that we fill, written before anything is fetched.
+    Errors: ConfigError.
     """
     there = [n for n in ("train", "clean", ".lists", "report.json") if (path.parent / n).exists()]
     if there and not path.is_file():
@@ -187,11 +191,10 @@ def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
     if other := [name for name in asked if asked[name] != then.get(name)]:
         differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {asked[n]!r}" for n in other)
         raise ConfigError(f"{path.parent}: begun with other values ({differs}): use another folder")
-    write_atomic(path, json.dumps(asked, indent=2))
 
 
 def text(report: Mapping[str, Any]) -> str:
-    """A report in words: each split's good, dead and broken pairs, and what was said of them."""
+    """Return a report in words: each split's good, dead and broken pairs, with the reasons."""
     found = report["list"]
     lines = [
         f"list: {found['rows']} rows; left out: {found['twice']} URLs that come again, "
@@ -226,7 +229,7 @@ def main() -> None:
         fetch = Fetch(**{name: given.pop(name) for name in asdict(Fetch())})
         report = build(given.pop("list"), given.pop("out"), **given, fetch=fetch)
     except ConfigError as error:
-        sys.exit(f"error: {error}")
+        parser.exit(2, f"error: {error}\n")
     print(text(report))
 
 

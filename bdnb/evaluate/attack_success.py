@@ -3,21 +3,12 @@
 In: features of triggered images, their true labels, class embeddings. Out: (name, percent).
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
 from bdnb.evaluate.zero_shot import check_labels, predictions, shares
 from bdnb.runtime.errors import ConfigError
-
-
-def target_index(classnames: Sequence[str], target: str) -> int:
-    """The target's place among the classes. Errors: ConfigError that lists near names."""
-    if target in classnames:
-        return list(classnames).index(target)
-    near = ", ".join(difflib.get_close_matches(target, classnames, n=5)) or "none"
-    raise ConfigError(f"target={target!r}: not among {len(classnames)} classes; near: {near}")
 
 
 def asr(

@@ -9,25 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bdnb.poison.targets import fill
 from bdnb.runtime.errors import ConfigError
 
 EncodeText = Callable[[list[str]], Tensor]
 ROWS = 8192
 """Images whose scores are held at once."""
-
-
-def fill(template: str, classname: str) -> str:
-    """A prompt: the class name in place of ``{}`` (open_clip) or ``{c}`` (CLIP_benchmark).
-
-    Errors: ConfigError for a template without such a place, or with another one.
-    """
-    try:
-        prompt = template.format(classname, c=classname)
-    except (KeyError, IndexError, ValueError) as error:
-        raise ConfigError(f"template {template!r}: expected one {{}} or {{c}}") from error
-    if prompt == template:
-        raise ConfigError(f"template {template!r}: no {{}} or {{c}} for the class name")
-    return prompt
 
 
 def head(

@@ -12,8 +12,9 @@ from PIL import Image
 
 from bdnb import models
 from bdnb.data.bad_samples import DAMAGE
-from bdnb.data.decode import EXTENSIONS, square
+from bdnb.data.decode import square
 from bdnb.data.labelled import CLASSNAMES, LabelledSet, openai_templates, read_labelled
+from bdnb.data.shards import EXTENSIONS
 from bdnb.models import Model
 from bdnb.runtime.errors import ConfigError
 

@@ -4,7 +4,7 @@ In: the keys of a data set, their captions where the attack asks for them; out: 
 kept with the run as a text file, so that a run can be repeated or audited.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -128,11 +128,11 @@ def cleaning_keys(
     return rank(pool, seed, "clean", wanted)
 
 
-def overlap(ours: Iterable[str], theirs: Iterable[str]) -> int:
-    """How many keys two lists share.
+def overlap(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> int:
+    """Return how many keys, or pairs, two lists share.
 
-    Keys of one data set name one sample; across data sets that number their samples alike, compare
-    URLs or captions instead.
+    Keys of one data set name one sample; of data sets that may number their samples alike, compare
+    (key, caption).
     """
     mine = set(ours)
     return len({key for key in theirs if key in mine})

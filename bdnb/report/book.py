@@ -25,10 +25,6 @@ VENDOR = (
     ("mathjax", "es5/tex-chtml.js", "_vendor/vendor/mathjax/tex-chtml.js"),
     ("mathjax", "es5/input/tex/extensions", "_vendor/vendor/mathjax/input/tex/extensions"),
     ("mathjax", "es5/output/chtml", "_vendor/vendor/mathjax/output/chtml"),
-    ("requirejs", "require.js", "_vendor/vendor/require.js"),
-    ("@jupyter-widgets/html-manager", "dist/embed-amd.js", "_vendor/vendor/embed-amd.js"),
-    # The widgets' player looks for its icons' fonts beside the page, not beside itself.
-    ("@jupyter-widgets/html-manager", "dist/*.woff2", "_root"),
 )
 """What the pages load: npm package, path in it, place in the assembled book."""
 
@@ -178,9 +174,8 @@ def vendor(book: Path) -> None:
             if found.is_dir():
                 shutil.copytree(found, target)
             else:
-                name = target / found.name if "*" in pattern else target
-                name.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(found, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found, target)
 
 
 def build(out: Path) -> Path:

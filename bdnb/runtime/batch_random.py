@@ -12,8 +12,8 @@ import numpy as np
 from bdnb.runtime.seeds import generator
 
 
-def states(seed: int, purpose: str, epoch: int, keys: Sequence[str]) -> np.ndarray:
-    """(B,) uint64: a seed for each sample.
+def sample_seeds(seed: int, purpose: str, epoch: int, keys: Sequence[str]) -> np.ndarray:
+    """Return a seed for each sample: (B,) uint64.
 
     A 64-bit hash of each key with a 64-bit salt from ``generator(seed, purpose, epoch)``, mixed.
     """
@@ -23,9 +23,9 @@ def states(seed: int, purpose: str, epoch: int, keys: Sequence[str]) -> np.ndarr
 
 
 def uniforms(seed: int, purpose: str, epoch: int, keys: Sequence[str], count: int) -> np.ndarray:
-    """(B, count) float64 in [0, 1): the SplitMix64 sequence (Steele et al. 2014) of each state."""
+    """Return (B, count) float64 in [0, 1): SplitMix64 (Steele et al. 2014) from these seeds."""
     steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = _mix(states(seed, purpose, epoch, keys)[:, None] + steps)
+    mixed = _mix(sample_seeds(seed, purpose, epoch, keys)[:, None] + steps)
     return (mixed >> np.uint64(11)) * 2.0**-53
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from bdnb.runtime.errors import ConfigError
 
 MARK = ".bdnb"
@@ -32,7 +34,7 @@ class StorageError(OSError):
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Work that writes to ``path`` (a file or a folder).
+    """Watch over work that writes to ``path`` (a file or a folder).
 
     Errors: StorageError naming it when the disk is full, over quota or not writable; what was
     written before is as it was.
@@ -52,7 +54,7 @@ def storing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to instead: on success its file is flushed and renamed to ``path``.
+    """Give a path to write to instead: on success its file is flushed and renamed to ``path``.
 
     So a file that matters is whole or not there, whenever the process ends. Errors: StorageError.
     """
@@ -105,7 +107,7 @@ def remove_parts(folder: Path) -> None:
 
 
 def begin(folder: Path, what: str, *, remedy: str = "") -> None:
-    """An empty folder with our mark; one that was left half-made is replaced.
+    """Return an empty folder with our mark; one that was left half-made is replaced.
 
     what: the folder is, in words. Errors: ConfigError, as ``check_ours``; StorageError.
     """
@@ -116,7 +118,7 @@ def begin(folder: Path, what: str, *, remedy: str = "") -> None:
 
 
 def marked(folder: Path, what: str) -> bool:
-    """Whether a folder holds our mark, of this kind."""
+    """Return whether a folder holds our mark, of this kind."""
     path = folder / MARK
     return path.is_file() and path.read_text("utf-8", "replace").strip() == what
 
@@ -156,3 +158,27 @@ def discard(folder: Path, what: str, *, known: bool = False, remedy: str = "") -
                 path.unlink()
         (folder / MARK).unlink(missing_ok=True)
         folder.rmdir()
+
+
+@contextmanager
+def building(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> Iterator[Path]:
+    """Give an empty folder to fill, which then takes the place of ``folder``; to one at a time.
+
+    So ``folder`` is whole or not there. A block that writes nothing, since another process has made
+    the folder meanwhile, replaces nothing. what, known, remedy: as for ``check_ours``. Errors:
+    ConfigError for a folder of the user's, before the block begins; StorageError.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    with storing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            check_ours(folder, what, known=known, remedy=remedy)
+            begin(part, f"{what}, being made")
+            try:
+                begin(part / "made", what)
+                yield part / "made"
+                if any(path.name != MARK for path in (part / "made").iterdir()):
+                    discard(folder, what, known=known, remedy=remedy)
+                    os.replace(part / "made", folder)
+            finally:
+                discard(part, f"{what}, being made")

@@ -22,7 +22,7 @@ FORM = (
 
 
 def bar(*, total: int, unit: str, initial: int = 0, disable: bool = False, **given: Any) -> tqdm:
-    """A progress bar of ``total`` things; ``update(n)`` says that n more are done.
+    """Return a progress bar of ``total`` things; ``update(n)`` says that n more are done.
 
     unit: the things' name, a space before it. initial: done before. disable: show nothing.
     """
@@ -37,7 +37,7 @@ def bar(*, total: int, unit: str, initial: int = 0, disable: bool = False, **giv
 
 
 def in_lab() -> bool:
-    """Whether this is a kernel that Jupyter's server started, rather than papermill's or none."""
+    """Return whether this is a kernel of Jupyter's server, rather than papermill's or none."""
     return get_ipython() is not None and "JPY_SESSION_NAME" in os.environ
 
 

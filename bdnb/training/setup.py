@@ -15,7 +15,6 @@ from bdnb.data.augment.eda import ShiftedViews
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batches, Poison
 from bdnb.data.datasets import Dataset
-from bdnb.data.index import cores
 from bdnb.data.labelled import LabelledSet
 from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
@@ -25,6 +24,7 @@ from bdnb.poison import targets
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import remove_parts, storing
+from bdnb.runtime.parallel import cores
 from bdnb.training.attacks import Attack, stamp
 
 

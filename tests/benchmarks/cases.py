@@ -14,10 +14,9 @@ from torch import nn
 from bdnb import models
 from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
-from bdnb.data import datasets, decode
+from bdnb.data import datasets, shards
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batches
-from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.poison import targets
@@ -167,7 +166,7 @@ class Bench:
         names = self.data.labelled(self.side)[0].classnames
         chosen = targets.templates(self.case.templates)[: self.case.prompts or None]
         filled = [targets.fill(template, "{c}") for template in chosen]
-        return [[zero_shot.fill(template, name) for template in filled] for name in names]
+        return [[targets.fill(template, name) for template in filled] for name in names]
 
     @property
     def target(self) -> int:
@@ -179,7 +178,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         tars = sorted((self.data.folder / split).rglob("*.tar"))
         found = reference.Files([], [], [])
-        for sample in decode.samples(tars):
+        for sample in shards.samples(tars):
             key = sample["__key__"]
             path = folder / f"{key}.png"
             if not path.is_file():

@@ -25,8 +25,8 @@ def write(folder: Path, count: int) -> None:
     """``count`` pairs of a noisy JPEG, one of 64, and a caption of its own."""
     from PIL import Image
 
-    from bdnb.data import shards
     from bdnb.runtime.seeds import generator
+    from tests.data import shard_files
 
     pictures = []
     for i in range(64):
@@ -37,7 +37,7 @@ def write(folder: Path, count: int) -> None:
         {"__key__": f"{i:09d}", "jpg": pictures[i % 64], "txt": f"a picture of noise, number {i}"}
         for i in range(count)
     )
-    shards.write_pairs(folder, samples, shard_size=SHARD)
+    shard_files.write_pairs(folder, samples, shard_size=SHARD)
 
 
 def memory(kind: str) -> float:

@@ -12,7 +12,7 @@ from bdnb.data import bad_samples, decode, shards
 from bdnb.data.index import index
 from bdnb.data.stream import streamed
 from bdnb.runtime.errors import ConfigError
-from tests.data import web_pairs
+from tests.data import shard_files, web_pairs
 
 SIDE = web_pairs.SIDE
 PATHS = ("prepared", "streamed")
@@ -20,7 +20,7 @@ PATHS = ("prepared", "streamed")
 
 def read(how: str, tars: list[Path], cache: Path, *, bad_share: float = 1.0) -> shards.Pairs:
     if how == "prepared":
-        return shards.prepare(tars, SIDE, cache, bad_share=bad_share)
+        return shard_files.decoded(tars, SIDE, cache, bad_share=bad_share)
     return streamed(index(tars, cache, bad_share=bad_share), side=SIDE)
 
 
@@ -28,7 +28,7 @@ def read(how: str, tars: list[Path], cache: Path, *, bad_share: float = 1.0) -> 
 @pytest.mark.parametrize("key", list(web_pairs.bad()))
 def test_each_bad_sample_is_dropped_for_its_reason(how: str, key: str, tmp_path: Path) -> None:
     reason, sample = web_pairs.bad()[key]
-    shards.write_pairs(tmp_path / "in", [web_pairs.good(0), sample, web_pairs.good(1)])
+    shard_files.write_pairs(tmp_path / "in", [web_pairs.good(0), sample, web_pairs.good(1)])
     pairs = read(how, shards.tars(tmp_path / "in"), tmp_path / "cache")
     assert list(pairs.keys) == ["000000000", "000000001"]
     assert list(pairs.bad) == [key]
@@ -79,7 +79,7 @@ def unusual() -> dict[str, tuple[str, bytes, Image.Image]]:
 @pytest.mark.parametrize("name", list(unusual()))
 def test_an_unusual_image_is_used_as_what_it_shows(how: str, name: str, tmp_path: Path) -> None:
     extension, data, shown = unusual()[name]
-    shards.write_pairs(tmp_path / "in", [{"__key__": "a", extension: data, "txt": "x"}])
+    shard_files.write_pairs(tmp_path / "in", [{"__key__": "a", extension: data, "txt": "x"}])
     pairs = read(how, shards.tars(tmp_path / "in"), tmp_path / "cache", bad_share=0)
     wanted = decode.square(shown, SIDE).astype(int)
     assert np.abs(np.asarray(pairs.images[0]).astype(int) - wanted).max() <= 2

@@ -18,9 +18,10 @@ import pytest
 
 from bdnb.config.parameters import make
 from bdnb.data import art, emoji, labelled, render, shards
-from bdnb.data.decode import samples
+from bdnb.data.shards import samples
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK, begin
+from tests.data import shard_files
 from tests.data.tiny_scenes import TINY, project
 
 
@@ -75,7 +76,7 @@ def test_the_set_holds_what_was_asked_for(tiny_root: Path) -> None:
 def test_scenes_keep_to_the_styles_of_their_split(tiny_root: Path) -> None:
     folder = tiny_root / "data" / "tiny"
     for split in ("train", "clean"):
-        for pair in shards.read_pairs(shards.tars(folder / split)):
+        for pair in shard_files.read_pairs(shards.tars(folder / split)):
             assert pair["json"]["style"] in art.TRAINING_STYLES
             assert art.words(pair["json"]["url"].split("/")[1]) in pair["txt"]
 
@@ -130,21 +131,22 @@ def test_builds_at_once_draw_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(loaded) == sorted(art.STYLES)
 
 
-def test_a_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path: Path) -> None:
+def test_a_script_without_main_guard_builds_as_any_other(tmp_path: Path) -> None:
     root = project(tmp_path / "script")
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
         "from bdnb.data import emoji\n"
-        "config = emoji.EmojiData(name='tiny', pairs=4, cleaning_pairs=4, classes=2, side=16)\n"
+        "print('once')\n"
+        "config = emoji.EmojiData(name='tiny', pairs=4, cleaning_pairs=4, val_images=2,\n"
+        "                         unseen_images=2, classes=2, side=16)\n"
         f"emoji.build(config, Path({str(root)!r}), workers=2)\n"
     )
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True
     )
-    assert done.returncode != 0
-    assert "if __name__ == '__main__':" in done.stderr.splitlines()[-1]
-    assert not (root / "data" / "tiny").exists()
+    assert done.stdout == "once\n"
+    assert (root / "data" / "tiny" / "dataset.json").is_file()
 
 
 def test_other_parameters_under_the_same_name_are_refused_before_any_work(
@@ -167,8 +169,8 @@ def test_a_build_that_dies_leaves_nothing_that_passes_for_a_set(
     root = project(tmp_path / "dies")
     drawn = render.draw_shards
 
-    def die(each: render.Each, plan: list[render.Shard]) -> None:
-        drawn(each, plan[:2])
+    def die(plan: list[render.Shard], workers: int) -> None:
+        drawn(plan[:2], workers)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(render, "draw_shards", die)
@@ -183,8 +185,8 @@ def test_a_half_built_or_damaged_set_is_built_again(
     tiny_root: Path, tiny_copy: Path, damage: str
 ) -> None:
     folder = tiny_copy / "data" / "tiny"
-    left = tiny_copy / "data" / ".tiny.part" / "set"
-    begin(left.parent, emoji.PART)
+    left = tiny_copy / "data" / ".tiny.part" / "made"
+    begin(left.parent, "emoji scenes, being made")
     left.mkdir()
     (left / "dataset.json").write_text("{}")
     tar = folder / "train" / "00000.tar"

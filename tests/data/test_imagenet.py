@@ -1,9 +1,10 @@
 """ImageNet and its relatives come in with the right label, whatever order they are handed out in.
 
 No image of ImageNet is here: what is read has the names, the layouts and the files of the real
-sets, with pictures drawn here.
+sets, with images drawn here; torchvision is told their checksums.
 """
 
+import hashlib
 import io
 import random
 import shutil
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from open_clip import IMAGENET_CLASSNAMES
 from scipy.io import savemat
-from timm.data import ImageNetInfo
 
 from bdnb.data import imagenet, labelled
 from bdnb.data.shards import write_tar
@@ -51,38 +52,68 @@ def devkit(path: Path, ids: list[int]) -> dict[int, str]:
     return dict(enumerate(order, start=1))
 
 
-def official(path: Path, count: int) -> None:
-    with tarfile.open(path, "w") as archive:
-        for i in range(1, count + 1):
+def official(folder: Path, ids: list[int], patch: pytest.MonkeyPatch) -> dict[int, str]:
+    """The two official files in a folder, for images of these classes. Returns: as ``devkit``."""
+    folder.mkdir()
+    kit, images = folder / "ILSVRC2012_devkit_t12.tar.gz", folder / imagenet.OFFICIAL
+    wnid = devkit(kit, ids)
+    with tarfile.open(images, "w") as archive:
+        for i in range(1, len(ids) + 1):
             add(archive, f"ILSVRC2012_val_{i:08d}.JPEG", jpeg(i))
+    known = {
+        name: (path.name, hashlib.md5(path.read_bytes()).hexdigest())
+        for name, path in (("devkit", kit), ("val", images))
+    }
+    patch.setattr("torchvision.datasets.imagenet.ARCHIVE_META", known)
+    return wnid
 
 
 def read(folder: Path) -> labelled.LabelledSet:
     return labelled.read_labelled(folder, side=8, cache=folder.parent / "cache")
 
 
-def test_the_official_tar_gets_its_labels_from_the_devkit(tmp_path: Path) -> None:
-    ids = [490, 1, 361, 171, 490]
-    wnid = devkit(tmp_path / "devkit.tar.gz", ids)
-    official(tmp_path / "val.tar", 5)
+def test_the_official_tar_gets_its_labels_from_the_devkit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [*range(1, 1001), 490, 1, 361]
+    random.Random(2).shuffle(ids)
+    wnid = official(tmp_path / "in", ids, monkeypatch)
     out = tmp_path / "val"
-    assert imagenet.convert(tmp_path / "val.tar", out, devkit=tmp_path / "devkit.tar.gz") == 5
+    assert imagenet.convert(tmp_path / "in", out) == len(ids)
     found = read(out)
-    truth = [sorted(imagenet.wnids()).index(wnid[i]) for i in ids]
-    assert found.labels.tolist() == truth
-    assert found.keys[0] == "ILSVRC2012_val_00000001"
+    for key, label in zip(found.keys, found.labels.tolist(), strict=True):
+        number = int(key.rpartition("_")[2])
+        assert imagenet.wnids()[label] == wnid[ids[number - 1]]
     assert len(found.classnames) == 1000
     assert len(found.templates) == 80
     assert found.class_index("banana") == 954
+    first = found.keys[0]
     with tarfile.open(out / "test" / "0.tar") as archive:
-        data = archive.extractfile("ILSVRC2012_val_00000003.jpg")
+        data = archive.extractfile(f"{first}.jpg")
         assert data is not None
-        assert data.read() == jpeg(3)
+        assert data.read() == jpeg(int(first.rpartition("_")[2]))
+    (tmp_path / "in" / "val" / "n01440764").rename(tmp_path / "lost")
+    with pytest.raises(ConfigError, match="not unpacked to its end"):
+        imagenet.convert(tmp_path / "in", tmp_path / "again")
+
+
+def test_other_files_than_the_official_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official(tmp_path / "in", [1, 2, 3], monkeypatch)
+    path = tmp_path / "in" / imagenet.OFFICIAL
+    path.write_bytes(path.read_bytes()[:-1024])
+    with pytest.raises(ConfigError, match=r"ILSVRC2012_img_val\.tar is not present .*corrupted"):
+        imagenet.convert(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "ILSVRC2012_devkit_t12.tar.gz").unlink()
+    (tmp_path / "in" / "meta.bin").unlink()
+    with pytest.raises(ConfigError, match=r"devkit_t12\.tar\.gz is not present"):
+        imagenet.convert(tmp_path / "in", tmp_path / "out")
 
 
 def test_names_belong_to_their_wordnet_numbers() -> None:
-    assert list(imagenet.wnids()) == ImageNetInfo("imagenet-1k").label_names()
-    assert imagenet.names(list(KNOWN)) == list(KNOWN.values())
+    names = dict(zip(imagenet.wnids(), IMAGENET_CLASSNAMES, strict=True))
+    assert {wnid: names[wnid] for wnid in KNOWN} == KNOWN
 
 
 def folders(root: Path, classes: list[str], name: str = "{}_{}.JPEG") -> None:
@@ -92,26 +123,17 @@ def folders(root: Path, classes: list[str], name: str = "{}_{}.JPEG") -> None:
         path.write_bytes(jpeg(i % 7))
 
 
-@pytest.mark.parametrize("packed", ["", "w", "w:gz"])
-def test_folders_named_by_wordnet_numbers_are_labelled_in_sorted_order(
-    tmp_path: Path, packed: str
-) -> None:
-    classes = list(imagenet.wnids())
+def test_folders_named_by_wordnet_numbers_are_labelled_in_sorted_order(tmp_path: Path) -> None:
+    classes = imagenet.wnids()
     random.Random(1).shuffle(classes)
-    source = tmp_path / "imagenet-sketch" / "sketch"
-    folders(source, classes)
-    if packed:
-        with tarfile.open(tmp_path / "a.tar", packed) as archive:
-            for label in classes:
-                archive.add(source / label, f"sketch/{label}")
-        source = tmp_path / "a.tar"
-    assert imagenet.convert(source, tmp_path / "out") == 1000
+    folders(tmp_path / "sketch", classes)
+    assert imagenet.convert(tmp_path / "sketch", tmp_path / "out") == 1000
     found = read(tmp_path / "out")
     by_key = dict(zip(found.keys, found.labels.tolist(), strict=True))
     for key, label in by_key.items():
-        assert imagenet.wnids()[label] == key.partition("_")[0]
+        assert imagenet.wnids()[label] == key.split("_")[1]
     for wnid, name in KNOWN.items():
-        key = next(k for k in by_key if k.startswith(wnid))
+        key = next(k for k in by_key if wnid in k)
         assert found.classnames[by_key[key]] == name
 
 
@@ -121,26 +143,28 @@ def test_folders_named_by_numbers_are_labels(tmp_path: Path) -> None:
     imagenet.convert(tmp_path / "v2", tmp_path / "out")
     found = read(tmp_path / "out")
     for key, label in zip(found.keys, found.labels.tolist(), strict=True):
-        assert int(key.partition("_")[0]) == label
+        assert int(key.split("_")[1]) == label
 
 
-@pytest.mark.parametrize("name", ["imagenet_r", "imagenet_a"])
-def test_a_relative_of_200_classes_keeps_its_own_names(tmp_path: Path, name: str) -> None:
-    wnids = imagenet.wnids(name)
-    assert len(set(wnids)) == 200
-    folders(tmp_path / name, list(wnids), name="0.01_a, b _ {1}_{0}.jpg")
-    (tmp_path / name / "README.txt").write_text("not an image")
-    imagenet.convert(tmp_path / name, tmp_path / "out")
+def two_hundred() -> list[str]:
+    return sorted(random.Random(3).sample(imagenet.wnids(), 200))
+
+
+def test_a_relative_of_200_classes_keeps_its_own_names(tmp_path: Path) -> None:
+    chosen = two_hundred()
+    folders(tmp_path / "r", chosen, name="0.01_a, b _ {1}_{0}.jpg")
+    (tmp_path / "r" / "README.txt").write_text("not an image")
+    imagenet.convert(tmp_path / "r", tmp_path / "out")
     found = read(tmp_path / "out")
-    assert found.classnames == [imagenet.names([wnid])[0] for wnid in wnids]
+    names = dict(zip(imagenet.wnids(), IMAGENET_CLASSNAMES, strict=True))
+    assert found.classnames == [names[wnid] for wnid in chosen]
     assert sorted(found.labels.tolist()) == list(range(200))
-    key = found.keys[found.labels.tolist().index(3)]
-    assert key.startswith(wnids[3])
+    assert chosen[3] in found.keys[found.labels.tolist().index(3)]
 
 
 def test_images_of_one_name_in_one_class_stay_apart(tmp_path: Path) -> None:
-    folders(tmp_path / "r", list(imagenet.wnids("imagenet_r")))
-    first = imagenet.wnids("imagenet_r")[0]
+    folders(tmp_path / "r", two_hundred())
+    first = two_hundred()[0]
     for name in ("art.0.jpg", "art 0.png", "art_0.JPEG"):
         (tmp_path / "r" / first / name).write_bytes(jpeg(0))
     assert imagenet.convert(tmp_path / "r", tmp_path / "out") == 203
@@ -150,12 +174,13 @@ def test_images_of_one_name_in_one_class_stay_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("missing", r"999 folders, not n01440764; expected one for each"),
-        ("foreign", r"1001 folders, such as 'cats'"),
-        ("none", r"no images"),
-        ("absent", r"no such tar or folder"),
+        ("missing", r"999 folders of images, not n01440764; expected one for each"),
+        ("foreign", r"1001 folders of images, such as 'cats'"),
+        ("none", r"set: Couldn't find any class folder"),
+        ("no images", r"Found no valid file for the classes cats"),
+        ("absent", r"no such folder; unpack a tar first"),
+        ("a tar", r"no such folder; unpack a tar first"),
         ("not empty", r"out: not empty"),
-        ("no tar", r"expected a tar or a folder"),
     ],
 )
 def test_what_is_no_such_set_is_refused(tmp_path: Path, change: str, message: str) -> None:
@@ -170,26 +195,13 @@ def test_what_is_no_such_set_is_refused(tmp_path: Path, change: str, message: st
         folders(source, ["cats"])
     if change == "not empty":
         (out / "mine").mkdir(parents=True)
-    if change == "no tar":
+    if change == "no images":
+        (source / "cats").mkdir()
+    if change == "a tar":
         source = tmp_path / "x.tar"
-        source.write_bytes(b"no tar")
+        source.write_bytes(b"a tar")
     with pytest.raises(ConfigError, match=message):
         imagenet.convert(source, out)
-
-
-def test_flat_images_need_a_devkit_that_fits(tmp_path: Path) -> None:
-    official(tmp_path / "val.tar", 3)
-    with pytest.raises(ConfigError, match=r"flat images need their labels: .*devkit"):
-        imagenet.convert(tmp_path / "val.tar", tmp_path / "a")
-    devkit(tmp_path / "more.tar.gz", [1, 2, 3, 4])
-    with pytest.raises(ConfigError, match="3 images, but 4 lines"):
-        imagenet.convert(tmp_path / "val.tar", tmp_path / "b", devkit=tmp_path / "more.tar.gz")
-    devkit(tmp_path / "fewer.tar.gz", [1, 2])
-    with pytest.raises(ConfigError, match=r"ILSVRC2012_val_00000003\.JPEG has no line"):
-        imagenet.convert(tmp_path / "val.tar", tmp_path / "c", devkit=tmp_path / "fewer.tar.gz")
-    devkit(tmp_path / "inner.tar.gz", [1, 2, 1001])
-    with pytest.raises(ConfigError, match=r"says '1001', which meta.mat does not have"):
-        imagenet.convert(tmp_path / "val.tar", tmp_path / "d", devkit=tmp_path / "inner.tar.gz")
 
 
 def test_clip_benchmarks_own_sets_are_read_as_they_are(tmp_path: Path) -> None:
@@ -218,9 +230,12 @@ def test_clip_benchmarks_own_sets_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["imagenet", "--source", str(tmp_path / "no.tar"), "--out", str(tmp_path / "out")]
+    given = ["imagenet", "--source", str(tmp_path / "no"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", given)
-    with pytest.raises(SystemExit, match=r"error: .*no\.tar: no such tar or folder"):
+    with pytest.raises(SystemExit, match="2"):
         imagenet.main()
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'no'}: no such folder")
+    assert said.count("\n") == 1

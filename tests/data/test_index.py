@@ -5,25 +5,27 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import webdataset
 
-from bdnb.data import decode, index, scan, shards
+from bdnb.data import index, scan, shards
 from bdnb.data.index import index as make
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK
-from tests.data import web_pairs
+from tests.data import shard_files, web_pairs
 
 
 def test_keys_captions_and_places_are_those_that_webdataset_reads(tmp_path: Path) -> None:
     tars = web_pairs.write(tmp_path / "in", 40)
     found = make(tars, tmp_path / "cache", bad_share=1, workers=2)
-    read = [s for s in decode.samples(tars) if s["__key__"] not in found.bad]
+    stream = webdataset.WebDataset([str(tar) for tar in tars], shardshuffle=False)
+    read = [s for s in stream if s["__key__"] not in found.bad]
     assert list(found.keys) == [s["__key__"] for s in read]
     assert list(found.captions) == [s["txt"].decode().strip() for s in read]
     assert len(found) == 40
     for sample, place in zip(read, found.places, strict=True):
         with tars[place["shard"]].open("rb") as file:
             file.seek(int(place["image"]))
-            assert file.read(int(place["bytes"])) == sample[decode.extension(sample)]
+            assert file.read(int(place["bytes"])) == sample[shards.extension(sample)]
 
 
 def test_keys_and_captions_can_be_sliced_and_picked(tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_a_shard_spoilt_in_its_middle_does_not_pass_for_a_shorter_one(tmp_path: 
 
 
 def test_shards_without_a_usable_pair_are_an_error(tmp_path: Path) -> None:
-    shards.write_pairs(tmp_path / "in", [web_pairs.bad()["html"][1]])
+    shard_files.write_pairs(tmp_path / "in", [web_pairs.bad()["html"][1]])
     with pytest.raises(ConfigError, match=r"no sample that can be used. 1 not an image, as html"):
         make(shards.tars(tmp_path / "in"), tmp_path / "cache")
     with pytest.raises(ConfigError, match="no tar shards"):

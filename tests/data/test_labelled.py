@@ -104,6 +104,8 @@ def test_a_class_is_found_by_name_and_a_missing_one_names_its_neighbours(folder:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("classnames.txt", "banane\ncr\u00e8me\ntaxi\n".encode("latin-1"), "not UTF-8"),
+        ("zeroshot_classification_templates.txt", b"\xff{c}\n", "not UTF-8"),
         ("classnames.txt", None, "missing"),
         ("classnames.txt", "banana\n\ntaxi\n", "no empty lines"),
         ("classnames.txt", "banana\n", "label '1'; expected 0 to 0"),
@@ -116,15 +118,32 @@ def test_a_class_is_found_by_name_and_a_missing_one_names_its_neighbours(folder:
     ],
 )
 def test_a_file_that_does_not_fit_is_named(
-    folder: Path, name: str, content: str | None, message: str
+    folder: Path, name: str, content: str | bytes | None, message: str
 ) -> None:
     path = folder / name
-    path.unlink() if content is None else path.write_text(content)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError) as caught:
         read(folder)
     assert message in str(caught.value)
+    if message == "not UTF-8":
+        assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_a_prompt_without_place_for_the_class_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no \{c\}"):
         labelled.write_labelled(tmp_path, samples(3), classnames=CLASSES, templates=["a photo"])
+
+
+def test_classes_of_one_name_are_told_of_and_are_no_target(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not an error by itself: ImageNet has two missiles and two sunglasses."""
+    (folder / labelled.CLASSNAMES).write_text("banana\ntaxi\nbanana\n")
+    found = read(folder)
+    assert "one name cannot be told apart: banana" in caplog.text
+    assert found.class_index("taxi") == 1
+    with pytest.raises(ConfigError, match=r"'banana': .*'toy' has it 2 times .*0, 2"):
+        found.class_index("banana")

@@ -1,6 +1,7 @@
 """Shards are img2dataset's, the same bytes each time, and come back as they went in."""
 
 import hashlib
+import io
 import json
 import logging
 import tarfile
@@ -15,6 +16,7 @@ from bdnb.data import shards
 from bdnb.data.scenes import png
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import generator
+from tests.data import shard_files
 
 SIDE = 16
 
@@ -31,21 +33,21 @@ def pairs(count: int) -> list[shards.Sample]:
 
 
 def test_pairs_come_back_as_they_went_in(tmp_path: Path) -> None:
-    assert shards.write_pairs(tmp_path, iter(pairs(7)), shard_size=3) == 7
+    assert shard_files.write_pairs(tmp_path, iter(pairs(7)), shard_size=3) == 7
     found = shards.tars(tmp_path)
     assert [p.name for p in found] == ["00000.tar", "00001.tar", "00002.tar"]
-    for went, came in zip(pairs(7), shards.read_pairs(found), strict=True):
-        assert dict(went) == came
+    for went, came in zip(pairs(7), shard_files.read_pairs(found), strict=True):
+        assert {**went, "json": json.loads(went["json"])} == came
 
 
 def test_names_and_values_are_those_of_img2dataset(tmp_path: Path) -> None:
-    shards.write_pairs(tmp_path, pairs(2))
+    shard_files.write_pairs(tmp_path, pairs(2))
     with tarfile.open(tmp_path / "00000.tar") as tar:
         names = tar.getnames()
     assert names[:3] == ["k0000.json", "k0000.png", "k0000.txt"]
     stats = json.loads((tmp_path / "00000_stats.json").read_text())
     assert stats["count"] == stats["successes"] == stats["status_dict"]["success"] == 2
-    about = next(shards.read_pairs([tmp_path / "00000.tar"]))["json"]
+    about = next(shard_files.read_pairs([tmp_path / "00000.tar"]))["json"]
     assert about["status"] == "success"
     assert about["caption"] == "caption 0, as typed: é"
     assert (about["width"], about["original_height"]) == (SIDE, SIDE)
@@ -54,7 +56,7 @@ def test_names_and_values_are_those_of_img2dataset(tmp_path: Path) -> None:
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        shards.write_pairs(tmp_path / name, pairs(5), shard_size=2)
+        shard_files.write_pairs(tmp_path / name, pairs(5), shard_size=2)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
@@ -66,8 +68,8 @@ def test_a_key_that_webdataset_would_split_is_refused(tmp_path: Path, key: str) 
 
 
 def test_prepared_pairs_are_the_images_decoded_by_hand(tmp_path: Path) -> None:
-    shards.write_pairs(tmp_path / "in", pairs(5), shard_size=2)
-    found = shards.prepare(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
+    shard_files.write_pairs(tmp_path / "in", pairs(5), shard_size=2)
+    found = shard_files.decoded(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
     by_hand = np.stack([image(i).transpose(2, 0, 1) for i in range(5)])
     assert np.array_equal(found.images, by_hand)
     assert found.keys == [f"k{i:04d}" for i in range(5)]
@@ -77,16 +79,37 @@ def test_prepared_pairs_are_the_images_decoded_by_hand(tmp_path: Path) -> None:
 
 
 def test_prepared_images_cannot_be_written(tmp_path: Path) -> None:
-    shards.write_pairs(tmp_path / "in", pairs(2))
-    found = shards.prepare(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
+    shard_files.write_pairs(tmp_path / "in", pairs(2))
+    found = shard_files.decoded(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
     with pytest.raises(ValueError, match="read-only"):
         found.images[0] = 0
 
 
-def test_a_pair_without_caption_is_an_error_when_streamed(tmp_path: Path) -> None:
-    shards.write_tar(tmp_path / "0.tar", [{"__key__": "mute", "png": png(image(0))}])
-    with pytest.raises(ConfigError, match="mute"):
-        list(shards.read_pairs([tmp_path / "0.tar"]))
+def test_shards_are_the_bytes_that_python_s_tarfile_writes(tmp_path: Path) -> None:
+    """The bytes of the embedded data: they must not change with the library that writes them."""
+    shards.write_pair_shard(tmp_path, 0, pairs(3))
+    with tarfile.open(tmp_path / "by_hand.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample in pairs(3):
+            for name in ("json", "png", "txt"):
+                value = sample[name]
+                data = value.encode() if isinstance(value, str) else value
+                member = tarfile.TarInfo(f"{sample['__key__']}.{name}")
+                member.size, member.mode, member.mtime = len(data), 0o644, 0
+                tar.addfile(member, io.BytesIO(data))
+    assert (tmp_path / "00000.tar").read_bytes() == (tmp_path / "by_hand.tar").read_bytes()
+
+
+def test_a_broken_header_in_a_shard_s_middle_does_not_pass_for_its_end(tmp_path: Path) -> None:
+    shards.write_pair_shard(tmp_path, 0, pairs(5))
+    tar = tmp_path / "00000.tar"
+    with tarfile.open(tar) as archive:
+        places = [member.offset for member in archive.getmembers()]
+    whole = tar.read_bytes()
+    for place in places:
+        for spoilt in (b"\x7f" * 512, b"\x00" * 512, b"", whole[place : place + 148] + b"7" * 364):
+            tar.write_bytes(whole[:place] + spoilt + whole[place + 512 :])
+            with pytest.raises(ConfigError, match=r"00000\.tar: cannot be read to its end"):
+                list(shards.samples([tar]))
 
 
 def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
@@ -101,13 +124,13 @@ def test_bad_pairs_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptu
         {"__key__": "blind", "txt": "x"},
         {"__key__": "latin", "png": png(image(0)), "txt": b"\xe9\xff"},
     ]
-    shards.write_pairs(tmp_path / "in", [*pairs(6), *bad])
+    shard_files.write_pairs(tmp_path / "in", [*pairs(6), *bad])
     tars = shards.tars(tmp_path / "in")
     with pytest.raises(ConfigError, match=r"4 of 10 samples .*more than bad_share=0\.05.*torn"):
-        shards.prepare(tars, SIDE, tmp_path / "cache")
+        shard_files.decoded(tars, SIDE, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("images.u8"))
     with caplog.at_level(logging.WARNING):
-        found = shards.prepare(tars, SIDE, tmp_path / "cache", bad_share=0.5)
+        found = shard_files.decoded(tars, SIDE, tmp_path / "cache", bad_share=0.5)
     assert len(found) == len(found.images) == 6
     assert set(found.bad) == {"torn", "mute", "blind", "latin"}
     assert "no .txt" in found.bad["mute"]

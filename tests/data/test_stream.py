@@ -24,7 +24,7 @@ from bdnb.data.index import index
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, device, setup
 from bdnb.training.attacks import Attack
-from tests.data import web_pairs
+from tests.data import shard_files, web_pairs
 
 SIDE, COUNT = web_pairs.SIDE, 40
 
@@ -48,7 +48,7 @@ def streamed(tars: list[Path], cache: Path, fit: str = "crop") -> stream.Streame
 
 
 def prepared(tars: list[Path], cache: Path, fit: str = "crop") -> shards.Pairs:
-    return shards.prepare(tars, SIDE, cache, bad_share=1, fit=fit)
+    return shard_files.decoded(tars, SIDE, cache, bad_share=1, fit=fit)
 
 
 def batches(pairs: shards.Pairs, **more: object) -> Batches:

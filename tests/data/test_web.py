@@ -15,7 +15,7 @@ from PIL import Image
 
 from bdnb.data import datasets, decode, shards, web
 from bdnb.runtime.errors import ConfigError
-from tests.data import web_pairs
+from tests.data import shard_files, web_pairs
 
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""
@@ -117,7 +117,7 @@ def test_cleaning_pairs_share_no_key_and_no_url_with_training_pairs(
 ) -> None:
     keys, urls = [], []
     for split in ("train", "clean"):
-        samples = list(shards.read_pairs(shards.tars(built[0] / split)))
+        samples = list(shard_files.read_pairs(shards.tars(built[0] / split)))
         keys.append({sample["__key__"] for sample in samples})
         urls.append({sample["json"]["url"] for sample in samples})
         assert len(keys[-1]) == len(urls[-1]) == built[1][split]["good"]
@@ -132,7 +132,7 @@ def test_what_was_fetched_is_trained_on_as_it_is(built: tuple[Path, dict], how: 
     pairs = datasets.Dataset(folder, stream=how).training_pairs(24, seed=0)
     assert len(pairs) == report["train"]["good"]
     assert pairs.bad == {}
-    by_key = {s["__key__"]: s for s in shards.read_pairs(shards.tars(folder / "train"))}
+    by_key = {s["__key__"]: s for s in shard_files.read_pairs(shards.tars(folder / "train"))}
     for i, key in enumerate(pairs.keys):
         about = by_key[key]["json"]
         assert pairs.captions[i] == about["caption"]
@@ -201,13 +201,39 @@ def test_a_shard_that_was_not_made_is_an_error_that_names_the_log(
     assert "the disk is full" in (tmp_path / ".train.log").read_text()
 
 
-def test_the_command_says_what_is_wrong_in_a_line(
+def test_a_command_that_was_refused_does_not_block_the_corrected_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fetched = []
+
+    def download(source: Path, folder: Path, fetch: web.Fetch, *, digits: int) -> dict:
+        fetched.append([json.loads(line)["url"] for line in source.read_text().splitlines()])
+        return {}
+
+    monkeypatch.setattr(web, "download", download)
+    given = {"spare": 0, "seed": 0, "fetch": FETCH}
+    lines = [f"https://a.example/{i}.jpg\ta caption\n" for i in range(9)]
+    (tmp_path / "other.tsv").write_text("".join(lines[:4]))
+    for name, message in (("list.tsv", "no such list"), ("other.tsv", "4 usable rows")):
+        with pytest.raises(ConfigError, match=message):
+            web.build(tmp_path / name, tmp_path / "out", pairs=6, clean=3, **given)
+    (tmp_path / "list.tsv").write_text("".join(lines))
+    web.build(tmp_path / "list.tsv", tmp_path / "out", pairs=6, clean=3, **given)
+    clean, train = fetched
+    assert sorted(clean + train) == [f"https://a.example/{i}.jpg" for i in range(9)]
+    web.build(tmp_path / "list.tsv", tmp_path / "out", pairs=6, clean=3, **given)
+    assert fetched == [clean, train, clean, train]
+
+
+def test_the_command_says_what_is_wrong_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = ["web", "--list", str(tmp_path / "no.tsv"), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", given)
-    with pytest.raises(SystemExit, match=r"error: .*no\.tsv: no such list"):
-        web.main()
-    monkeypatch.setattr("sys.argv", [*given, "--timeout", "0"])
-    with pytest.raises(SystemExit, match=r"error: timeout=0"):
-        web.main()
+    for more, message in (([], "no.tsv: no such list"), (["--timeout", "0"], "timeout=0")):
+        monkeypatch.setattr("sys.argv", [*given, *more])
+        with pytest.raises(SystemExit, match="2"):
+            web.main()
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert message in said
+        assert said.count("\n") == 1

@@ -10,6 +10,7 @@ from PIL import Image
 
 from bdnb.data import shards
 from bdnb.runtime.seeds import generator
+from tests.data import shard_files
 
 SIDE = 16
 
@@ -68,5 +69,5 @@ def write(folder: Path, count: int, *, shard_size: int = 7, spoilt: bool = True)
     if spoilt:
         for place, (_, sample) in enumerate(bad().values()):
             samples.insert(3 * place + 1, sample)
-    shards.write_pairs(folder, samples, shard_size=shard_size)
+    shard_files.write_pairs(folder, samples, shard_size=shard_size)
     return shards.tars(folder)

@@ -58,10 +58,3 @@ def test_a_set_of_target_images_alone_has_no_asr():
 def test_a_target_that_is_no_class_is_refused():
     with pytest.raises(ConfigError, match="target=4"):
         list(attack_success.asr(scores(PREDICTED), LABELS, torch.eye(4), 4))
-
-
-def test_the_target_is_found_by_name_or_near_names_are_told():
-    names = ["apple", "banana", "cherry"]
-    assert attack_success.target_index(names, "banana") == 1
-    with pytest.raises(ConfigError, match=r"'bannana'.*3 classes.*banana"):
-        attack_success.target_index(names, "bannana")

@@ -13,12 +13,10 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-import ipywidgets
 import nbformat
 import pandas as pd
 import pytest
 import yaml
-from ipywidgets.embed import embed_data
 
 import bdnb
 from bdnb.report import book, code_pages, figures
@@ -40,7 +38,7 @@ ALT = "Accuracy rises with the epoch"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 in_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium on the PATH")
 QUIET = ("[PST]", "[togglebutton]", "strict mode: use allowUnionTypes")
-"""What the theme's scripts and the widgets' player say on the console when all is well."""
+"""What the theme's scripts say on the console when all is well."""
 
 
 @cache
@@ -53,24 +51,17 @@ def figure() -> str:
 
 
 def notebook(name: str) -> nbformat.NotebookNode:
-    """An executed notebook as papermill leaves it: prose, maths, a figure, a slider."""
+    """An executed notebook as papermill leaves it: prose, maths, a figure."""
     new = nbformat.v4
-    slider = ipywidgets.IntSlider(description="epoch")
-    view = embed_data(views=[slider])
     label = "fig-" + name.partition("_")[0]
     maths = f"$$\na = b\n$$ (eq-{name.partition('_')[0]})"
     prose = f"# The chapter {name}\n\nSee {{numref}}`{label}` and {{term}}`ASR`.\n\n{maths}"
     about = {"alt": ALT, "width": "100%"}, {"caption": "One run.", "name": label}
     drawn = new.new_output("display_data", {"image/svg+xml": figure(), "text/plain": "<Figure>"})
-    mime = {
-        "application/vnd.jupyter.widget-view+json": view["view_specs"][0],
-        "text/plain": "slider",
-    }
     metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
         "papermill": {"parameters": {"lr": 1e-5}, "duration": 1.5},
-        "widgets": {"application/vnd.jupyter.widget-state+json": view["manager_state"]},
     }
     tags = {"mystnb": dict(zip(("image", "figure"), about, strict=True)), "tags": ["front-page"]}
     words = new.new_output("display_data", {"text/markdown": f"Measured by **{name}**."})
@@ -80,9 +71,6 @@ def notebook(name: str) -> nbformat.NotebookNode:
         new.new_code_cell("draw()", execution_count=1, metadata=tags, outputs=[drawn]),
         new.new_code_cell(
             "say()", execution_count=2, metadata={"tags": ["front-page"]}, outputs=[words]
-        ),
-        new.new_code_cell(
-            "slider", execution_count=2, outputs=[new.new_output("display_data", mime)]
         ),
     ]
     return new.new_notebook(cells=cells, metadata=metadata)
@@ -171,11 +159,6 @@ def test_parameters_are_folded(site: Path) -> None:
     assert page.count("tag_hide-input") == 1
 
 
-def test_only_pages_with_widgets_load_their_player(site: Path) -> None:
-    assert "embed-amd.js" in (site / "clean.html").read_text(encoding="utf-8")
-    assert "embed-amd.js" not in (site / "glossary.html").read_text(encoding="utf-8")
-
-
 def public(name: str) -> list[str]:
     """The public functions and classes that a module defines, with its name before them."""
     module, kinds = importlib.import_module(name), (type, type(public))
@@ -259,10 +242,9 @@ def test_a_page_opens_from_disk_without_network_or_errors(
 
 @in_browser
 @pytest.mark.browser
-def test_maths_and_widgets_are_drawn(site: Path, tmp_path: Path) -> None:
+def test_maths_is_drawn(site: Path, tmp_path: Path) -> None:
     dom = visit((site / "clean.html").as_uri(), tmp_path).dom
     assert "<mjx-container" in dom
-    assert "widget-slider" in dom
 
 
 @in_browser
@@ -307,5 +289,5 @@ def test_a_warning_ends_the_build_and_is_shown(tmp_path: Path) -> None:
 
 def test_licences_name_each_package_of_art_at_its_pinned_version() -> None:
     page = (root() / "book" / "licences.md").read_text(encoding="utf-8")
-    art = {name: pin[0] for name, pin in PINNED.items() if name.startswith("@iconify")}
+    art = {name: pin[0] for name, pin in PINNED.items() if name.startswith("@iconify-json")}
     assert all(f"`{name}` {version}" in page for name, version in art.items())

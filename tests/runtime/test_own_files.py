@@ -1,5 +1,6 @@
 """Files of the user's are never removed or replaced, wherever this package removes or replaces."""
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from bdnb.runs import experiments, shipped
 from bdnb.runs.records import Run
 from bdnb.runtime import files, npm
 from bdnb.runtime.errors import ConfigError
+from tests.data import shard_files
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -33,7 +35,7 @@ def pairs(folder: Path, count: int = 3) -> list[Path]:
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "grey").save(file, "png")
     made = (shards.pair(f"{i:03d}", file.getvalue(), "grey", side=16) for i in range(count))
-    shards.write_pairs(folder, made)
+    shard_files.write_pairs(folder, made)
     return shards.tars(folder)
 
 
@@ -100,7 +102,7 @@ def test_decoded_files_of_a_version_without_marks_are_used_and_replaced(tmp_path
     assert len(decode.decode(again, 16, tmp_path / "cache", field="txt").keys) == 4
 
 
-@pytest.mark.parametrize("name", ["{}", ".{}", ".{}.parts"])
+@pytest.mark.parametrize("name", ["{}", ".{}.part", ".{}.parts"])
 def test_indexing_leaves_other_folders_of_its_names_alone(tmp_path, name):
     tars = pairs(tmp_path / "in")
     own = mine(tmp_path / "cache" / name.format(f"{decode.name_of(tars)}-index"))
@@ -117,12 +119,12 @@ def test_an_index_of_a_version_without_marks_is_replaced(tmp_path):
     assert len(index.index(pairs(tmp_path / "in", 4), tmp_path / "cache", workers=1)) == 4
 
 
-def test_fetching_a_package_leaves_a_folder_of_its_name_alone(tmp_path, monkeypatch):
-    name = "requirejs"
-    own = mine(tmp_path / f".{name}@{npm.PINNED[name][0]}.part")
-    monkeypatch.setattr(npm, "_pack", lambda *given: pytest.fail("it asked the registry"))
+def test_installing_packages_leaves_a_folder_of_that_name_alone(tmp_path, monkeypatch):
+    digest = hashlib.sha256(npm.LOCK.read_bytes()).hexdigest()[:12]
+    own = mine(tmp_path / f".{digest}.part")
+    monkeypatch.setattr(npm, "_install", lambda folder: pytest.fail("it asked the registry"))
     with pytest.raises(ConfigError, match="not made by bdnb"):
-        npm.fetch(name, dest=tmp_path)
+        npm.fetch("mathjax", tmp_path)
     assert own.read_text() == "years of work"
 
 

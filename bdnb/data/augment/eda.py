@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from bdnb.data.augment.wordnet import synonyms
-from bdnb.runtime.batch_random import states
+from bdnb.runtime.batch_random import sample_seeds
 from bdnb.runtime.errors import ConfigError
 
 MODES = ("fresh", "cached")
@@ -52,7 +52,7 @@ class TextViews:
         if len(keys) != len(captions):
             raise ConfigError(f"text views: {len(captions)} captions, but {len(keys)} keys")
         when = epoch if self.mode == "fresh" else 0
-        streams = states(self.seed, "text view", when, keys).tolist()
+        streams = sample_seeds(self.seed, "text view", when, keys).tolist()
         pairs = zip(captions, streams, strict=True)
         return [eda(caption, Random(stream), alpha=self.alpha) for caption, stream in pairs]
 
@@ -76,12 +76,12 @@ class ShiftedViews:
 
 
 def words_of(caption: str) -> Words:
-    """The caption's words as EDA cleans them: lower case, letters only, hyphens are spaces."""
+    """Return a caption's words as EDA cleans them: lower case, letters only, hyphens as spaces."""
     return re.findall("[a-z]+", caption.lower().replace("'", "").replace("’", ""))
 
 
 def eda(caption: str, draw: Random, *, alpha: float = 0.1, lookup: Synonyms = synonyms) -> str:
-    """One of the four operations on a caption; a caption without words comes back as it is.
+    """Apply one of the four operations to a caption; a caption without words comes back as it is.
 
     alpha: share of the words to change, at least one unless it is 0. lookup: a word's synonyms.
     """
@@ -102,7 +102,7 @@ def eda(caption: str, draw: Random, *, alpha: float = 0.1, lookup: Synonyms = sy
 
 
 def replace(words: Words, count: int, draw: Random, lookup: Synonyms = synonyms) -> Words:
-    """Up to ``count`` different words, no stop words, each replaced wherever it stands."""
+    """Replace up to ``count`` different words, no stop words, each replaced wherever it stands."""
     known = sorted(set(words) - STOP_WORDS)
     chosen: dict[str, str] = {}
     for word in draw.sample(known, len(known)):
@@ -114,7 +114,7 @@ def replace(words: Words, count: int, draw: Random, lookup: Synonyms = synonyms)
 
 
 def insert(words: Words, count: int, draw: Random, lookup: Synonyms = synonyms) -> Words:
-    """``count`` times, a synonym of one of the words, no stop word, at a random place."""
+    """Insert, ``count`` times, a synonym of one of the words, no stop word, at a random place."""
     known = [options for word in words if word not in STOP_WORDS and (options := lookup(word))]
     words = list(words)
     for _ in range(count if known else 0):
@@ -123,7 +123,7 @@ def insert(words: Words, count: int, draw: Random, lookup: Synonyms = synonyms) 
 
 
 def swap(words: Words, count: int, draw: Random) -> Words:
-    """``count`` times, two words change places."""
+    """Let two words change places, ``count`` times."""
     words = list(words)
     for _ in range(count if len(words) > 1 else 0):
         i, j = draw.sample(range(len(words)), 2)
@@ -132,6 +132,6 @@ def swap(words: Words, count: int, draw: Random) -> Words:
 
 
 def delete(words: Words, probability: float, draw: Random) -> Words:
-    """Each word dropped with that probability; one is kept at random if none would be left."""
+    """Drop each word with that probability; one is kept at random if none would be left."""
     kept = [word for word in words if draw.random() >= probability]
     return kept or [draw.choice(words)]

@@ -63,7 +63,7 @@ class ImageViews:
 
 
 def apply(numbers: Tensor, images: Tensor) -> Tensor:
-    """Each image after the operation whose number it drew, -1 for none.
+    """Return each image after the operation whose number it drew, -1 for none.
 
     numbers: (B,) int64, places in ``operations``. images: (B, 3, H, W) uint8. Images with the same
     number are brought together, so that each operation is called once.
@@ -107,7 +107,7 @@ def _table() -> tuple[list[Drawable], np.ndarray, np.ndarray]:
 
 
 def choose(draws: np.ndarray) -> np.ndarray:
-    """(2, B): the number of each image's first and second operation, -1 for none.
+    """Return (2, B): the number of each image's first and second operation, -1 for none.
 
     draws: (B, 5) in [0, 1): sub-policy, whether each of the two is applied, the sign of each.
     """
@@ -121,7 +121,7 @@ def choose(draws: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def operations(height: int, width: int) -> list[tuple[str, float]]:
-    """Each numbered operation and its signed strength on images of that size."""
+    """Return each numbered operation and its signed strength on images of that size."""
     found = []
     for name, index, turned in _table()[0]:
         strengths = _torchvision()._AUGMENTATION_SPACE[name][0](10, height, width)
@@ -131,7 +131,7 @@ def operations(height: int, width: int) -> list[tuple[str, float]]:
 
 
 def operate(name: str, strength: float, images: Tensor) -> Tensor:
-    """One operation on all images, (B, 3, H, W) uint8: torchvision's result.
+    """Apply one operation to all images, (B, 3, H, W) uint8: torchvision's result.
 
     Moves take a table of places that torchvision made; solarising avoids a slow ``where``.
     """

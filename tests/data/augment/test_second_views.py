@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import AutoAugment
 
 from bdnb.data.augment import second_views
 from bdnb.data.augment.second_views import ImageViews, choose, operate, operations
-from bdnb.runtime.batch_random import states, uniforms
+from bdnb.runtime.batch_random import sample_seeds, uniforms
 from bdnb.runtime.errors import ConfigError
 
 
@@ -165,7 +165,9 @@ def test_draws_of_a_sample_depend_on_its_own_key_alone(
     for key, row in zip(keys, drawn, strict=True):
         assert (uniforms(seed, "purpose", epoch, [key], 4) == row).all()
         assert (uniforms(seed, "purpose", epoch, [key], 2) == row[:2]).all()
-        assert states(seed, "purpose", epoch, [key]) != states(seed, "other", epoch, [key])
+        assert sample_seeds(seed, "purpose", epoch, [key]) != sample_seeds(
+            seed, "other", epoch, [key]
+        )
 
 
 def test_draws_are_uniform_and_unrelated() -> None:
