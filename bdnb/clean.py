@@ -16,6 +16,7 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
 from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
+from bdnb.defences import probation
 from bdnb.models import Model
 from bdnb.poison import selection
 from bdnb.runs import experiments
@@ -134,7 +135,7 @@ def cleaning_pairs(
 
 def clean(config: CleanConfig) -> Run:
     """One cleaning run; done at once when it is recorded already. Errors: ConfigError."""
-    defend = defences.check(config)
+    defences.check(config)
     run = Run(experiments.folder(config))
     if run.finished:
         run.settle()
@@ -173,7 +174,7 @@ def clean(config: CleanConfig) -> Run:
             options = experiments.picked(config) | options
             about |= {f"picked_{name}": value for name, value in options.items()}
         sick.model.to(accelerator.device)
-        candidates = defend(sick.model, batches, setting, **options)
+        candidates = probation.candidates(config.defence, sick.model, batches, setting, options)
         record(
             run,
             candidates,

@@ -15,7 +15,7 @@ from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
-from bdnb.runs.records import Run
+from bdnb.runs.records import finished
 
 
 class Rate(NamedTuple):
@@ -116,7 +116,7 @@ def sections(scale: str) -> pd.DataFrame:
         runs = {experiments.folder(c): c for c in asked[name]}
         own = {path: c for path, c in runs.items() if path.name not in seen}
         seen |= {path.name for path in own}
-        left = [c for path, c in own.items() if not Run(path).finished]
+        left = [c for path, c in own.items() if not finished(path)]
         hours = _hours(own.values(), rate)
         lines.append(
             {"experiment": name, "runs": len(own), "shared": len(runs) - len(own)}

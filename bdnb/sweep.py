@@ -18,7 +18,7 @@ from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts, progress
-from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.errors import BdnbError, ConfigError
 
 # A sweep's bar counts every run by itself.
 EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
@@ -27,7 +27,7 @@ EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
 STUDIES_OF = ("ablations",)
 
 
-class SweepError(RuntimeError):
+class SweepError(BdnbError, RuntimeError):
     """Some runs of a sweep failed: which, and why. The others are recorded."""
 
 

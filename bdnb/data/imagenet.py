@@ -10,7 +10,6 @@ import io
 import os
 import re
 import shutil
-import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -21,6 +20,7 @@ from typing import NamedTuple
 from bdnb.data import labelled
 from bdnb.data.decode import EXTENSIONS
 from bdnb.data.shards import Sample
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -216,11 +216,8 @@ def main() -> None:
     parser.add_argument("--devkit", type=Path, help="ILSVRC2012_devkit_t12.tar.gz, for flat images")
     parser.add_argument("--out", type=Path, required=True, help="folder of the labelled set")
     given = parser.parse_args()
-    try:
-        count = convert(given.source, given.out, devkit=given.devkit)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
-    print(f"{given.out}: {count} images")
+    with command():
+        print(f"{given.out}: {convert(given.source, given.out, devkit=given.devkit)} images")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 Every sweep, record, figure and table then works for it.
 """
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,8 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from bdnb import losses, models
+from bdnb.config.options import Amount, Count, Share, check_options
+from bdnb.config.options import register as register_checked
 from bdnb.config.recipes import CleanConfig
 from bdnb.data.batches import Batch, Batches
 from bdnb.data.labelled import openai_templates
@@ -55,13 +56,11 @@ DEFENCES: dict[str, Defence] = {}
 def defence(name: str) -> Callable[[Defence], Defence]:
     """Register ``fn(model, pairs, setting, *, options...) -> Iterator[Epoch]`` under a name.
 
-    Errors: ConfigError if another module has taken it; the same one may define it anew.
+    Errors: ConfigError as ``config.options.register``.
     """
 
     def register(function: Defence) -> Defence:
-        if name in DEFENCES and DEFENCES[name].__module__ != function.__module__:
-            raise ConfigError(f"defence {name!r} is there already: {DEFENCES[name].__module__}")
-        DEFENCES[name] = function
+        register_checked(DEFENCES, name, function, what="defence", takes="model, pairs, setting")
         return function
 
     return register
@@ -76,12 +75,7 @@ def check(config: CleanConfig) -> Defence:
             "page howto_defence adds one"
         )
     function = DEFENCES[config.defence]
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    for name in config.options:
-        if name not in known:
-            takes = ", ".join(known) or "none"
-            raise ConfigError(f"defence {config.defence!r}: no option {name!r}. It takes: {takes}")
+    check_options(function, config.options, what=f"defence {config.defence!r}")
     return function
 
 
@@ -133,7 +127,7 @@ def heavy_regularisation(
     pairs: Batches,
     setting: Setting,
     *,
-    weight: float = 1.0,
+    weight: Amount = 1.0,
     by: Literal["penalty", "decay"] = "penalty",
 ) -> Iterator[Epoch]:
     """CleanCLIP with strong L2 regularisation (Section 5; D.12).
@@ -141,8 +135,6 @@ def heavy_regularisation(
     weight: of the penalty. by: "penalty", added to the loss (paper), or "decay", AdamW's
     decoupled weight decay set to it (authors' command line).
     """
-    if by not in ("penalty", "decay") or not weight >= 0:
-        raise ConfigError(f"weight={weight!r}, by={by!r}: expected at least 0, penalty or decay")
     loss = objective(setting.config, name=setting.config.loss)
     loop = start(model, pairs, setting, weight_decay=weight if by == "decay" else None)
     decayed = loop.optimizer.param_groups[0]["params"]
@@ -162,9 +154,9 @@ def shrink_perturb(
     pairs: Batches,
     setting: Setting,
     *,
-    shrink: float = 0.9,
-    perturb: float = 1e-3,
-    noise: str = "gaussian",
+    shrink: Share = 0.9,
+    perturb: Amount = 1e-3,
+    noise: Literal["gaussian", "fresh"] = "gaussian",
 ) -> Iterator[Epoch]:
     """Shrink and perturb the weights, then CleanCLIP (Section 5; Ash & Adams, 2020; D.13)."""
     models.shrink_perturb(
@@ -179,9 +171,9 @@ def screen(
     pairs: Batches,
     setting: Setting,
     *,
-    shrink: float = 0.9,
-    perturb: float = 1e-3,
-    noise: str = "gaussian",
+    shrink: Share = 0.9,
+    perturb: Amount = 1e-3,
+    noise: Literal["gaussian", "fresh"] = "gaussian",
 ) -> Iterator[Epoch]:
     """Shrink and perturb, and no cleaning: the one candidate that ``pick`` may choose (D.13)."""
     models.shrink_perturb(
@@ -197,9 +189,9 @@ def deep_cluster(
     setting: Setting,
     *,
     labels: Literal["kmeans", "classifier"] = "kmeans",
-    k: int = 1000,
-    iterations: int = 20,
-    weight: float = 1.0,
+    k: Count = 1000,
+    iterations: Count = 20,
+    weight: Amount = 1.0,
     classifier: str = "",
     lookup: Literal["epoch", "batch"] = "epoch",
     features: Literal["eval", "train"] = "eval",
@@ -212,12 +204,6 @@ def deep_cluster(
     features in the batch (authors). features: of the model in evaluation or training mode
     (authors) are clustered. Errors: ConfigError.
     """
-    if labels not in ("kmeans", "classifier") or lookup not in ("epoch", "batch"):
-        raise ConfigError(
-            f"labels={labels!r}, lookup={lookup!r}: expected kmeans or classifier, epoch or batch"
-        )
-    if features not in ("eval", "train"):
-        raise ConfigError(f"features={features!r}: expected eval (paper) or train (authors)")
     config, images = setting.config, pairs.pairs.images
     seed, fixed = config.seed, None
     if labels == "classifier":

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs.records import Run, read_runs, runs_folder
+from bdnb.runs.records import Run, finished, read_runs, runs_folder, sound
 from bdnb.runtime import plugins, project
 from bdnb.runtime.errors import ConfigError
 
@@ -205,10 +205,13 @@ def rows(asked: Sequence[Stage]) -> pd.DataFrame:
     A run that several experiments of one study ask for is there once.
     """
     frames, seen = [], set()
+    found = dict.fromkeys(map(folder, asked))
+    there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
+    readable = {run.folder for run in there}
     for config in asked:
         path = folder(config)
         study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
-        if (path / "manifest.json").is_file() and (path, *study) not in seen:
+        if path in readable and (path, *study) not in seen:
             seen.add((path, *study))
             frame = read_runs([path])
             names = {"scale": config.scale, "experiment": config.experiment}
@@ -216,7 +219,9 @@ def rows(asked: Sequence[Stage]) -> pd.DataFrame:
                 names |= {"poisoned": config.poisoned, "study": config.study}
                 names |= {f"option_{name}": value for name, value in config.options.items()}
             frames.append(frame.assign(**names))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made.attrs["left_out"] = left_out
+    return made
 
 
 def of_scale(scale: str) -> dict[str, list[Any]]:
@@ -244,7 +249,7 @@ def kept_rows(asked: Sequence[TrainConfig]) -> pd.DataFrame:
     """The row of each training run's kept epoch: the models that are cleaned (Table 3)."""
     frames = []
     for config in asked:
-        if Run(folder(config)).finished:
+        if finished(folder(config)):
             frame = rows([config])
             frames.append(frame[frame["epoch"] == kept_epoch(config)])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

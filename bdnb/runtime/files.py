@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bdnb.runtime.errors import BdnbError
+
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space there",
     errno.EDQUOT: "the quota is used up: free some space there",
@@ -15,7 +17,7 @@ REMEDIES = {
 }
 
 
-class StorageError(OSError):
+class StorageError(BdnbError, OSError):
     """A folder that cannot be written to: says which, why, and what to do."""
 
 

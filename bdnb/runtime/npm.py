@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.errors import BdnbError, ConfigError
 from bdnb.runtime.project import root
 
 TIMEOUT = 600
@@ -90,7 +90,7 @@ PINNED: dict[str, tuple[str, str]] = {
 """Package -> (version, integrity as npm writes it: ``sha512-`` and base64)."""
 
 
-class FetchError(RuntimeError):
+class FetchError(BdnbError, RuntimeError):
     """A package could not be had: says which, at which version, why, and what to do."""
 
 
