@@ -22,6 +22,7 @@ from bdnb.poison import selection
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
 from bdnb.training import attacks, setup
@@ -192,8 +193,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params/<scale>/clean*.yaml")
     path = parser.parse_args().params
-    with interrupts.command("bdnb.clean"):
-        for config in experiments.of_file(path.parent.name, path.stem):
+    with command(), interrupts.command("bdnb.clean"):
+        for config in experiments.of_path(path, CleanConfig):
             print(clean(config).folder)
 
 

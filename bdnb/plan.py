@@ -16,6 +16,7 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import finished
+from bdnb.runtime.command import command
 
 
 class Rate(NamedTuple):
@@ -162,7 +163,9 @@ def main() -> None:
     """``python -m bdnb.plan SCALE``: print the plan."""
     parser = argparse.ArgumentParser(prog="python -m bdnb.plan", description=__doc__)
     parser.add_argument("scale", help="folder of params/")
-    print(text(parser.parse_args().scale))
+    given = parser.parse_args()
+    with command():
+        print(text(given.scale))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A run that is recorded is not made again; one that fails does not stop the other
 """
 
 import argparse
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,8 +17,9 @@ from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
-from bdnb.runs.records import Run
+from bdnb.runs.records import Run, finished
 from bdnb.runtime import interrupts, progress
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import BdnbError, ConfigError
 
 # A sweep's bar counts every run by itself.
@@ -28,7 +30,17 @@ STUDIES_OF = ("ablations",)
 
 
 class SweepError(BdnbError, RuntimeError):
-    """Some runs of a sweep failed: which, and why. The others are recorded."""
+    """Some runs of a sweep failed: which, and why, in at most three lines. The others are recorded.
+
+    failed: name of a run -> why. crashed: one of them by an error of the program.
+    """
+
+    def __init__(self, failed: Mapping[str, str], *, runs: int, crashed: bool) -> None:
+        lines = [f"  {name}: {why}" for name, why in failed.items()]
+        if len(lines) > 2:
+            lines[1:] = [f"  and {len(lines) - 1} more, each with a line of its own above"]
+        super().__init__("\n".join([f"{len(failed)} of {runs} runs failed:", *lines]))
+        self.status = 1 if crashed else 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Sweep:
         always = {"poisoned", "objective", "defence", "loss", "lr", "seed"}
         shown = values[[c for c in named if c in values and (c in always or c in varied)]]
         folders = [experiments.folder(config) for config in self.asked]
-        states = ["recorded" if Run(f).finished else "to do" for f in folders]
+        states = ["recorded" if finished(f) else "to do" for f in folders]
         return shown.assign(run=[f.name for f in folders], state=states)
 
     def run(self, *, needed: bool = True) -> pd.DataFrame:
@@ -57,13 +69,14 @@ class Sweep:
         Errors: SweepError at the end, naming each run that failed and why.
         """
         failed: dict[str, str] = {}
+        crashed = False
         first: list[Stage] = []
         for one in self.asked if needed else ():
             first += [*experiments.like(one), *experiments.screened(one)]
         wanted = {experiments.folder(config): config for config in (*first, *self.asked)}
-        to_do = [config for path, config in wanted.items() if not Run(path).finished]
+        to_do = [config for path, config in wanted.items() if not finished(path)]
         for path in wanted:
-            if Run(path).finished:
+            if finished(path):
                 Run(path).settle()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
@@ -74,19 +87,33 @@ class Sweep:
                 try:
                     run_one(config)
                 except Exception as error:
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    traceback.print_exc()
+                    failed[name] = _told(error, experiments.folder(config))
+                    crashed = crashed or not isinstance(error, BdnbError)
                 state = f"{number - len(failed)} done, {len(failed)} failed"
                 bar.set_postfix_str(f"{state}, {len(to_do) - number} left", refresh=False)
                 bar.update()
         if failed:
-            lines = "\n".join(f"  {name}: {why}" for name, why in failed.items())
-            raise SweepError(f"{len(failed)} of {len(self.asked)} runs failed:\n{lines}")
+            raise SweepError(failed, runs=len(self.asked), crashed=crashed)
         return self.rows()
 
     def rows(self) -> pd.DataFrame:
         """The tidy rows of those runs that are recorded."""
         return experiments.rows(self.asked)
+
+
+def _told(error: Exception, folder: Path) -> str:
+    """Why a run failed, in a line, which is printed; the traceback goes to its ``error.log``.
+
+    An error of the program is printed with its traceback.
+    """
+    why = f"{type(error).__name__}: {error}"
+    if isinstance(error, BdnbError):
+        print(f"{folder.name}: {why}", file=sys.stderr, flush=True)
+    else:
+        traceback.print_exception(error)
+    if folder.is_dir():
+        (folder / "error.log").write_text("".join(traceback.format_exception(error)), "utf-8")
+    return why
 
 
 def run_one(config: Stage) -> Run:
@@ -105,21 +132,22 @@ def run_one(config: Stage) -> Run:
 def check(config: Stage) -> None:
     """All that can be known to be wrong before a run starts. Errors: ConfigError."""
     from bdnb import clean, defences, models
-    from bdnb.training import attacks, setup
+    from bdnb.training import attacks, checks, setup
 
     if isinstance(config, CleanConfig):
         defences.check(config)
         experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
-            clean.checkpoint(config.poisoned)
-        source = needed[0] if needed else None
+            checks.check_weights(clean.checkpoint(config.poisoned), config.model)
+        source = clean.attack(config, needed[0]) if needed else None
     else:
         source = config
-        setup.starting_weights(config)
+        if setup.starting_weights(config) == "file":
+            checks.check_weights(Path(config.init), config.model)
     if source is not None:
         models.check_name(source.model)
-        attacks.stamp(source)
+        checks.check_numbers(config, source, attacks.stamp(source))
 
 
 def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
@@ -191,13 +219,13 @@ def main() -> None:
     parser.add_argument("params", type=Path, help="params/<scale>/<experiment>.yaml")
     parser.add_argument("--only", help="name of one run's folder")
     given = parser.parse_args()
-    asked = experiments.of_file(given.params.parent.name, given.params.stem)
-    chosen = [c for c in asked if given.only in (None, experiments.folder(c).name)]
-    if not chosen:
-        raise ConfigError(f"--only {given.only}: no such run in {given.params}")
-    for config in chosen:
-        check(config)
-    with interrupts.command("bdnb.sweep"):
+    with command(), interrupts.command("bdnb.sweep"):
+        asked = experiments.of_path(given.params)
+        chosen = [c for c in asked if given.only in (None, experiments.folder(c).name)]
+        if not chosen:
+            raise ConfigError(f"--only {given.only}: no such run in {given.params}")
+        for config in chosen:
+            check(config)
         Sweep(chosen).run(needed=given.only is None)
 
 

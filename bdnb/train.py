@@ -12,6 +12,7 @@ from bdnb.data import datasets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
+from bdnb.runtime.command import command
 from bdnb.training import attacks, setup
 from bdnb.training.fit import Loop, fit, objective
 from bdnb.training.recording import record
@@ -75,8 +76,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params/<scale>/train_*.yaml")
     path = parser.parse_args().params
-    with interrupts.command("bdnb.train"):
-        for config in experiments.of_file(path.parent.name, path.stem):
+    with command(), interrupts.command("bdnb.train"):
+        for config in experiments.of_path(path, TrainConfig):
             print(train(config).folder)
 
 

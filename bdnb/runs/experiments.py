@@ -3,6 +3,7 @@
 Free of torch, so that Snakemake can plan hundreds of runs in a second.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import product
@@ -60,16 +61,36 @@ def _points(grid: Mapping[str, Any], single: set[str], where: str) -> list[dict[
         axis = list(value) if listed else [value]
         if not axis:
             raise ConfigError(f"{where}: {name} is an empty list: expected at least one value")
+        if twice := [v for i, v in enumerate(axis) if v in axis[:i]]:
+            raise ConfigError(f"{where}: {name}={value!r}: {twice[0]!r} is there twice")
         inner = [_points(v, set(), where) if isinstance(v, dict) else [v] for v in axis]
         axes.append([point for points in inner for point in points])
     return [dict(zip(grid, point, strict=True)) for point in product(*axes)]
 
 
 def of_file(scale: str, experiment: str) -> list[Any]:
-    """The runs that ``params/<scale>/<experiment>.yaml`` asks for."""
-    cls = STAGE_OF[notebook_of(experiment)]
+    """The runs that ``params/<scale>/<experiment>.yaml`` asks for. Errors: ConfigError."""
     where = f"params/{scale}/{experiment}.yaml"
-    return expand(cls, parameters.load(scale, experiment), where=where)
+    values = parameters.load(scale, experiment)
+    if (notebook := notebook_of(experiment)) not in STAGE_OF:
+        raise ConfigError(
+            f"{where}: no experiment by its name, which begins with the notebook whose runs it "
+            f"asks for: {', '.join(f'{name}_' for name in STAGE_OF)}"
+        )
+    return expand(STAGE_OF[notebook], values, where=where)
+
+
+def of_path(path: Path, stage: type | None = None) -> list[Any]:
+    """The runs that a parameter file of the project asks for; of one stage only, if it is given.
+
+    Errors: ConfigError.
+    """
+    wanted = project.root() / "params" / path.parent.name / f"{path.stem}.yaml"
+    if wanted.resolve() not in (path.resolve(), (project.root() / path).resolve()):
+        raise ConfigError(f"{path}: expected a file params/SCALE/EXPERIMENT.yaml of the project")
+    if stage not in (None, STAGE_OF.get(notebook_of(path.stem))):
+        raise ConfigError(f"{path}: not of this stage; `python -m bdnb.sweep {path}` takes any")
+    return of_file(path.parent.name, path.stem)
 
 
 def of_notebook(notebook: str, scale: str) -> dict[str, str]:
@@ -224,10 +245,29 @@ def rows(asked: Sequence[Stage]) -> pd.DataFrame:
     return made
 
 
-def of_scale(scale: str) -> dict[str, list[Any]]:
-    """Every experiment of a scale that has runs, by name."""
+def of_scale(scale: str, *, whole: bool = False) -> dict[str, list[Any]]:
+    """Every experiment of a scale that has runs, by name.
+
+    A parameter file that cannot be read, or that starts from such a one, is left out with a
+    warning. whole: refuse it instead. Errors: ConfigError for a scale without experiments.
+    """
     names = sorted(path.stem for path in parameters.scale_folder(scale).glob("*.yaml"))
-    return {name: of_file(scale, name) for name in names if notebook_of(name) in STAGE_OF}
+    names = [name for name in names if notebook_of(name) in STAGE_OF]
+    if not names:
+        known = ", ".join(parameters.scales()) or "none"
+        raise ConfigError(f"scale={scale!r}: params/{scale}/ has no experiments; there is {known}")
+    made = {}
+    for name in names:
+        try:
+            made[name] = of_file(scale, name)
+            for config in made[name]:
+                before(config)
+        except ConfigError as error:
+            if whole:
+                raise
+            made.pop(name, None)
+            warnings.warn(f"left out of scale {scale}: {error}", stacklevel=2)
+    return made
 
 
 def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
