@@ -80,6 +80,10 @@ class Sweep:
                 Run(path).settle()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
+        for data in dict.fromkeys(map(experiments.data_of, to_do)):
+            _make_data(data)
+        for config in to_do:
+            check(config)
         few = len(to_do) < 2
         with progress.bar(total=len(to_do), unit=" runs", disable=few, **EACH) as bar:
             for number, config in enumerate(to_do, 1):
@@ -99,6 +103,14 @@ class Sweep:
     def rows(self) -> pd.DataFrame:
         """The tidy rows of those runs that are recorded."""
         return experiments.rows(self.asked)
+
+
+def _make_data(name: str) -> None:
+    """Have a data set made, if it is one to be made: its classes are then known to ``check``."""
+    from bdnb.data import datasets
+
+    if name:
+        datasets.dataset(name)
 
 
 def _told(error: Exception, folder: Path) -> str:

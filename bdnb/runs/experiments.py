@@ -285,6 +285,14 @@ def data_of(config: Stage) -> str:
     return sources[0].data if sources else ""
 
 
+def shown_data(scale: str) -> str:
+    """The data set that pages about a scale's data show: as its data.yaml says, else its runs'."""
+    if is_experiment(scale, "data"):
+        return str(parameters.load(scale, "data").get("elsewhere", scale))
+    used = [data_of(config) for configs in of_scale(scale).values() for config in configs]
+    return max(used, key=used.count)
+
+
 def kept_rows(asked: Sequence[TrainConfig]) -> pd.DataFrame:
     """The row of each training run's kept epoch: the models that are cleaned (Table 3)."""
     frames = []
