@@ -151,7 +151,12 @@ def check(config: Stage) -> None:
         experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
-            checks.check_weights(clean.checkpoint(config.poisoned), config.model)
+            path = clean.checkpoint(config.poisoned)
+            checks.check_weights(path, config.model)
+            if clean.is_foreign(path):
+                clean.check_known(config)
+            if config.trigger:
+                attacks.stamp(clean.attack(config, TrainConfig(code=config.code)))
         source = clean.attack(config, needed[0]) if needed else None
     else:
         source = config

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from bdnb.analysis.metrics import CLEANED
 from bdnb.evaluate.predictions import Said
 from bdnb.report.figures import ACCURACY, ASR, COLOURS, MARKERS, RED, draw_way, mark_start
+from bdnb.runs.elsewhere import NOT_MEASURED
 
 
 def html(figure: Figure, alt: str) -> str:
@@ -43,16 +44,17 @@ def versus(runs: dict[str, pd.DataFrame], epoch: int | None = None) -> Figure:
     plane, curves = figure.subplots(1, 2)
     last = max(int(rows["epoch"].max()) for rows in runs.values())
     for i, (label, rows) in enumerate(runs.items()):
-        some = rows.dropna(subset=["accuracy", "asr"]).sort_values("epoch")
+        known = rows.dropna(subset=["accuracy"]).sort_values("epoch")
+        some = known.dropna(subset=["asr"])
         # Two runs may begin at one model; the narrower mark then shows the wider one.
         mark_start(plane, some[some["epoch"] == 0])
         draw_way(plane, some, COLOURS[i], MARKERS[i], max(last, 1))
         both = (("accuracy", "-", "accuracy"), ("asr", "--", "attack success rate"))
         for column, line, words in both:
             look = {"color": COLOURS[i], "marker": MARKERS[i], "ls": line, "ms": 5}
-            curves.plot(some["epoch"], some[column], label=f"{label} {words}".strip(), **look)
+            curves.plot(known["epoch"], known[column], label=f"{label} {words}".strip(), **look)
         if epoch is not None:
-            _ring(plane, curves, some[some["epoch"] == epoch])
+            _ring(plane, curves, known[known["epoch"] == epoch])
     plane.axvline(CLEANED, color="0.25", ls="--", lw=1.2)
     plane.set(xlabel=ASR, ylabel=ACCURACY, xlim=(-4, 104))
     plane.margins(y=0.15)
@@ -69,7 +71,9 @@ def _ring(plane: Axes, curves: Axes, row: pd.DataFrame) -> None:
         curves.scatter(row["epoch"], row[column], s=120, fc="none", ec="black", lw=2, zorder=6)
     curves.axvline(float(row["epoch"].mean()), color="0.6", lw=1)
     if len(row):
-        values = f"accuracy {row['accuracy'].iloc[0]:.1f} %, ASR {row['asr'].iloc[0]:.1f} %"
+        asr = row["asr"].iloc[0]
+        told = NOT_MEASURED if pd.isna(asr) else f"ASR {asr:.1f} %"
+        values = f"accuracy {row['accuracy'].iloc[0]:.1f} %, {told}"
         curves.set_title(f"epoch {row['epoch'].iloc[0]}: {values}", loc="left", size=11)
 
 

@@ -32,10 +32,14 @@ PLACES = (
 
 @dataclass(frozen=True)
 class Subject:
-    """Models to question together, by title, and the attack that they have been under."""
+    """Models to question together, by title, and the attack that they have been under.
+
+    known: whether somebody said what the attack was; else it is a default, to start from.
+    """
 
     models: Mapping[str, Model]
     attack: TrainConfig
+    known: bool = True
 
     @property
     def side(self) -> int:
@@ -78,18 +82,18 @@ def of_run(run: Run, epoch: int) -> Subject:
             "checkpoints=all keeps every epoch's"
         )
     models: dict[str, Model] = {}
-    if run.manifest["stage"] == "clean" and (path := run.origin()):
-        models["poisoned, before cleaning"] = recorded_runs.model(str(path))
+    if run.manifest["stage"] == "clean" and (began := recorded_runs.poisoned(run)):
+        models["poisoned, before cleaning"] = began
     word = "cleaned" if run.manifest["stage"] == "clean" else "trained"
     models[f"{word}, after epoch {epoch}"] = recorded_runs.model(str(kept[epoch]))
-    return Subject(models, recorded_runs.attack(run))
+    return Subject(models, recorded_runs.attack(run), recorded_runs.attacked(run))
 
 
 @lru_cache(maxsize=2)
 def of_checkpoint(spec: str, name: str, scale: str) -> Subject:
     """A checkpoint from elsewhere, and the default attack on a scale's data."""
     model = user_files.checkpoint(spec, name)
-    return Subject({f"yours: {spec}": model}, TrainConfig(data=scale))
+    return Subject({f"yours: {spec}": model}, TrainConfig(data=scale), known=False)
 
 
 def stamped(stamp: Stamp, images: np.ndarray, keys: list[str]) -> np.ndarray:
@@ -101,20 +105,21 @@ def measured(subject: Subject, mine: LabelledSet) -> pd.DataFrame:
     """Accuracy and ASR of each model on a labelled set, in percent, with the number of images.
 
     A target that is no class of the set is added to the classes, so that the backdoor can show.
+    Without an attack that is known there is no ASR, and no target.
     """
     attack, names = subject.attack, list(mine.classnames)
-    names += [attack.target] * (attack.target not in names)
+    names += [attack.target] * (subject.known and attack.target not in names)
     keys = [f"{mine.name}/{key}" for key in mine.keys]
-    triggered = stamped(subject.stamp(), mine.images, keys)
+    triggered = stamped(subject.stamp(), mine.images, keys) if subject.known else None
     labels, lines = torch.from_numpy(np.array(mine.labels)), []
     for title, model in subject.models.items():
         head = predictions.head(model, tuple(names), attack.templates)
         values = dict(zero_shot.accuracy(predictions.seen(model, mine.images), labels, head))
-        place = names.index(attack.target)
-        values |= attack_success.asr(predictions.seen(model, triggered), labels, head, place)
-        lines.append(
-            {"model": title, "accuracy, %": values["accuracy"]}
-            | {"top-5, %": values["accuracy_top5"], "ASR, %": values["asr"]}
-            | {"images": len(mine), "classes": len(names), "target": attack.target}
-        )
+        line = {"model": title, "accuracy, %": values["accuracy"]}
+        line |= {"top-5, %": values["accuracy_top5"]}
+        if triggered is not None:
+            place = names.index(attack.target)
+            values |= attack_success.asr(predictions.seen(model, triggered), labels, head, place)
+            line |= {"ASR, %": values["asr"], "target": attack.target}
+        lines.append(line | {"images": len(mine), "classes": len(names)})
     return pd.DataFrame(lines)

@@ -22,6 +22,7 @@ from bdnb.evaluate import predictions
 from bdnb.explore import explore_figures, loaded_models, recorded_runs, user_files
 from bdnb.explore.controls import Shown, Who, control, panel, unless_empty
 from bdnb.explore.trigger_panel import Look
+from bdnb.runs.elsewhere import NOT_MEASURED
 from bdnb.runtime.errors import ConfigError
 
 PARAMETERS: dict[str, type] = {
@@ -171,7 +172,10 @@ class Desk:
         def draw(run: str, epoch: int) -> str:
             subject = who.subject(run, epoch)
             mine = user_files.folder(Path(self.folder), side=subject.side)
-            return _table(loaded_models.measured(subject, mine)) + _left_out(mine)
+            told = (
+                "" if subject.known else f"<p>{NOT_MEASURED}: nobody said what the attack was.</p>"
+            )
+            return _table(loaded_models.measured(subject, mine)) + told + _left_out(mine)
 
         return panel(draw, run=who.run, epoch=who.epoch)
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bdnb.report.figures import COLOURS, NAMES, RED
+from bdnb.runs import elsewhere
 from bdnb.runs.records import Run, runs_folder
 
 LOOKS = {
@@ -44,7 +45,10 @@ def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
 
     rows: of cleaning runs. None, with a line that says so, when no run has kept its weights.
     """
-    runs = chosen(rows)
+    if elsewhere.unmeasured(rows):
+        print("Nobody said what attacked this model, so there are no poisoned pairs to embed.")
+        return None
+    runs = chosen(rows[rows["asr"].notna()])
     if not runs:
         print("No run here has kept its last weights, so there is nothing to embed with.")
         return None
@@ -57,11 +61,12 @@ def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
     cells = made.subplots(len(runs), 2, squeeze=False, sharex="row", sharey="row")
     for (left, right), run in zip(cells, runs, strict=True):
         pairs = attacks.examples(recorded_runs.attack(run), count=count)
-        kept, origin, last = run.weights(), run.origin(), run.rows()[-1]
-        both = [recorded_runs.model(str(path)) for path in (origin, kept[last["epoch"]])]
-        seen = [embedding.seen(model, *pairs) for model in both]
-        words = NAMES.get(run.manifest["about"]["pretrain_objective"], "?")
-        first = f"{words}, poisoned\nASR {run.rows()[0]['asr']:.1f} %"
+        kept, last = run.weights(), run.rows()[-1]
+        both = (recorded_runs.poisoned(run), recorded_runs.model(str(kept[last["epoch"]])))
+        seen = [embedding.seen(model, *pairs) for model in both if model is not None]
+        how = elsewhere.objective(run.manifest["about"])
+        first = f"{NAMES.get(how, '?')}, poisoned" if how in NAMES else elsewhere.WORDS
+        first += f"\nASR {run.rows()[0]['asr']:.1f} %"
         second = f"after cleaning, epoch {last['epoch']} at rate {run.manifest['config']['lr']:g}"
         second += f"\nASR {last['asr']:.1f} %"
         for axes, points, one, title in zip(

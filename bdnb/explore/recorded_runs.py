@@ -13,6 +13,7 @@ from bdnb import clean, models
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.models import Model
+from bdnb.runs import elsewhere
 from bdnb.runs.records import Run, read_runs, runs_folder, sound
 from bdnb.runtime.errors import ConfigError
 
@@ -62,16 +63,25 @@ def rows(run: Run) -> pd.DataFrame:
 
 
 def attack(run: Run) -> TrainConfig:
-    """The attack that a run's ASR is measured with, its data set included. Errors: ConfigError."""
+    """The attack that a run's ASR is measured with, its data set included. Errors: ConfigError.
+
+    A default one where nobody said what it was (``attacked``): for its data, model and templates.
+    """
     manifest = run.manifest
     if manifest["stage"] == "train":
         return _config(TrainConfig, manifest)
     config: CleanConfig = _config(CleanConfig, manifest)
     path = run.origin()
     known = models.read_about(path).get("config", {}) if path else {}
-    about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data")}
+    about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data") and v}
+    about |= {"model": config.model} if config.model else {}
     source: TrainConfig = _config(TrainConfig, {"run": run.folder.name, "config": known | about})
     return clean.attack(config, source)
+
+
+def attacked(run: Run) -> bool:
+    """Whether the attack on a run's model is known."""
+    return elsewhere.attacked(run.manifest)
 
 
 def _config(cls: type, manifest: dict[str, Any]) -> Any:
@@ -82,19 +92,25 @@ def _config(cls: type, manifest: dict[str, Any]) -> Any:
 
 
 @lru_cache(maxsize=6)
-def model(path: str) -> Model:
-    """A model from its weights, the last few kept. Errors: ConfigError."""
-    return models.load_any(path).eval()
+def model(path: str, name: str = "") -> Model:
+    """A model from its weights, the last few kept. name: as ``models.load_any``. Errors: as it."""
+    return models.load_any(path, name).eval()
+
+
+def poisoned(run: Run) -> Model | None:
+    """The model that a cleaning run began with; None when its weights are gone."""
+    path = run.origin()
+    return model(str(path), run.manifest["config"].get("model", "")) if path else None
 
 
 def table() -> pd.DataFrame:
     """A line a recorded run: its name, epochs, first and last accuracy and ASR, weights kept."""
     lines = []
     for label, run in recorded().items():
-        made = run.rows()
+        last = rows(run).iloc[-1]
         lines.append(
-            {"run": label, "epochs": made[-1]["epoch"], "accuracy, %": made[-1]["accuracy"]}
-            | {"ASR, %": made[-1]["asr"], "weights of epochs": _spans(list(run.weights()))}
+            {"run": label, "epochs": int(last["epoch"]), "accuracy, %": last["accuracy"]}
+            | {"ASR, %": last["asr"], "weights of epochs": _spans(list(run.weights()))}
             | {"state": "recorded" if run.finished else "under way"}
         )
     return pd.DataFrame(lines)

@@ -111,9 +111,9 @@ class Look:
         pair = np.stack(
             [plain, loaded_models.stamped(stamp, plain[None], [f"explore/{chance}"])[0]]
         )
-        target = subject.attack.target
+        target = subject.attack.target if subject.known else ""
         names = self.desk.classes or next(iter(subject.sets().values())).classnames
-        names = [*names, *[target] * (target not in names)]
+        names = [*names, *[target] * bool(target and target not in names)]
         said = {
             title: predictions.top(model, pair, names, templates=subject.attack.templates)
             for title, model in subject.models.items()
@@ -125,7 +125,8 @@ class Look:
             f"{title}: {' and with the trigger '.join(one[0][0] for one in two)}"
             for title, two in said.items()
         )
-        note = f"Red and hatched: the target, {escape(target)}. ✓: the true class."
+        note = f"Red and hatched: the target, {escape(target)}. " * bool(target)
+        note += "✓: the true class."
         return (
             explore_figures.html(figure, f"What the models say first. {heard}") + f"<p>{note}</p>"
         )

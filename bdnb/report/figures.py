@@ -21,6 +21,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from numpy.typing import ArrayLike
 
 from bdnb.analysis.metrics import best_point, candidates
+from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
 NAMES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
@@ -78,7 +79,8 @@ def scatter(
     """Accuracy against ASR of every model that cleaning passed through (the paper's Figure 2).
 
     rows: one line an epoch of a cleaning run, with columns run, pretrain_objective, epoch,
-    accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out.
+    accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out. A
+    panel without any ASR says so, and shows nothing.
     before: the poisoned models (rows of epoch 0 will do), with pretrain_objective, accuracy, asr.
     threshold: ASR in percent up to which a model counts as cleaned. panel: column of both that
     tells panels apart. Errors: ConfigError for missing columns.
@@ -96,8 +98,14 @@ def scatter(
                 its["asr"], its["accuracy"], s=34, color=colour, marker=marker, alpha=0.7, lw=0
             )
         axes.axvline(threshold, color="0.25", ls="--", lw=1.2)
-        how = "pre-trained with {}" if panel == "pretrain_objective" else "{}"
-        _title(axes, how.format(NAMES.get(name, name)), points, _ring(axes, points, threshold))
+        words = NAMES.get(name, str(name))
+        if panel == "pretrain_objective":
+            words = elsewhere.trained(name, NAMES)
+        own = rows[rows[panel] == name]
+        if elsewhere.unmeasured(own):
+            _title(axes, words, own[own["epoch"] > 0], elsewhere.NOT_MEASURED)
+        else:
+            _title(axes, words, points, _ring(axes, points, threshold))
     _widen(panels)
     marks = [_mark(NAMES.get(str(v), str(v)), marker=m, color=c) for v, (c, m) in looks.items()]
     line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {threshold:g} %")
@@ -123,7 +131,11 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
         for _, run in points.groupby("run"):
             index = rates.index(run["lr"].iloc[0])
             draw_way(axes, run.sort_values("epoch"), colours[index], MARKERS[index % 9], last)
-        _title(axes, f"pre-trained with {NAMES.get(objective, objective)}", candidates(points))
+        words = elsewhere.trained(objective, NAMES)
+        if elsewhere.unmeasured(points):
+            _title(axes, words, points[points["epoch"] > 0], elsewhere.NOT_MEASURED)
+        else:
+            _title(axes, words, candidates(points))
     _widen(panels)
     marks = [
         _mark(f"learning rate {short(rate)}", marker=MARKERS[i % 9], color=colour)

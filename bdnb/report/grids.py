@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bdnb.report import figures
 from bdnb.report.figures import ASR, COLOURS, MARKERS, NAMES, RED
+from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
 
@@ -46,7 +47,9 @@ def rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> Figure:
     figure.supxlabel(ASR, size=11)
     figure.supylabel("accuracy (%)", size=11)
     n = f"n = {figures.some(mine['run'].nunique(), 'run')}, {figures.some(len(seeds), 'seed')}"
-    words = f"pre-trained with {NAMES.get(objective, objective)}, by learning rate; {n}"
+    words = f"{elsewhere.trained(objective, NAMES)}, by learning rate; {n}"
+    if elsewhere.unmeasured(mine):
+        words += f"; {elsewhere.NOT_MEASURED}"
     figure.suptitle(words, size=12)
     return figure
 

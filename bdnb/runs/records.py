@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from bdnb.runs import elsewhere
 from bdnb.runs.made_with import commit, now, versions
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import append_line, remove_parts, write_atomic
@@ -201,8 +202,9 @@ def read_runs(
 
     runs: a folder of runs, or run folders; default: all of ``runs/``. stage: "train" or "clean"
     to have only these. Columns: run, stage, device, commit, finished, every parameter, every
-    value of the rows. Damaged runs are left out with a warning, and listed in the frame's
-    ``attrs["left_out"]``, as are copies of a run. Errors: ConfigError for a folder that is no run.
+    value of the rows; asr is NaN where nobody said what attacked the model. Damaged runs and copies
+    of a run are left out with a warning, and listed in the frame's ``attrs["left_out"]``. Errors:
+    ConfigError for a folder that is no run.
     """
     chosen = runs_folder() if runs is None else runs
     if isinstance(chosen, str | Path):
@@ -266,6 +268,12 @@ def _frame(folder: Path) -> pd.DataFrame:
     about = {"run": manifest["run"], "stage": manifest["stage"]}
     about |= {key: manifest.get(key) for key in ("device", "commit", "finished")}
     about |= manifest["config"] | manifest.get("about", {})
+    if "from" in about:
+        about["pretrain_objective"] = elsewhere.objective(about)
+    measured = {name: pd.to_numeric(frame[name]) for name in ("accuracy", "asr") if name in frame}
+    if "asr" in measured and not elsewhere.attacked(manifest):
+        measured["asr"] = measured["asr"] * float("nan")
+    frame = frame.assign(**measured)
     if both := sorted(set(about) & set(frame)):
         raise ConfigError(f"{folder}: rows and parameters share the names {', '.join(both)}")
     columns = {k: str(v) if isinstance(v, dict | list) else v for k, v in about.items()}
