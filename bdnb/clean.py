@@ -157,7 +157,7 @@ def cleaning_pairs(
 
 def clean(config: CleanConfig) -> Run:
     """One cleaning run; done at once when it is recorded already. Errors: ConfigError."""
-    defences.check(config)
+    defend = defences.check(config)
     run = Run(experiments.folder(config))
     if run.finished:
         run.settle()
@@ -201,7 +201,9 @@ def clean(config: CleanConfig) -> Run:
             options = experiments.picked(config) | options
             about |= {f"picked_{name}": value for name, value in options.items()}
         sick.model.to(accelerator.device)
-        candidates = probation.candidates(config.defence, sick.model, batches, setting, options)
+        candidates = probation.candidates(
+            defend, sick.model, batches, setting, options, name=config.defence
+        )
         record(
             run,
             candidates,

@@ -5,7 +5,7 @@ from typing import Any
 
 from bdnb.config.options import check_options, source
 from bdnb.data.batches import Batches
-from bdnb.defences.registry import DEFENCES, Setting
+from bdnb.defences.registry import Defence, Setting
 from bdnb.models import Model
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
@@ -13,14 +13,19 @@ from bdnb.training.fit import Epoch
 
 
 def candidates(
-    name: str, model: Model, pairs: Batches, setting: Setting, options: Mapping[str, Any]
+    function: Defence,
+    model: Model,
+    pairs: Batches,
+    setting: Setting,
+    options: Mapping[str, Any],
+    *,
+    name: str,
 ) -> Iterator[Epoch]:
-    """Yield the candidate models of a defence by name.
+    """Yield the candidate models of a defence.
 
     Errors: ConfigError for an option that does not fit and, with file and line, for a defence that
     fails, yields nothing, or something else than ``Epoch`` of a number from 1 on.
     """
-    function = DEFENCES[name]
     checked = check_options(function, options, what=f"defence {name!r}")
     if function.__module__.startswith("bdnb."):
         yield from function(model, pairs, setting, **checked)
