@@ -29,6 +29,10 @@ EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
 STUDIES_OF = ("ablations",)
 
 
+TOLD = 2
+"""Runs that failed, named in the last message of a sweep."""
+
+
 class SweepError(BdnbError, RuntimeError):
     """Some runs of a sweep failed: which, and why, in at most three lines. The others are recorded.
 
@@ -37,7 +41,7 @@ class SweepError(BdnbError, RuntimeError):
 
     def __init__(self, failed: Mapping[str, str], *, runs: int, crashed: bool) -> None:
         lines = [f"  {name}: {why}" for name, why in failed.items()]
-        if len(lines) > 2:
+        if len(lines) > TOLD:
             lines[1:] = [f"  and {len(lines) - 1} more, each with a line of its own above"]
         super().__init__("\n".join([f"{len(failed)} of {runs} runs failed:", *lines]))
         self.status = 1 if crashed else 2
@@ -74,9 +78,9 @@ class Sweep:
         for one in self.asked if needed else ():
             first += [*experiments.like(one), *experiments.screened(one)]
         wanted = {experiments.folder(config): config for config in (*first, *self.asked)}
-        to_do = [config for path, config in wanted.items() if not finished(path)]
+        to_do = [config for path, config in wanted.items() if not finished(path, warn=False)]
         for path in wanted:
-            if finished(path):
+            if finished(path, warn=False):
                 Run(path).settle()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
@@ -91,7 +95,8 @@ class Sweep:
                 try:
                     run_one(config)
                 except Exception as error:
-                    failed[name] = _told(error, experiments.folder(config))
+                    failed[name] = f"{type(error).__name__}: {error}"
+                    _log(error, experiments.folder(config), show=len(to_do) > TOLD)
                     crashed = crashed or not isinstance(error, BdnbError)
                 state = f"{number - len(failed)} done, {len(failed)} failed"
                 bar.set_postfix_str(f"{state}, {len(to_do) - number} left", refresh=False)
@@ -113,19 +118,17 @@ def _make_data(name: str) -> None:
         datasets.dataset(name)
 
 
-def _told(error: Exception, folder: Path) -> str:
-    """Why a run failed, in a line, which is printed; the traceback goes to its ``error.log``.
+def _log(error: Exception, folder: Path, *, show: bool) -> None:
+    """Write the traceback of a run that failed to its ``error.log``; print that of a crash.
 
-    An error of the program is printed with its traceback.
+    show: print an expected error in a line, for a sweep's last word names only a few.
     """
-    why = f"{type(error).__name__}: {error}"
-    if isinstance(error, BdnbError):
-        print(f"{folder.name}: {why}", file=sys.stderr, flush=True)
-    else:
+    if not isinstance(error, BdnbError):
         traceback.print_exception(error)
+    elif show:
+        print(f"{folder.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     if folder.is_dir():
         (folder / "error.log").write_text("".join(traceback.format_exception(error)), "utf-8")
-    return why
 
 
 def run_one(config: Stage) -> Run:

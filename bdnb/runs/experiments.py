@@ -267,7 +267,7 @@ def of_scale(scale: str, *, whole: bool = False) -> dict[str, list[Any]]:
         try:
             made[name] = of_file(scale, name)
             for config in made[name]:
-                before(config)
+                _ = before(config), like(config)
         except ConfigError as error:
             if whole:
                 raise

@@ -250,12 +250,13 @@ def sound(folders: Iterable[Path]) -> tuple[list[Run], dict[str, str]]:
     return list(runs.values()), left_out
 
 
-def finished(folder: Path) -> bool:
-    """Whether a run is recorded as a whole; of a damaged one a warning says what is wrong."""
+def finished(folder: Path, *, warn: bool = True) -> bool:
+    """Whether a run is recorded as a whole; a damaged one is not, and a warning says why."""
     try:
         return Run(folder).finished
     except RecordError as error:
-        warnings.warn(str(error), stacklevel=2)
+        if warn:
+            warnings.warn(str(error), stacklevel=2)
         return False
 
 

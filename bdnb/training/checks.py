@@ -31,7 +31,7 @@ class Known(NamedTuple):
 
 def known(name: str) -> Known:
     """Return what is known of a data set that is not made here. Errors: ConfigError."""
-    data = Dataset(root() / "data" / name)
+    data = Dataset(root() / "data" / parameters.checked_name(name, f"data={name!r}"))
     if (root() / "params" / name / "data.yaml").is_file():
         values = parameters.load(name, "data")
         if (shown := values.get("elsewhere", name)) != name:
