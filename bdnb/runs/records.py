@@ -10,13 +10,13 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bdnb.runs import elsewhere
+from bdnb.runs import damage, elsewhere
+from bdnb.runs.damage import RecordError
 from bdnb.runs.made_with import commit, now, versions
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import append_line, remove_parts, write_atomic
@@ -31,16 +31,6 @@ def runs_folder() -> Path:
     return Path(os.environ.get("BDNB_RUNS") or root() / "runs").absolute()
 
 
-class RecordError(ConfigError):
-    """A run's record that is damaged: says which file and line, and how to make it again."""
-
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(
-            f"{path}{what}: restore that file, or remove {path.parent.name}/ and give the "
-            "command that made it again"
-        )
-
-
 class Run:
     """One run's folder, open for appending rows by one process at a time."""
 
@@ -50,43 +40,19 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """What was run: ``{}`` before it has started. Errors: RecordError."""
-        path = self.folder / "manifest.json"
-        if not path.is_file():
-            return {}
-        try:
-            found = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise RecordError(path, f": damaged ({error})") from error
-        if not isinstance(found, dict) or not {"run", "stage", "config"} <= set(found):
-            raise RecordError(path, ": damaged (it says no run, stage and config)")
-        return found
+        return damage.manifest(self.folder / "manifest.json")
 
     @property
     def finished(self) -> bool:
         """Whether every row is there. Errors: RecordError where some were, and are gone."""
         manifest = self.manifest
-        if not manifest.get("finished"):
-            return False
-        self._check_rows(manifest, self._lines())
-        return True
+        if manifest.get("finished"):
+            damage.check(self._rows, manifest)
+        return bool(manifest.get("finished"))
 
-    def _lines(self) -> bytes:
-        """The rows' whole lines."""
-        path = self.folder / "rows.jsonl"
-        whole, newline, _ = (path.read_bytes() if path.is_file() else b"").rpartition(b"\n")
-        return whole + newline
-
-    def _check_rows(self, manifest: Mapping[str, Any], lines: bytes) -> None:
-        """Hold a finished run's rows against what its manifest says of them. Errors: RecordError.
-
-        An older manifest says nothing.
-        """
-        said, found = manifest.get("rows"), _about(lines)
-        if said and said != found:
-            what = f"{found['count']} rows, where {said['count']} were recorded"
-            if said["count"] == found["count"]:
-                what = "other rows than were recorded"
-            raise RecordError(self.folder / "rows.jsonl", f": {what}")
+    @property
+    def _rows(self) -> Path:
+        return self.folder / "rows.jsonl"
 
     def start(self, *, stage: str, config: Mapping[str, Any], device: str, **extra: Any) -> None:
         """Write the manifest, or note in it that the run is taken up again; mend torn rows."""
@@ -112,7 +78,7 @@ class Run:
 
     def finish(self, **values: Any) -> None:
         """Mark the run as whole."""
-        self.note(finished=now(), rows=_about(self._lines()), **values)
+        self.note(finished=now(), rows=damage.about(damage.whole_lines(self._rows)), **values)
         self.settle()
 
     def settle(self) -> None:
@@ -141,18 +107,9 @@ class Run:
 
     def rows(self) -> list[Row]:
         """The rows so far, in order; a torn last line is left out. Errors: RecordError."""
-        lines, found = self._lines(), []
-        for number, line in enumerate(lines.splitlines(), 1):
-            try:
-                found.append(json.loads(line))
-                if not isinstance(found[-1], dict):
-                    raise ValueError("it is no row")
-            except ValueError as error:
-                path = self.folder / "rows.jsonl"
-                raise RecordError(path, f", line {number}: damaged ({error})") from error
         if (manifest := self.manifest).get("finished"):
-            self._check_rows(manifest, lines)
-        return found
+            damage.check(self._rows, manifest)
+        return damage.rows(self._rows)
 
     def weights(self) -> dict[int, Path]:
         """The checkpoints by epoch, as far as they were kept."""
@@ -184,11 +141,6 @@ class Run:
 def weights_of(run: Run, epoch: int) -> Path:
     """Where a run keeps its weights after an epoch."""
     return run.folder / "checkpoints" / f"epoch_{epoch:03d}.safetensors"
-
-
-def _about(lines: bytes) -> dict[str, Any]:
-    """What a finished run's manifest says of its rows."""
-    return {"count": lines.count(b"\n"), "blake2b": blake2b(lines, digest_size=16).hexdigest()}
 
 
 def _finite(value: Any) -> Any:

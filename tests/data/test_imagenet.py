@@ -218,9 +218,10 @@ def test_clip_benchmarks_own_sets_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["imagenet", "--source", str(tmp_path / "no.tar"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", given)
-    with pytest.raises(SystemExit, match=r"error: .*no\.tar: no such tar or folder"):
+    with pytest.raises(SystemExit, match="2"):
         imagenet.main()
+    assert "no.tar: no such tar or folder" in capsys.readouterr().err

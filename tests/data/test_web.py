@@ -203,12 +203,14 @@ def test_a_shard_that_was_not_made_is_an_error_that_names_the_log(
 
 
 def test_the_command_says_what_is_wrong_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["web", "--list", str(tmp_path / "no.tsv"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", given)
-    with pytest.raises(SystemExit, match=r"error: .*no\.tsv: no such list"):
+    with pytest.raises(SystemExit, match="2"):
         web.main()
+    assert "no.tsv: no such list" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", [*given, "--timeout", "0"])
-    with pytest.raises(SystemExit, match=r"error: timeout=0"):
+    with pytest.raises(SystemExit, match="2"):
         web.main()
+    assert "timeout=0: expected a number of at least 1" in capsys.readouterr().err
