@@ -6,6 +6,7 @@ Free of torch, so that Snakemake can plan hundreds of runs in a second.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -272,8 +273,14 @@ def of_scale(scale: str, *, whole: bool = False) -> dict[str, list[Any]]:
             if whole:
                 raise
             made.pop(name, None)
-            warnings.warn(f"left out of scale {scale}: {error}", stacklevel=2)
+            _warn(f"left out of scale {scale}: {error}")
     return made
+
+
+@cache
+def _warn(text: str) -> None:
+    """Once a process: a plan reads every file of its scale several times."""
+    warnings.warn(text, stacklevel=3)
 
 
 def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
