@@ -16,11 +16,12 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
 from bdnb.data.batches import Poison
 from bdnb.data.shards import Pairs
+from bdnb.defences import probation
 from bdnb.models import Model
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments
 from bdnb.runs.records import Run
-from bdnb.runtime import interrupts
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train_here
 from bdnb.training import attacks, checkpoints, device, launch, setup
@@ -111,7 +112,14 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         model.to(accelerator.device)
         record(
             run,
-            defences.check(config.defence, options)(model, batches, setting, **options),
+            probation.candidates(
+                defences.check(config.defence, options),
+                model,
+                batches,
+                setting,
+                options,
+                name=config.defence,
+            ),
             benchmark,
             stage="clean",
             config=asdict(config),
@@ -261,8 +269,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params/<scale>/clean*.yaml")
     path = parser.parse_args().params
-    with interrupts.command("bdnb.clean"):
-        for config in experiments.of_file(path.parent.name, path.stem):
+    with command("bdnb.clean"):
+        for config in experiments.of_path(path, CleanConfig):
             print(clean(config).folder)
 
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.errors import BdnbError, ConfigError
 
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "mmcl": ("mmcl",),
@@ -25,7 +25,7 @@ MAX_LOGIT_SCALE = math.log(100)
 """CLIP's and the authors' bound: the temperature is never under 0.01."""
 
 
-class NonFiniteLoss(FloatingPointError):
+class NonFiniteLoss(BdnbError, FloatingPointError):
     """The loss is no longer a number. ``step`` and ``parts`` say when, and of which terms."""
 
     def __init__(self, message: str, *, step: int, parts: Mapping[str, float]) -> None:

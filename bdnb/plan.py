@@ -4,9 +4,13 @@
 """
 
 import argparse
+import json
 import re
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,7 +20,10 @@ from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
-from bdnb.runs.records import Run
+from bdnb.runs.records import finished
+from bdnb.runtime.command import command
+from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.project import root
 
 
 class Rate(NamedTuple):
@@ -52,12 +59,40 @@ FORWARD = 3.0
 
 
 def sizes(data: str) -> Sizes:
-    """What a data set holds by its parameter file. Errors: ConfigError for an unknown set."""
+    """What a data set holds, by its parameter file, or as it lies under ``data/``.
+
+    Errors: ConfigError for an unknown set.
+    """
     if data in WEB:
         return WEB[data]
-    made = parameters.load(data, "data")
-    val, unseen = int(made["val_images"]), int(made["unseen_images"])
-    return Sizes(int(made["pairs"]), int(made["cleaning_pairs"]), 2 * val + unseen)
+    if (root() / "params" / data / "data.yaml").is_file():
+        made = parameters.load(data, "data")
+        if (shown := made.get("elsewhere", data)) != data:
+            return sizes(shown)
+        val, unseen = int(made["val_images"]), int(made["unseen_images"])
+        return Sizes(int(made["pairs"]), int(made["cleaning_pairs"]), 2 * val + unseen)
+    folder = root() / "data" / data
+    if not data or not (folder / "train").is_dir():
+        raise ConfigError(
+            f"data={data!r}: neither params/{data}/data.yaml nor data/{data}/train/ is there"
+        )
+    labelled = [counted(path.parent / "test") for path in folder.glob("*/classnames.txt")]
+    evaluated = sum(labelled) + counted(folder / "val" / "test")
+    return Sizes(counted(folder / "train"), counted(folder / "clean"), evaluated)
+
+
+@cache
+def counted(folder: Path) -> int:
+    """The samples in a folder of shards: as img2dataset counted them, else by their names."""
+    total = 0
+    for path in folder.glob("*.tar"):
+        stats = path.with_name(f"{path.stem}_stats.json")
+        if stats.is_file():
+            total += int(json.loads(stats.read_text("utf-8"))["successes"])
+        else:
+            with tarfile.open(path) as shard:
+                total += len({Path(member.name).stem for member in shard})
+    return total
 
 
 def throughput(scale: str) -> Rate:
@@ -117,7 +152,7 @@ def sections(scale: str) -> pd.DataFrame:
         runs = {experiments.folder(c): c for c in asked[name]}
         own = {path: c for path, c in runs.items() if path.name not in seen}
         seen |= {path.name for path in own}
-        left = [c for path, c in own.items() if not Run(path).finished]
+        left = [c for path, c in own.items() if not finished(path)]
         hours = _hours(own.values(), rate)
         lines.append(
             {"experiment": name, "runs": len(own), "shared": len(runs) - len(own)}
@@ -178,7 +213,9 @@ def main() -> None:
     """``python -m bdnb.plan SCALE``: print the plan."""
     parser = argparse.ArgumentParser(prog="python -m bdnb.plan", description=__doc__)
     parser.add_argument("scale", help="folder of params/")
-    print(text(parser.parse_args().scale))
+    given = parser.parse_args()
+    with command():
+        print(text(given.scale))
 
 
 if __name__ == "__main__":

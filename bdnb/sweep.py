@@ -4,6 +4,7 @@ A run that is recorded is not made again; one that fails does not stop the other
 """
 
 import argparse
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,8 +18,9 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import Run
-from bdnb.runtime import interrupts, progress
-from bdnb.runtime.errors import ConfigError
+from bdnb.runtime import progress
+from bdnb.runtime.command import command
+from bdnb.runtime.errors import BdnbError, ConfigError
 
 # A sweep's bar counts every run by itself.
 EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
@@ -27,8 +29,22 @@ EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
 STUDIES_OF = ("ablations",)
 
 
-class SweepError(RuntimeError):
-    """Some runs of a sweep failed: which, and why. The others are recorded."""
+TOLD = 2
+"""Runs that failed, named in the last message of a sweep."""
+
+
+class SweepError(BdnbError, RuntimeError):
+    """Some runs of a sweep failed: which, and why, in at most three lines. The others are recorded.
+
+    failed: name of a run -> why. crashed: one of them by an error of the program.
+    """
+
+    def __init__(self, failed: Mapping[str, str], *, runs: int, crashed: bool) -> None:
+        lines = [f"  {name}: {why}" for name, why in failed.items()]
+        if len(lines) > TOLD:
+            lines[1:] = [f"  and {len(lines) - 1} more, each with a line of its own above"]
+        super().__init__("\n".join([f"{len(failed)} of {runs} runs failed:", *lines]))
+        self.status = 1 if crashed else 2
 
 
 @dataclass(frozen=True)
@@ -57,14 +73,19 @@ class Sweep:
         Errors: SweepError at the end, naming each run that failed and why.
         """
         failed: dict[str, str] = {}
+        crashed = False
         first = [other for one in self.asked if needed for other in experiments.like(one)]
         wanted = {experiments.folder(config): config for config in (*first, *self.asked)}
-        to_do = [config for config in wanted.values() if not experiments.recorded(config)]
+        to_do = [c for c in wanted.values() if not experiments.recorded(c, warn=False)]
         for path, config in wanted.items():
-            if experiments.recorded(config):
+            if config not in to_do:
                 Run(path).settle()
         if len(self.asked) > 1:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
+        for data in dict.fromkeys(map(experiments.data_of, to_do)):
+            _make_data(data)
+        for config in to_do:
+            check(config)
         few = len(to_do) < 2
         with progress.bar(total=len(to_do), unit=" runs", disable=few, **EACH) as bar:
             for number, config in enumerate(to_do, 1):
@@ -73,18 +94,39 @@ class Sweep:
                     run_one(config)
                 except Exception as error:
                     failed[name] = f"{type(error).__name__}: {error}"
-                    traceback.print_exc()
+                    _log(error, experiments.folder(config), show=len(to_do) > TOLD)
+                    crashed = crashed or not isinstance(error, BdnbError)
                 state = f"{number - len(failed)} done, {len(failed)} failed"
                 bar.set_postfix_str(f"{state}, {len(to_do) - number} left", refresh=False)
                 bar.update()
         if failed:
-            lines = "\n".join(f"  {name}: {why}" for name, why in failed.items())
-            raise SweepError(f"{len(failed)} of {len(self.asked)} runs failed:\n{lines}")
+            raise SweepError(failed, runs=len(self.asked), crashed=crashed)
         return self.rows()
 
     def rows(self) -> pd.DataFrame:
         """The tidy rows of those runs that are recorded."""
         return experiments.rows(self.asked)
+
+
+def _make_data(name: str) -> None:
+    """Have a data set made, if it is one to be made: its classes are then known to ``check``."""
+    from bdnb.data import datasets
+
+    if name:
+        datasets.dataset(name)
+
+
+def _log(error: Exception, folder: Path, *, show: bool) -> None:
+    """Write the traceback of a run that failed to its ``error.log``; print that of a crash.
+
+    show: print an expected error in a line, for a sweep's last word names only a few.
+    """
+    if not isinstance(error, BdnbError):
+        traceback.print_exception(error)
+    elif show:
+        print(f"{folder.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    if folder.is_dir():
+        (folder / "error.log").write_text("".join(traceback.format_exception(error)), "utf-8")
 
 
 def run_one(config: Stage) -> Run:
@@ -98,25 +140,41 @@ def run_one(config: Stage) -> Run:
 def check(config: Stage) -> None:
     """All that can be known to be wrong before a run starts. Errors: ConfigError."""
     from bdnb import clean, defences, models
-    from bdnb.training import attacks, checkpoints
+    from bdnb.training import attacks, checkpoints, checks
 
     if isinstance(config, CleanConfig):
         defences.check(config.defence, config.options, code=config.code)
         experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
-            if clean.is_foreign(clean.checkpoint(config.poisoned)):
+            path = clean.checkpoint(config.poisoned)
+            checks.check_weights(path, config.model)
+            if clean.is_foreign(path):
                 clean.check_known(config)
             if config.trigger:
                 given = clean.attack(config, TrainConfig(code=config.code))
                 attacks.stamp(parameters.part(attacks.Attack, given))
-        source = needed[0] if needed else None
+        source = clean.attack(config, needed[0]) if needed else None
     else:
         source = config
-        checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
+        kind = checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
+        if kind == "file":
+            checks.check_weights(Path(config.init), config.model)
     if source is not None:
         models.check_name(source.model)
-        attacks.stamp(parameters.part(attacks.Attack, source))
+        checks.check_trigger(attacks.stamp(parameters.part(attacks.Attack, source)), source.model)
+        if isinstance(config, CleanConfig):
+            poisons = {"poisons": config.poisons}
+            split = "clean" if config.overlap == "separate" else "train"
+        else:
+            poisons, split = {"poison_count": config.poison_count}, "train"
+        checks.check_numbers(
+            config.data or source.data,
+            split,
+            pairs=config.pairs,
+            counts={"batch_size": config.batch_size} | poisons,
+            target=source.target,
+        )
 
 
 def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
@@ -188,13 +246,13 @@ def main() -> None:
     parser.add_argument("params", type=Path, help="params/<scale>/<experiment>.yaml")
     parser.add_argument("--only", help="name of one run's folder")
     given = parser.parse_args()
-    asked = experiments.of_file(given.params.parent.name, given.params.stem)
-    chosen = [c for c in asked if given.only in (None, experiments.folder(c).name)]
-    if not chosen:
-        raise ConfigError(f"--only {given.only}: no such run in {given.params}")
-    for config in chosen:
-        check(config)
-    with interrupts.command("bdnb.sweep"):
+    with command("bdnb.sweep"):
+        asked = experiments.of_path(given.params)
+        chosen = [c for c in asked if given.only in (None, experiments.folder(c).name)]
+        if not chosen:
+            raise ConfigError(f"--only {given.only}: no such run in {given.params}")
+        for config in chosen:
+            check(config)
         Sweep(chosen).run(needed=given.only is None)
 
 

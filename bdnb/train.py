@@ -12,7 +12,7 @@ from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
-from bdnb.runtime import interrupts
+from bdnb.runtime.command import command
 from bdnb.training import attacks, checkpoints, device, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.fit import fit, objective
@@ -114,8 +114,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params/<scale>/train_*.yaml")
     path = parser.parse_args().params
-    with interrupts.command("bdnb.train"):
-        for config in experiments.of_file(path.parent.name, path.stem):
+    with command("bdnb.train"):
+        for config in experiments.of_path(path, TrainConfig):
             print(train(config).folder)
 
 

@@ -1,5 +1,7 @@
+import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,40 @@ def test_the_paper_s_headline_has_seeds_for_a_verdict_and_the_plan_names_what_ha
 def test_planning_needs_no_torch():
     code = "import sys, bdnb.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_scale_of_ones_own_data_is_planned_from_what_lies_there(fresh):
+    own = fresh / "params" / "own"
+    own.mkdir()
+    tiny = (fresh / "params" / "tiny" / "train_mmcl.yaml").read_text()
+    (own / "train_mmcl.yaml").write_text(tiny.replace(": tiny", ": own"))
+    data = fresh / "data"
+    data.unlink()
+    for split, stats in (("train", 70), ("clean", None), ("val/test", None)):
+        folder = data / "own" / split
+        folder.mkdir(parents=True)
+        with tarfile.open(folder / "00000.tar", "w") as shard:
+            for name in ("a.jpg", "a.txt", "b.jpg"):
+                shard.addfile(tarfile.TarInfo(name))
+        if stats:
+            (folder / "00000_stats.json").write_text(json.dumps({"successes": stats}))
+    (data / "own" / "val" / "classnames.txt").write_text("a\n")
+    assert plan.sizes("own") == plan.Sizes(70, 2, 4)
+    assert plan.sections("own")["runs"].tolist() == [1]
+    assert experiments.shown_data("own") == "own"
+    with pytest.raises(ConfigError, match=r"data='gone': neither params/gone/data.yaml nor"):
+        plan.sizes("gone")
+
+
+def test_a_damaged_parameter_file_is_named_and_the_others_are_planned(fresh):
+    (fresh / "params" / "tiny" / "stopping.yaml").write_text("lr: [")
+    with pytest.warns(UserWarning, match=r"left out of scale tiny: .*stopping.yaml, line 1"):
+        made = plan.sections("tiny")["experiment"].tolist()
+    assert "stopping" not in made
+    assert "clean" in made
+    (fresh / "params" / "tiny" / "train_mmcl.yaml").write_text("lr: [")
+    with pytest.warns(UserWarning, match=r"left out of scale tiny: .*train_mmcl.yaml"):
+        made = list(experiments.of_scale("tiny"))
+    assert made == []
+    with pytest.raises(ConfigError, match=r"train_mmcl\.yaml"):
+        experiments.of_scale("tiny", whole=True)

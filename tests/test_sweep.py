@@ -1,10 +1,12 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
 from bdnb import clean, sweep
+from bdnb.config.recipes import TrainConfig
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
@@ -78,10 +80,11 @@ def test_one_run_by_name_leaves_the_others_to_other_jobs(fresh, monkeypatch):
     assert flag.is_file()
 
 
-def test_a_run_s_name_that_the_file_does_not_ask_for_is_refused(fresh, monkeypatch):
+def test_a_run_s_name_that_the_file_does_not_ask_for_is_refused(fresh, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["sweep", "params/tiny/clean.yaml", "--only", "clean-x"])
-    with pytest.raises(ConfigError, match=r"--only clean-x: no such run in params"):
+    with pytest.raises(SystemExit, match="2"):
         sweep.main()
+    assert "--only clean-x: no such run in params" in capsys.readouterr().err
 
 
 def test_a_rate_beside_a_file_s_grids_is_refused_rather_than_ignored(tiny):
@@ -100,6 +103,16 @@ def test_a_study_stands_for_its_parameter_file(tiny):
     for given in ({"scale": "tiny", "study": "magic"}, other):
         with pytest.raises(ConfigError, match=r"no such study; params/tiny/ has shrink_perturb"):
             sweep.from_notebook("ablations", given)
+
+
+@pytest.mark.parametrize("name", [*experiments.STAGE_OF, "poison"])
+def test_a_notebook_names_every_parameter_of_its_stage(name):
+    """So that papermill warns of none, and ``papermill --help-notebook`` tells them all."""
+    cells = json.loads((REPOSITORY / "notebooks" / f"{name}.ipynb").read_text("utf-8"))["cells"]
+    cell = next(c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    named = {line.partition(" = ")[0].strip() for line in cell["source"] if " = " in line}
+    stage = experiments.STAGE_OF.get(name, TrainConfig)
+    assert named == {f.name for f in fields(stage)} | {"base", "grids"}
 
 
 REPOSITORY = Path(__file__).parents[1]
@@ -126,3 +139,47 @@ def test_a_notebook_given_a_parameter_file_asks_for_its_runs(scale, experiment, 
     assert [experiments.folder(c).name for c in made.asked] == [
         experiments.folder(c).name for c in asked
     ]
+
+
+def test_bad_numbers_are_refused_before_the_model_is_trained_although_the_data_is_not_made(fresh):
+    (fresh / "data").unlink()
+    (fresh / "data" / ".npm").parent.mkdir()
+    (fresh / "data" / ".npm").symlink_to(REPOSITORY / "data" / ".npm")
+    made = sweep.from_notebook("clean", namespace(target="nosuch", poisoned="train_mmcl"))
+    with pytest.raises(ConfigError, match=r"target='nosuch': not among 6 classes"):
+        made.run()
+    assert not (fresh / "runs").exists()
+
+
+def test_what_many_runs_failed_of_is_told_in_three_lines(tiny, monkeypatch, capsys):
+    made = sweep.from_notebook(
+        "clean", namespace(lr=[5e-3, 6e-3, 7e-3, 8e-3], poisoned="train_mmcl")
+    )
+
+    def failing(config):
+        raise ConfigError(f"lr={config.lr:g}: no luck")
+
+    monkeypatch.setattr(clean, "clean", failing)
+    with pytest.raises(sweep.SweepError) as error:
+        made.run()
+    assert len(str(error.value).splitlines()) == 3
+    assert error.value.status == 2
+    printed = capsys.readouterr().err
+    assert all(f"lr={lr}: no luck" in printed for lr in (0.005, 0.006, 0.007, 0.008))
+    assert "Traceback" not in printed
+
+
+def test_a_crash_keeps_its_traceback_in_the_log_and_status_1(fresh, monkeypatch, capsys):
+    made = sweep.from_notebook("train", {"scale": "tiny", "experiment": "train_mmcl"})
+    folder = experiments.folder(made.asked[0])
+
+    def crashing(config):
+        folder.mkdir(parents=True)
+        raise ZeroDivisionError("no luck")
+
+    monkeypatch.setattr("bdnb.train.train", crashing)
+    with pytest.raises(sweep.SweepError) as error:
+        made.run()
+    assert error.value.status == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert "ZeroDivisionError: no luck" in (folder / "error.log").read_text()

@@ -4,19 +4,18 @@ Values come from YAML files in ``params/<scale>/`` and from papermill's ``-p``; 
 dataclasses whose every value has been converted and checked, before any work starts.
 """
 
-import difflib
 import json
+import re
 import types
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import MISSING, Field, asdict, field, fields
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-import yaml
+import annotated_types
 
+from bdnb.config import options, yaml_files
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.project import root
 
@@ -30,6 +29,7 @@ def option(
     above: float | None = None,
     least: float | None = None,
     most: float | None = None,
+    below: float | None = None,
     choices: tuple[str, ...] = (),
     identity: bool | Literal["if set"] = True,
     authors: Any = None,
@@ -41,40 +41,38 @@ def option(
     that is added later leaves what is recorded recorded. authors: the value that copies the
     authors' code, taken for ``fidelity="authors"`` unless the value itself is given.
     """
-    metadata: dict[str, Any] = {"doc": doc, "above": above, "least": least, "most": most}
-    metadata |= {"choices": choices, "identity": identity, "authors": authors}
+    ranges = {annotated_types.Gt: above, annotated_types.Ge: least}
+    ranges |= {annotated_types.Le: most, annotated_types.Lt: below}
+    rules = [rule(value) for rule, value in ranges.items() if value is not None]
+    metadata: dict[str, Any] = {"doc": doc, "rules": rules, "choices": choices}
+    metadata |= {"identity": identity, "authors": authors}
     if default is not MISSING and isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The values of a YAML file (safe loader). Errors: ConfigError for what cannot be read."""
-    if not path.is_file():
-        near = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ConfigError(f"{path}: no such file; {path.parent} has {', '.join(near) or 'none'}")
-    try:
-        values = _parse(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML that can be read: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected lines of `name: value`, found {type(values).__name__}")
-    return deepcopy(values)
+def checked_name(name: object, place: str) -> str:
+    """A name of a scale, an experiment or a data set: never a path. Errors: ConfigError."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ConfigError(f"{place}: expected a name, not a path: letters, digits, _ and -")
+    return name
 
 
-@lru_cache(maxsize=1024)
-def _parse(text: str) -> Any:
-    """Planning asks for the same few files thousands of times."""
-    return yaml.safe_load(text)
+def scales() -> list[str]:
+    """The folders of params/ that have experiments; one with data.yaml alone is a data set."""
+    found = (root() / "params").glob("*/*.yaml")
+    return sorted({path.parent.name for path in found if path.stem != "data"})
 
 
 def scale_folder(scale: str) -> Path:
     """``params/<scale>``. Errors: ConfigError that lists the scales there are."""
-    folder = root() / "params"
-    if not scale or not (folder / scale).is_dir():
-        known = ", ".join(sorted({p.parent.name for p in folder.glob("*/*.yaml")}))
-        raise ConfigError(f"scale={scale!r}: no such folder in params/; there is {known}")
-    return folder / scale
+    folder = root() / "params" / checked_name(scale, f"scale={scale!r}")
+    if not folder.is_dir():
+        raise ConfigError(
+            f"scale={scale!r}: no such folder in params/; there is {', '.join(scales()) or 'none'}"
+            f"{f' ({folder.parent} itself is not there)' * (not folder.parent.is_dir())}"
+        )
+    return folder
 
 
 def load(scale: str, experiment: str) -> dict[str, Any]:
@@ -83,13 +81,15 @@ def load(scale: str, experiment: str) -> dict[str, Any]:
     ``base: NAME`` takes over the values of another file of the folder, save those given here.
     Errors: ConfigError for a file that cannot be read, or is its own base.
     """
+    checked_name(experiment, f"experiment={experiment!r}")
     path = scale_folder(scale) / f"{experiment}.yaml"
-    values = {"scale": scale, "experiment": experiment} | read(path)
+    values = {"scale": scale, "experiment": experiment} | yaml_files.read(path)
     if (values["scale"], values["experiment"]) != (scale, experiment):
         raise ConfigError(f"{path}: says scale and experiment of another file")
     if (base := values.pop("base", None)) is None:
         return values
-    if not isinstance(base, str) or base == experiment or "base" in read(path.with_stem(base)):
+    checked_name(base, f"{path}: base={base!r}")
+    if base == experiment or "base" in yaml_files.read(path.with_name(f"{base}.yaml")):
         raise ConfigError(f"{path}: base={base!r}: expected another file, itself without a base")
     return override(load(scale, base), values)
 
@@ -119,58 +119,19 @@ def make(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    near = near or [k for k in known if k[0] == name[0] and _initials(name) == k]
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    short = [k for k in known if "".join(word[:1] for word in name.split("_")) == k]
+    hint = options.nearest(short[0] if short else name, known)
     return f"{hint}. It takes: {', '.join(sorted(known))}"
-
-
-def _initials(name: str) -> str:
-    return "".join(word[0] for word in name.split("_") if word)
 
 
 def convert(spec: "Field[Any]", value: Any, where: str) -> Any:
     """One value as its field's type, within its range. Errors: ConfigError."""
-    place, kind = f"{where}: {spec.name}={value!r}", spec.type
-    if kind in (int, float):
-        value = _number(value, kind, place)
-    elif kind is bool and not isinstance(value, bool):
-        raise ConfigError(f"{place}: expected true or false")
-    elif kind is str and not isinstance(value, str):
-        raise ConfigError(f"{place}: expected a word")
-    elif get_origin(kind) is dict and not isinstance(value, dict):
-        raise ConfigError(f"{place}: expected `name: value` pairs")
-    elif get_origin(kind) is tuple:
-        if isinstance(value, str) or not isinstance(value, list | tuple):
-            raise ConfigError(f"{place}: expected a list")
-        value = tuple(value)
-    check(spec, value, place)
-    return value
-
-
-def _number(value: Any, kind: type, place: str) -> float | int:
-    try:
-        number = float(value) if not isinstance(value, bool) else float("nan")
-    except (TypeError, ValueError):
-        number = float("nan")
-    if number != number or abs(number) == float("inf"):
-        raise ConfigError(f"{place}: expected a number")
-    if kind is int and number != int(number):
-        raise ConfigError(f"{place}: expected a whole number")
-    return int(number) if kind is int else number
-
-
-def check(spec: "Field[Any]", value: Any, place: str) -> None:
-    """The range or the choices of a field. Errors: ConfigError."""
-    rule = spec.metadata
-    if rule.get("choices") and value not in rule["choices"]:
-        raise ConfigError(f"{place}: expected one of {', '.join(rule['choices'])}")
-    if rule.get("above") is not None and not value > rule["above"]:
-        raise ConfigError(f"{place}: expected a number above {rule['above']:g}")
-    if rule.get("least") is not None and not value >= rule["least"]:
-        raise ConfigError(f"{place}: expected a number of at least {rule['least']:g}")
-    if rule.get("most") is not None and not value <= rule["most"]:
-        raise ConfigError(f"{place}: expected a number of at most {rule['most']:g}")
+    kind: Any = spec.type
+    if choices := spec.metadata.get("choices"):
+        kind = Literal[choices]
+    elif rules := spec.metadata.get("rules"):
+        kind = Annotated[(kind, *rules)]
+    return options.checked(kind, value, f"{where}: {spec.name}={value!r}")
 
 
 def takes_list(spec: "Field[Any]") -> bool:

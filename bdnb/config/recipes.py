@@ -21,8 +21,8 @@ class Recipe:
     mmcl_weight: float = option(1.0, "weight of MMCL", least=0)
     ssl_weight: float = option(1.0, "weight of SSL", least=0)
     weight_decay: float = option(0.1, "AdamW's decoupled weight decay", least=0)
-    beta1: float = option(0.9, "AdamW's first beta", least=0, most=1)
-    beta2: float = option(0.999, "AdamW's second beta", least=0, most=1)
+    beta1: float = option(0.9, "AdamW's first beta", least=0, below=1)
+    beta2: float = option(0.999, "AdamW's second beta", least=0, below=1)
     eps: float = option(1e-8, "AdamW's epsilon", above=0)
     image_views: str = option(
         "autoaugment", "second view of images", choices=("autoaugment", "none")

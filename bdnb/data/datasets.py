@@ -17,6 +17,7 @@ from bdnb.data.labelled import CLASSNAMES, LabelledSet
 from bdnb.data.shards import Pairs
 from bdnb.poison import selection
 from bdnb.runtime import project
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import storing
 
@@ -146,4 +147,5 @@ def places_of(pairs: Pairs, keys: Iterable[str]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(dataset(sys.argv[1]).folder)
+    with command():
+        print(dataset(sys.argv[1]).folder)

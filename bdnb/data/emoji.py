@@ -9,7 +9,6 @@ that name which does not hold our mark (``files.MARK``) is never touched.
 import difflib
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -52,8 +51,7 @@ class EmojiData:
         for spec in fields(self):
             value = parameters.convert(spec, getattr(self, spec.name), "emoji scenes")
             object.__setattr__(self, spec.name, value)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
-            raise ConfigError(f"emoji scenes: name={self.name!r}: expected letters, digits, _ or -")
+        parameters.checked_name(self.name, f"emoji scenes: name={self.name!r}")
 
     @property
     def counts(self) -> dict[str, int]:

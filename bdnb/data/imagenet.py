@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bdnb.data import labelled
 from bdnb.data.shards import EXTENSIONS, Sample
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import building
 
@@ -97,10 +98,8 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True, help="folder")
     parser.add_argument("--out", type=Path, required=True, help="folder of the labelled set")
     given = parser.parse_args()
-    try:
+    with command():
         print(f"{given.out}: {convert(given.source, given.out)} images")
-    except ConfigError as error:
-        parser.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -46,25 +46,30 @@ class LabelledSet:
         return len(self.keys)
 
     def class_index(self, name: str) -> int:
-        """Return the label of a class.
+        """Return the label of a class. Errors: ConfigError as ``class_index``."""
+        return class_index(self.classnames, name, where=f"the labelled set {self.name!r}")
 
-        Errors: ConfigError when the set lacks it (with near matches) or has it twice.
-        """
-        labels = [label for label, known in enumerate(self.classnames) if known == name]
-        if len(labels) > 1:
-            raise ConfigError(
-                f"class {name!r}: the labelled set {self.name!r} has it {len(labels)} times "
-                f"(labels {', '.join(map(str, labels))}): name each class once in {CLASSNAMES}"
-            )
-        if labels:
-            return labels[0]
-        folded = [c.casefold() for c in self.classnames]
-        near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
-        hint = ", ".join(repr(self.classnames[folded.index(n)]) for n in near)
+
+def class_index(classnames: Sequence[str], name: str, *, where: str) -> int:
+    """Return the label of a class of a set.
+
+    Errors: ConfigError when the set lacks it (with near matches) or has it twice.
+    """
+    labels = [label for label, known in enumerate(classnames) if known == name]
+    if len(labels) > 1:
         raise ConfigError(
-            f"class {name!r}: the labelled set {self.name!r} has {len(self.classnames)} classes, "
-            f"not this one; {f'near it: {hint}' if hint else 'none is near it'}"
+            f"class {name!r}: {where} has it {len(labels)} times "
+            f"(labels {', '.join(map(str, labels))}): name each class once in {CLASSNAMES}"
         )
+    if labels:
+        return labels[0]
+    folded = [c.casefold() for c in classnames]
+    near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
+    hint = ", ".join(repr(classnames[folded.index(n)]) for n in near)
+    raise ConfigError(
+        f"class {name!r}: {where} has {len(classnames)} classes, not this one; "
+        f"{f'near it: {hint}' if hint else 'none is near it'}"
+    )
 
 
 def openai_templates() -> list[str]:

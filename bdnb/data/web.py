@@ -12,14 +12,18 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from PIL import Image
 
+from bdnb.config import parameters
+from bdnb.config.options import Count
 from bdnb.data import lists
 from bdnb.data.bad_samples import LONGEST
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import replacing, write_atomic
 
@@ -37,17 +41,16 @@ class Fetch:
     timeout: seconds. shard_size: rows of the list a shard.
     """
 
-    size: int = 256
-    processes: int = 16
-    threads: int = 64
-    timeout: int = 10
-    retries: int = 0
-    shard_size: int = 10_000
+    size: Count = 256
+    processes: Count = 16
+    threads: Count = 64
+    timeout: Count = 10
+    retries: Annotated[int, Ge(0)] = 0
+    shard_size: Count = 10_000
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < (0 if name == "retries" else 1):
-                raise ConfigError(f"{name}={value}: expected a whole number of at least 1")
+        for spec in fields(self):
+            parameters.convert(spec, getattr(self, spec.name), "data.web")
 
 
 def home() -> Path:
@@ -225,12 +228,9 @@ def main() -> None:
     for name, value in asdict(Fetch()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
     given = vars(parser.parse_args())
-    try:
+    with command():
         fetch = Fetch(**{name: given.pop(name) for name in asdict(Fetch())})
-        report = build(given.pop("list"), given.pop("out"), **given, fetch=fetch)
-    except ConfigError as error:
-        parser.exit(2, f"error: {error}\n")
-    print(text(report))
+        print(text(build(given.pop("list"), given.pop("out"), **given, fetch=fetch)))
 
 
 if __name__ == "__main__":

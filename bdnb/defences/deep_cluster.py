@@ -10,6 +10,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from bdnb import losses, models
+from bdnb.config.options import Amount, Count
 from bdnb.data.batches import Batch, Batches
 from bdnb.data.labelled import openai_templates
 from bdnb.data.shards import ImageArray
@@ -31,9 +32,9 @@ def deep_cluster(
     setting: Setting,
     *,
     labels: Literal["kmeans", "classifier"] = "kmeans",
-    k: int = 1000,
-    iterations: int = 20,
-    weight: float = 1.0,
+    k: Count = 1000,
+    iterations: Count = 20,
+    weight: Amount = 1.0,
     classifier: str = "",
     lookup: Literal["epoch", "batch"] = "epoch",
     features: Literal["eval", "train"] = "eval",

@@ -6,10 +6,10 @@ from typing import Literal
 from torch import Tensor
 
 from bdnb import losses
+from bdnb.config.options import Amount
 from bdnb.data.batches import Batch, Batches
 from bdnb.defences.registry import Setting, defence, run_fit, start
 from bdnb.models import Model
-from bdnb.runtime.errors import ConfigError
 from bdnb.training.fit import Epoch
 from bdnb.training.loop import Features
 
@@ -20,16 +20,14 @@ def heavy_regularisation(
     pairs: Batches,
     setting: Setting,
     *,
-    weight: float = 1.0,
+    weight: Amount = 1.0,
     by: Literal["penalty", "decay"] = "penalty",
 ) -> Iterator[Epoch]:
     """Fine-tune with the run's loss and an L2 penalty on the decayed weights.
 
     weight: of the penalty. by: "penalty", added to the loss (paper), or "decay", AdamW's
-    decoupled weight decay set to it (authors' command line). Errors: ConfigError.
+    decoupled weight decay set to it (authors' command line).
     """
-    if not weight >= 0:
-        raise ConfigError(f"weight={weight!r}: expected a number of at least 0")
     loop = start(model, pairs, setting, weight_decay=weight if by == "decay" else None)
     decayed = loop.optimizer.param_groups[0]["params"]
 

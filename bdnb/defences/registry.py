@@ -4,15 +4,16 @@
 Every sweep, record, figure and table then works for it.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from accelerate import Accelerator
 from torch import nn
 
+from bdnb.config.options import check_options
+from bdnb.config.options import register as register_checked
 from bdnb.data.batches import Batches
 from bdnb.models import Model
 from bdnb.runtime import plugins
@@ -52,13 +53,11 @@ DEFENCES: dict[str, Defence] = {}
 def defence(name: str) -> Callable[[Defence], Defence]:
     """Register ``fn(model, pairs, setting, *, options...) -> Iterator[Epoch]`` under a name.
 
-    Errors: ConfigError if another module has taken it; the same one may define it anew.
+    Errors: ConfigError as ``config.options.register``.
     """
 
     def register(function: Defence) -> Defence:
-        if name in DEFENCES and DEFENCES[name].__module__ != function.__module__:
-            raise ConfigError(f"defence {name!r} is there already: {DEFENCES[name].__module__}")
-        DEFENCES[name] = function
+        register_checked(DEFENCES, name, function, what="defence", takes="model, pairs, setting")
         return function
 
     return register
@@ -76,16 +75,7 @@ def check(name: str, options: Mapping[str, Any], *, code: str = "") -> Defence:
             f"defence={name!r}: unknown. There are: {', '.join(DEFENCES)}; the book's page "
             "howto_defence adds one"
         )
-    parameters = inspect.signature(DEFENCES[name], eval_str=True).parameters.values()
-    known = {p.name: get_args(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
-    for option, value in options.items():
-        if option not in known:
-            takes = ", ".join(known) or "none"
-            raise ConfigError(f"defence {name!r}: no option {option!r}. It takes: {takes}")
-        words = [word for word in known[option] if isinstance(word, str)]
-        if words and value not in words:
-            expected = ", ".join(words)
-            raise ConfigError(f"defence {name!r}: {option}={value!r}: expected one of {expected}")
+    check_options(DEFENCES[name], options, what=f"defence {name!r}")
     return DEFENCES[name]
 
 

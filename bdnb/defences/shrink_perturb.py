@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bdnb import models
+from bdnb.config.options import Amount, Share
 from bdnb.data.batches import Batches
 from bdnb.defences.cleanclip import cleanclip
 from bdnb.defences.registry import Setting, defence
@@ -23,8 +24,8 @@ def shrink_perturb(
     pairs: Batches,
     setting: Setting,
     *,
-    shrink: float = 0.9,
-    perturb: float = 1e-3,
+    shrink: Share = 0.9,
+    perturb: Amount = 1e-3,
     noise: Noise = "gaussian",
 ) -> Iterator[Epoch]:
     """Shrink and perturb the weights once, then fine-tune with the run's loss."""
@@ -38,8 +39,8 @@ def screen(
     pairs: Batches,
     setting: Setting,
     *,
-    shrink: float = 0.9,
-    perturb: float = 1e-3,
+    shrink: Share = 0.9,
+    perturb: Amount = 1e-3,
     noise: Noise = "gaussian",
 ) -> Iterator[Epoch]:
     """Shrink and perturb, and no cleaning: the one candidate that ``pick`` may choose (D.13)."""

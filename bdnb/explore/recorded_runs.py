@@ -14,7 +14,7 @@ from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.models import Model
 from bdnb.runs import elsewhere
-from bdnb.runs.records import Run, read_runs, runs_folder
+from bdnb.runs.records import Run, read_runs, runs_folder, sound
 from bdnb.runtime.errors import ConfigError
 
 EMPTY = (
@@ -29,7 +29,7 @@ def recorded(stage: str = "") -> dict[str, Run]:
     Errors: ConfigError, saying what to run, when there is none.
     """
     folders = sorted(path.parent for path in runs_folder().glob("*/manifest.json"))
-    runs = [run for run in map(Run, folders) if run.rows()]
+    runs = [run for run in sound(folders)[0] if run.rows()]
     found = [run for run in runs if not stage or run.manifest["stage"] == stage]
     if not found:
         raise ConfigError(EMPTY.format(runs_folder().name + "/"))

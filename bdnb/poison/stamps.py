@@ -4,16 +4,17 @@ In: uint8 images and the keys of their samples; out: the images with the trigger
 draws depends on the run's seed and on its own key only, so that it does not depend on the batch.
 """
 
-import difflib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bdnb.config import options as checks
+from bdnb.config.options import nearest
+from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import generator
 
@@ -56,43 +57,14 @@ Function = TypeVar("Function", bound=Callable[..., Tensor])
 def trigger(name: str) -> Callable[[Function], Function]:
     """Decorator: the function below is the trigger ``name``.
 
-    Errors: ConfigError if another module has taken it; the same one may define it anew.
+    Errors: ConfigError as ``config.options.register``.
     """
 
     def register(function: Function) -> Function:
-        if name in TRIGGERS and TRIGGERS[name].__module__ != function.__module__:
-            raise ConfigError(f"trigger {name!r} is there already: {TRIGGERS[name].__module__}")
-        TRIGGERS[name] = function
+        checks.register(TRIGGERS, name, function, what="trigger", takes="images, draws")
         return function
 
     return register
-
-
-def _number(value: object) -> float:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if plain else float("nan")  # type: ignore[arg-type]
-
-
-def _is_size(value: object) -> str:
-    number = _number(value)
-    fits = 0 < number < 1 or (number >= 1 and number == int(number))
-    return "" if fits else "a number of pixels, or a share of the image's side between 0 and 1"
-
-
-def _is_share(value: object) -> str:
-    return "" if 0 <= _number(value) <= 1 else "a number from 0 to 1"
-
-
-def _is_amount(value: object) -> str:
-    return "" if 0 <= _number(value) < float("inf") else "a number of at least 0"
-
-
-Size = Annotated[float, _is_size]
-"""An option's type: pixels when a whole number, share of the image's shorter side below 1."""
-Share = Annotated[float, _is_share]
-"""An option's type: from 0 to 1."""
-Amount = Annotated[float, _is_amount]
-"""An option's type: any number that is not negative."""
 
 
 def pixels(size: float, images: Tensor) -> int:
@@ -104,42 +76,47 @@ def pixels(size: float, images: Tensor) -> int:
     return side
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a trigger as the types of its signature.
 
-
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """A trigger's name and options, against its signature.
-
-    Options annotated with Literal, or with Annotated and a function from the value to what was
-    expected instead ("" when it fits), have their values checked too.
     Errors: ConfigError for an unknown trigger, an unknown option, a value that does not fit.
     """
     if name not in TRIGGERS:
-        near = _nearest(name, list(TRIGGERS))
         raise ConfigError(
-            f"trigger {name!r}: unknown{near}. There are: {', '.join(TRIGGERS)}; the "
-            "book's page howto_trigger adds one"
+            f"trigger {name!r}: unknown{nearest(name, TRIGGERS)}. There are: "
+            f"{', '.join(TRIGGERS)}; the book's page howto_trigger adds one"
         )
-    parameters = inspect.signature(TRIGGERS[name]).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    hints = get_type_hints(TRIGGERS[name], include_extras=True)
-    for option, value in options.items():
-        if option not in known:
-            near = _nearest(option, known)
-            takes = ", ".join(known) or "none"
-            raise ConfigError(f"trigger {name!r}: no option {option!r}{near}. It takes: {takes}")
-        if expected := _expected(hints.get(option), value):
-            raise ConfigError(f"trigger {name!r}: {option}={value!r}: expected {expected}")
+    return checks.check_options(TRIGGERS[name], options, what=f"trigger {name!r}")
 
 
-def _expected(hint: object, value: object) -> str:
-    if get_origin(hint) is Literal:
-        return "" if value in get_args(hint) else f"one of {', '.join(map(str, get_args(hint)))}"
-    if get_origin(hint) is Annotated:
-        return str(get_args(hint)[1](value))
-    return ""
+def tried(name: str, images: Tensor, draws: Draws, options: Mapping[str, Any]) -> Tensor:
+    """A user's own trigger on the first images that it gets, held to what a trigger promises.
+
+    Errors: ConfigError, with file and line, where it changes the images given, returns another
+    shape or type, or draws from elsewhere than ``draws``: it is run twice with the same.
+    """
+    function, given, made = TRIGGERS[name], images.clone(), []
+    place = f"{checks.source(function)}: trigger {name!r}"
+    for fixed in (dict(draws.fixed), draws.fixed):
+        with plugins.calling(place):
+            made.append(function(images, Draws(draws.seed, draws.keys, fixed), **options))
+        wrong = ""
+        if not torch.equal(images, given):
+            wrong = "changes the images that it is given: begin with images.clone()"
+        elif not isinstance(made[-1], Tensor):
+            wrong = f"returned {type(made[-1]).__name__}: expected images"
+        elif (made[-1].shape, made[-1].dtype) != (given.shape, given.dtype):
+            wrong = f"returned {made[-1].dtype} {tuple(made[-1].shape)}: expected "
+            wrong += f"{given.dtype} {tuple(given.shape)}"
+        elif not torch.equal(made[0], made[-1]):
+            wrong = "makes other images of the same draws: take every random number from draws"
+        if wrong:
+            raise ConfigError(f"{place} {wrong}")
+    return made[-1]
+
+
+TRIED: set[Callable[..., Tensor]] = set()
+"""The users' own triggers that have kept what a trigger promises, in this process."""
 
 
 class Stamp:
@@ -158,8 +135,7 @@ class Stamp:
         options: Mapping[str, Any] | None = None,
         state: Mapping[str, Tensor] | None = None,
     ) -> None:
-        check_options(name, options or {})
-        self.name, self.seed, self.options = name, seed, dict(options or {})
+        self.name, self.seed, self.options = name, seed, check_options(name, options or {})
         self._fixed = {key: value.cpu() for key, value in (state or {}).items()}
 
     def __call__(self, images: Tensor, keys: Sequence[str] | str) -> Tensor:
@@ -177,12 +153,16 @@ class Stamp:
         if isinstance(keys, str) or len(keys) != len(images):
             found = repr(keys) if isinstance(keys, str) else f"{len(keys)} keys"
             raise ConfigError(f"trigger {self.name!r}: {found} for {len(images)} images")
-        out = torch.empty_like(images)
+        function, out = TRIGGERS[self.name], torch.empty_like(images)
         step = max(1, CHUNK // max(1, images[:1].numel()))
         for start in range(0, len(images), step):
             part = slice(start, start + step)
             draws = Draws(self.seed, keys[part], self._fixed)
-            out[part] = TRIGGERS[self.name](images[part], draws, **self.options)
+            if function in TRIED or function.__module__.startswith("bdnb."):
+                out[part] = function(images[part], draws, **self.options)
+            else:
+                out[part] = tried(self.name, images[part], draws, self.options)
+                TRIED.add(function)
         return out
 
     def state(self) -> dict[str, Tensor]:

@@ -11,17 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.poison.stamps import (
-    TRIGGERS,
-    Amount,
-    Draws,
-    Share,
-    Size,
-    Stamp,
-    check_options,
-    pixels,
-    trigger,
-)
+from bdnb.config.options import Amount, Share, Size
+from bdnb.poison.stamps import TRIGGERS, Draws, Stamp, check_options, pixels, trigger
 from bdnb.runtime.errors import ConfigError
 
 __all__ = ["TRIGGERS", "Draws", "Stamp", "check_options", "trigger"]

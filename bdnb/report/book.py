@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from bdnb.report import code_pages
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK, begin, check_ours, discard, write_atomic
 from bdnb.runtime.npm import fetch
@@ -213,11 +214,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--notebooks", type=Path, required=True, help="executed notebooks")
     parser.add_argument("--out", type=Path, required=True, help="gets book/ and html/")
     given = parser.parse_args(arguments)
-    try:
+    with command():
         assemble(given.notebooks, given.out)
         page = build(given.out)
-    except ConfigError as error:
-        parser.exit(1, f"bdnb.report.book: {error}\n")
     print(f"The book: {page.resolve().as_uri()}")
 
 

@@ -17,7 +17,7 @@ from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.report import figures, tables
 from bdnb.runs import elsewhere, experiments
-from bdnb.runs.records import Run
+from bdnb.runs.records import finished
 from bdnb.runtime.errors import ConfigError
 
 BOOKS = ("quick", "laptop", "paper")
@@ -93,7 +93,7 @@ def trained(scale: str) -> list[TrainConfig]:
     """The training runs of a scale that are recorded."""
     asked = [c for made in experiments.of_scale(scale).values() for c in made]
     found = [c for c in asked if isinstance(c, TrainConfig)]
-    return [c for c in found if Run(experiments.folder(c)).finished]
+    return [c for c in found if finished(experiments.folder(c))]
 
 
 def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:

@@ -1,8 +1,11 @@
 """The runs that parameter files ask for, and the runs that those start from. No run is read."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from bdnb.config import parameters
@@ -53,16 +56,36 @@ def _points(grid: Mapping[str, Any], single: set[str], where: str) -> list[dict[
         axis = list(value) if listed else [value]
         if not axis:
             raise ConfigError(f"{where}: {name} is an empty list: expected at least one value")
+        if twice := [v for i, v in enumerate(axis) if v in axis[:i]]:
+            raise ConfigError(f"{where}: {name}={value!r}: {twice[0]!r} is there twice")
         inner = [_points(v, set(), where) if isinstance(v, dict) else [v] for v in axis]
         axes.append([point for points in inner for point in points])
     return [dict(zip(grid, point, strict=True)) for point in product(*axes)]
 
 
 def of_file(scale: str, experiment: str) -> list[Any]:
-    """The runs that ``params/<scale>/<experiment>.yaml`` asks for."""
-    cls = STAGE_OF[notebook_of(experiment)]
+    """Return the runs that ``params/<scale>/<experiment>.yaml`` asks for. Errors: ConfigError."""
     where = f"params/{scale}/{experiment}.yaml"
-    return expand(cls, parameters.load(scale, experiment), where=where)
+    values = parameters.load(scale, experiment)
+    if (notebook := notebook_of(experiment)) not in STAGE_OF:
+        raise ConfigError(
+            f"{where}: no experiment by its name, which begins with the notebook whose runs it "
+            f"asks for: {', '.join(f'{name}_' for name in STAGE_OF)}"
+        )
+    return expand(STAGE_OF[notebook], values, where=where)
+
+
+def of_path(path: Path, stage: type | None = None) -> list[Any]:
+    """Return the runs that a parameter file of the project asks for; of one stage only, if given.
+
+    Errors: ConfigError.
+    """
+    wanted = project.root() / "params" / path.parent.name / f"{path.stem}.yaml"
+    if wanted.resolve() not in (path.resolve(), (project.root() / path).resolve()):
+        raise ConfigError(f"{path}: expected a file params/SCALE/EXPERIMENT.yaml of the project")
+    if stage not in (None, STAGE_OF.get(notebook_of(path.stem))):
+        raise ConfigError(f"{path}: not of this stage; `python -m bdnb.sweep {path}` takes any")
+    return of_file(path.parent.name, path.stem)
 
 
 def of_notebook(notebook: str, scale: str) -> dict[str, str]:
@@ -75,10 +98,35 @@ def of_notebook(notebook: str, scale: str) -> dict[str, str]:
     return {name.partition("_")[2]: name for name in mine}
 
 
-def of_scale(scale: str) -> dict[str, list[Any]]:
-    """Every experiment of a scale that has runs, by name."""
+def of_scale(scale: str, *, whole: bool = False) -> dict[str, list[Any]]:
+    """Return every experiment of a scale that has runs, by name.
+
+    A parameter file that cannot be read, or that starts from such a one, is left out with a
+    warning. whole: refuse it instead. Errors: ConfigError for a scale without experiments.
+    """
     names = sorted(path.stem for path in parameters.scale_folder(scale).glob("*.yaml"))
-    return {name: of_file(scale, name) for name in names if notebook_of(name) in STAGE_OF}
+    names = [name for name in names if notebook_of(name) in STAGE_OF]
+    if not names:
+        known = ", ".join(parameters.scales()) or "none"
+        raise ConfigError(f"scale={scale!r}: params/{scale}/ has no experiments; there is {known}")
+    made = {}
+    for name in names:
+        try:
+            made[name] = of_file(scale, name)
+            for config in made[name]:
+                _ = before(config), like(config)
+        except ConfigError as error:
+            if whole:
+                raise
+            made.pop(name, None)
+            _warn(f"left out of scale {scale}: {error}")
+    return made
+
+
+@cache
+def _warn(text: str) -> None:
+    """Once a process: a plan reads every file of its scale several times."""
+    warnings.warn(text, stacklevel=3)
 
 
 def trained(scale: str, experiment: str, seed: int) -> TrainConfig:
@@ -143,3 +191,11 @@ def data_of(config: Stage) -> str:
         return config.data
     sources = needs(config)
     return sources[0].data if sources else ""
+
+
+def shown_data(scale: str) -> str:
+    """Return the data set that pages on a scale's data show: of its data.yaml, else its runs'."""
+    if is_experiment(scale, "data"):
+        return str(parameters.load(scale, "data").get("elsewhere", scale))
+    used = [data_of(config) for configs in of_scale(scale).values() for config in configs]
+    return max(used, key=used.count)

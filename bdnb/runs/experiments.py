@@ -25,8 +25,10 @@ from bdnb.runs.asked import (
     notebook_of,
     of_file,
     of_notebook,
+    of_path,
     of_scale,
     screened,
+    shown_data,
     sources,
     trained,
 )
@@ -37,7 +39,7 @@ from bdnb.runs.identity import (
     recorded,
     shipped_name,
 )
-from bdnb.runs.records import Run, read_runs, weights_of
+from bdnb.runs.records import Run, finished, read_runs, sound, weights_of
 from bdnb.runtime.errors import ConfigError
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "notebook_of",
     "of_file",
     "of_notebook",
+    "of_path",
     "of_scale",
     "picked",
     "process_count_matters",
@@ -65,6 +68,7 @@ __all__ = [
     "rows_of_scale",
     "screened",
     "shipped_name",
+    "shown_data",
     "sources",
     "trained",
 ]
@@ -129,10 +133,13 @@ def rows(asked: Sequence[Stage]) -> pd.DataFrame:
     A run that several experiments of one study ask for is there once.
     """
     frames, seen = [], set()
+    found = dict.fromkeys(map(folder, asked))
+    there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
+    readable = {run.folder for run in there}
     for config in asked:
         path = folder(config)
         study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
-        if (path / "manifest.json").is_file() and (path, *study) not in seen:
+        if path in readable and (path, *study) not in seen:
             seen.add((path, *study))
             frame = read_runs([path])
             names = {"scale": config.scale, "experiment": config.experiment}
@@ -140,7 +147,9 @@ def rows(asked: Sequence[Stage]) -> pd.DataFrame:
                 names |= {"poisoned": config.poisoned, "study": config.study}
                 names |= {f"option_{name}": value for name, value in config.options.items()}
             frames.append(frame.assign(**names))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made.attrs["left_out"] = left_out
+    return made
 
 
 def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -154,7 +163,7 @@ def kept_rows(asked: Sequence[TrainConfig]) -> pd.DataFrame:
     """The row of each training run's kept epoch: the models that are cleaned (Table 3)."""
     frames = []
     for config in asked:
-        if Run(folder(config)).finished:
+        if finished(folder(config)):
             frame = rows([config])
             frames.append(frame[frame["epoch"] == kept_epoch(config)])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -8,7 +8,7 @@ from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import contents, elsewhere
 from bdnb.runs.asked import Stage, is_experiment, like, named, screened, sources
-from bdnb.runs.records import Run, runs_folder
+from bdnb.runs.records import Run, finished, runs_folder
 from bdnb.runtime import hardware, plugins
 from bdnb.runtime.errors import ConfigError
 
@@ -87,10 +87,13 @@ def shipped_name(config: Stage) -> str:
     return f"{_label(config)}-{parameters.digest(values)}"
 
 
-def recorded(config: Stage) -> bool:
-    """Whether a run's rows are all there, and the files that only later it was asked to keep."""
+def recorded(config: Stage, *, warn: bool = True) -> bool:
+    """Whether a run's rows are all there, and the files that only later it was asked to keep.
+
+    warn: say it of one that is damaged, which counts as not recorded.
+    """
     run = Run(folder(config))
-    if not run.finished:
+    if not finished(run.folder, warn=warn):
         return False
     then, rank = run.manifest["config"], ("none", "last", "all").index
     more = rank(config.checkpoints) > rank(then.get("checkpoints", config.checkpoints))

@@ -7,52 +7,27 @@ flushed to disk as it is made. ``read_runs`` turns any set of runs into one tidy
 import json
 import math
 import os
-import platform
-import subprocess
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bdnb.runs import elsewhere
+from bdnb.runs import damage, elsewhere
+from bdnb.runs.damage import RecordError
+from bdnb.runs.made_with import commit, now, versions
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import append_line, remove_parts, write_atomic
 from bdnb.runtime.project import root
 
 Row = dict[str, Any]
-PACKAGES = ("bdnb", "torch", "torchvision", "open_clip_torch", "accelerate", "numpy")
 
 
 def runs_folder() -> Path:
     """Where runs are kept: ``runs/``, or the folder that ``BDNB_RUNS`` names."""
     return Path(os.environ.get("BDNB_RUNS") or root() / "runs").absolute()
-
-
-def commit() -> str:
-    """The checkout's commit, with ``+changes`` when the tree differs from it."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes"]
-    done = subprocess.run([*git, "--abbrev=12"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that rows depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Run:
@@ -63,14 +38,20 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What was run: ``{}`` before it has started."""
-        path = self.folder / "manifest.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        """What was run: ``{}`` before it has started. Errors: RecordError."""
+        return damage.manifest(self.folder / "manifest.json")
 
     @property
     def finished(self) -> bool:
-        """Whether every row is there."""
-        return bool(self.manifest.get("finished"))
+        """Whether every row is there. Errors: RecordError where some were, and are gone."""
+        manifest = self.manifest
+        if manifest.get("finished"):
+            damage.check(self._rows, manifest)
+        return bool(manifest.get("finished"))
+
+    @property
+    def _rows(self) -> Path:
+        return self.folder / "rows.jsonl"
 
     def start(self, *, stage: str, config: Mapping[str, Any], device: str, **extra: Any) -> None:
         """Write the manifest, or note in it that the run is taken up again; mend torn rows."""
@@ -96,7 +77,7 @@ class Run:
 
     def finish(self, **values: Any) -> None:
         """Mark the run as whole."""
-        self.note(finished=now(), **values)
+        self.note(finished=now(), rows=damage.about(damage.whole_lines(self._rows)), **values)
         self.settle()
 
     def settle(self) -> None:
@@ -123,12 +104,10 @@ class Run:
         append_line(self.folder / "rows.jsonl", line.encode())
 
     def rows(self) -> list[Row]:
-        """The rows so far, in order; a torn last line is left out."""
-        path = self.folder / "rows.jsonl"
-        if not path.is_file():
-            return []
-        whole = path.read_bytes().rpartition(b"\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        """The rows so far, in order; a torn last line is left out. Errors: RecordError."""
+        if (manifest := self.manifest).get("finished"):
+            damage.check(self._rows, manifest)
+        return damage.rows(self._rows)
 
     def weights(self) -> dict[int, Path]:
         """The checkpoints by epoch, as far as they were kept."""
@@ -166,23 +145,69 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_runs(runs: Path | Iterable[Path] | None = None, *, stage: str = "") -> pd.DataFrame:
+def read_runs(
+    runs: str | Path | Iterable[str | Path] | None = None, *, stage: str = ""
+) -> pd.DataFrame:
     """Any set of runs as one tidy DataFrame: a line a row, the run's parameters as columns.
 
     runs: a folder of runs, or run folders; default: all of ``runs/``. stage: "train" or "clean"
     to have only these. Columns: run, stage, device, commit, finished, every parameter, every
-    value of the rows; asr is NaN where nobody said what attacked the model. Errors: ConfigError for
-    a folder that is no run.
+    value of the rows; asr is NaN where nobody said what attacked the model. Damaged runs and copies
+    of a run are left out with a warning, and listed in the frame's ``attrs["left_out"]``. Errors:
+    ConfigError for a folder that is no run.
     """
     chosen = runs_folder() if runs is None else runs
-    if isinstance(chosen, Path):
-        single = (chosen / "manifest.json").is_file()
-        folders = [chosen] if single else sorted(p.parent for p in chosen.glob("*/manifest.json"))
+    if isinstance(chosen, str | Path):
+        path = Path(chosen)
+        if runs is not None and not path.is_dir():
+            raise ConfigError(f"{chosen}: no such folder; expected a run's folder, or one of runs")
+        single = (path / "manifest.json").is_file()
+        folders = [path] if single else sorted(p.parent for p in path.glob("*/manifest.json"))
     else:
-        folders = list(chosen)
-    frames = [_frame(folder) for folder in folders]
+        folders = [Path(one) for one in chosen]
+    there, left_out = sound(folders)
+    frames = [_frame(run.folder) for run in there]
     frames = [f for f in frames if len(f) and (not stage or f["stage"].iloc[0] == stage)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made.attrs["left_out"] = left_out
+    return made
+
+
+def sound(folders: Iterable[Path]) -> tuple[list[Run], dict[str, str]]:
+    """The runs among these folders that can be read, and why each other one is left out.
+
+    Left out, with one warning, are damaged runs and copies of a run under another folder's name.
+    """
+    left_out: dict[str, str] = {}
+    there: dict[Path, str] = {}
+    for folder in folders:
+        try:
+            Run(folder).rows()
+            there[folder] = Run(folder).manifest.get("run", folder.name)
+        except RecordError as error:
+            left_out[folder.name] = str(error)
+    originals = {name for folder, name in there.items() if folder.name == name}
+    runs: dict[str, Run] = {}
+    for folder, name in there.items():
+        if folder.name != name and (name in originals or name in runs):
+            left_out[folder.name] = f"{folder}: a copy of the run {name}"
+        else:
+            runs[str(folder) if folder.name == name else name] = Run(folder)
+    if left_out:
+        first = next(iter(left_out.values()))
+        text = f"{len(left_out)} of {len(left_out) + len(runs)} runs left out. {first}"
+        warnings.warn(text, stacklevel=3)
+    return list(runs.values()), left_out
+
+
+def finished(folder: Path, *, warn: bool = True) -> bool:
+    """Whether a run is recorded as a whole; a damaged one is not, and a warning says why."""
+    try:
+        return Run(folder).finished
+    except RecordError as error:
+        if warn:
+            warnings.warn(str(error), stacklevel=2)
+        return False
 
 
 def _frame(folder: Path) -> pd.DataFrame:

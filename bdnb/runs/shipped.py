@@ -15,6 +15,7 @@ from typing import Any
 
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
 from bdnb.runtime.project import root
@@ -110,7 +111,7 @@ def pack(scale: str) -> list[Path]:
     """
     old, written = read(scale), set[str]()
     parts: dict[str, str] = {}
-    known = experiments.of_scale(scale)
+    known = experiments.of_scale(scale, whole=True)
     for name, asked in known.items():
         lines = []
         for config in asked:
@@ -168,15 +169,14 @@ def main() -> None:
     parser.add_argument("scale", help="folder of params/")
     parser.add_argument("out", nargs="?", type=Path, help="for unpack: folder of run folders")
     given = parser.parse_args()
-    if given.what == "pack":
-        made = pack(given.scale)
-        print(
-            f"{len(read(given.scale))} runs in {len(made)} files under book/results/{given.scale}"
-        )
-    elif given.out is None:
-        parser.error("unpack needs a folder to write to")
-    else:
-        print(f"{len(unpack(given.scale, given.out))} runs under {os.fspath(given.out)}")
+    with command():
+        if given.what == "pack":
+            made, there = pack(given.scale), len(read(given.scale))
+            print(f"{there} runs in {len(made)} files under book/results/{given.scale}")
+        elif given.out is None:
+            parser.error("unpack needs a folder to write to")
+        else:
+            print(f"{len(unpack(given.scale, given.out))} runs under {os.fspath(given.out)}")
 
 
 if __name__ == "__main__":

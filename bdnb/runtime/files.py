@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.errors import BdnbError, ConfigError
 
 MARK = ".bdnb"
 """File of a folder that was made here; its one line says what the folder is."""
@@ -28,7 +28,7 @@ REMEDIES = {
 }
 
 
-class StorageError(OSError):
+class StorageError(BdnbError, OSError):
     """A folder that cannot be written to: says which, why, and what to do."""
 
 

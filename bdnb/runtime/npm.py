@@ -11,7 +11,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.errors import BdnbError, ConfigError
 from bdnb.runtime.files import building
 from bdnb.runtime.project import root
 
@@ -29,7 +29,7 @@ PINNED: dict[str, tuple[str, str]] = {
 """Package -> (version, integrity as npm writes it: ``sha512-`` and base64)."""
 
 
-class FetchError(RuntimeError):
+class FetchError(BdnbError, RuntimeError):
     """The packages could not be had: says why, and what to do."""
 
 

@@ -6,10 +6,14 @@ notebooks, sweeps, Snakemake's jobs and ``accelerate launch`` alike.
 
 import importlib.util
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.command import Stopped
+from bdnb.runtime.errors import BdnbError, ConfigError
 from bdnb.runtime.project import root
 
 HOW = "the book's pages howto_defence and howto_trigger show how"
@@ -32,8 +36,9 @@ def path_of(code: str) -> Path:
     """
     path = (root() / code).resolve()
     if not path.is_relative_to(root().resolve()) or path.suffix != ".py" or not path.is_file():
+        there = "outside the project's folder" if path.is_file() else "no such file"
         raise ConfigError(
-            f"code={code!r}: no such file; expected a Python file in the project's folder, such as "
+            f"code={code!r}: {there}; expected a Python file in the project's folder, such as "
             f"plugins/mine.py; {HOW}"
         )
     return path
@@ -42,6 +47,26 @@ def path_of(code: str) -> Path:
 def digest(code: str) -> str:
     """What tells one state of the file from another: runs with another are other runs."""
     return blake2b(path_of(code).read_bytes(), digest_size=5).hexdigest()
+
+
+@contextmanager
+def calling(what: str) -> Iterator[None]:
+    """A call of the user's code. Errors: ConfigError for whatever it raises, with file and line.
+
+    ``sys.exit`` there is such an error, too: it would end the notebook as if all had been done.
+    """
+    try:
+        yield
+    except (BdnbError, Stopped):
+        raise
+    except (Exception, SystemExit) as error:
+        ours = Path(__file__).parents[1]
+        found = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError) and error.filename:
+            found.append((Path(error.filename), error.lineno))
+        mine = [(p, n) for p, n in found if p.is_relative_to(root()) and not p.is_relative_to(ours)]
+        line = f"{mine[-1][0].relative_to(root())}:{mine[-1][1]}: " if mine else ""
+        raise ConfigError(f"{what}: {line}{type(error).__name__}: {error}; {HOW}") from error
 
 
 def load(code: str) -> None:
@@ -60,10 +85,6 @@ def load(code: str) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
+    with calling(f"code={code!r}"):
         spec.loader.exec_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"code={code!r}: {type(error).__name__}: {error}; {HOW}") from error
     LOADED[path] = now

@@ -55,8 +55,7 @@ def stamp(attack: Attack) -> Stamp:
     check_options(attack.trigger, options)
     takes = inspect.signature(TRIGGERS[attack.trigger]).parameters
     if "size" in takes and "size" not in options:
-        size = attack.trigger_size
-        options["size"] = int(size) if size >= 1 else size
+        options["size"] = attack.trigger_size
     return Stamp(attack.trigger, seed=attack.seed, options=options)
 
 

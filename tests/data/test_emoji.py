@@ -278,7 +278,7 @@ def test_a_folder_where_a_set_would_be_drawn_is_left_alone(
     [
         ("pairs", 0, "at least 1"),
         ("classes", 1, "at least 2"),
-        ("side", "wide", "a number"),
+        ("side", "wide", "a whole number"),
         ("side", 8, "at least 16"),
         ("seed", -1, "at least 0"),
         ("val_images", 1.5, "whole number"),

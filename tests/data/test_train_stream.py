@@ -15,7 +15,7 @@ from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
 from bdnb.runs import experiments
 from bdnb.runs.records import Run, read_runs, weights_of
-from bdnb.runtime import interrupts
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.loop import Loop
 from tests.data import web_pairs
@@ -74,7 +74,7 @@ def test_a_streamed_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(
         return real(*given)
 
     monkeypatch.setattr(Loop, "descend", interrupted)
-    with pytest.raises(SystemExit), interrupts.command("bdnb.train"):
+    with pytest.raises(SystemExit), command("bdnb.train"):
         train.train(dataclasses.replace(wanted, save_every=0))
     run = Run(experiments.folder(wanted))
     assert len(steps) == 5

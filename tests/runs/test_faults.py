@@ -17,7 +17,7 @@ from bdnb.config.recipes import TrainConfig
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
-from bdnb.runtime import interrupts
+from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import StorageError, append_line
 from bdnb.train import train
@@ -70,7 +70,7 @@ def signalled(monkeypatch):
 
 def stopped(which: signal.Signals) -> None:
     """Train under a command of the shell that the signal ends."""
-    with pytest.raises(SystemExit) as ended, interrupts.command("bdnb.train"):
+    with pytest.raises(SystemExit) as ended, command("bdnb.train"):
         train(config())
     assert ended.value.code == 128 + which
 
@@ -97,7 +97,7 @@ def test_a_signal_ends_a_command_at_once_and_the_same_command_goes_on_from_the_s
 
 def test_signals_mean_what_they_did_once_a_command_is_over():
     before = [signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGINT)]
-    with interrupts.command("bdnb.train"):
+    with command("bdnb.train"):
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert [signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGINT)] == before
 

@@ -1,8 +1,9 @@
 import json
+import shutil
 
 import pytest
 
-from bdnb.runs.records import Run, read_runs
+from bdnb.runs.records import RecordError, Run, finished, read_runs
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import replacing, write_atomic
 
@@ -97,3 +98,74 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         fill_the_disk()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def garble(run, line):
+    path = run.folder / "rows.jsonl"
+    path.write_text("".join([*path.read_text().splitlines(keepends=True)[:1], line + "\n"]))
+
+
+def test_one_damaged_run_is_named_and_the_others_are_read(run):
+    other = Run(run.folder.with_name("train-y"))
+    other.start(stage="train", config={"lr": 1}, device="cpu")
+    for made in (run, other):
+        made.append({"epoch": 0})
+        made.append({"epoch": 1})
+    for line in ('{"epoch": 1, "accu', "[1, 2]"):
+        garble(other, line)
+        with pytest.warns(
+            UserWarning, match=r"1 of 2 runs left out\. .*train-y/rows.jsonl, line 2"
+        ):
+            rows = read_runs(run.folder.parent)
+        assert set(rows["run"]) == {"train-x"}
+        assert list(rows.attrs["left_out"]) == ["train-y"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run": 1'])
+def test_a_damaged_manifest_is_named(run, text):
+    (run.folder / "manifest.json").write_text(text)
+    with pytest.raises(RecordError, match=r"train-x/manifest\.json: damaged .*: restore that file"):
+        _ = run.finished
+    with pytest.warns(UserWarning, match=r"train-x/manifest\.json: damaged"):
+        assert not finished(run.folder)
+
+
+def test_a_finished_run_knows_its_rows(run):
+    for epoch in range(3):
+        run.append({"epoch": epoch, "text": "é"})
+    run.finish()
+    path = run.folder / "rows.jsonl"
+    whole = path.read_bytes()
+    assert Run(run.folder).finished
+    for left in (whole[:-5], whole[: whole.index(b"\n") + 1], b"", whole.replace(b"1", b"7", 1)):
+        path.write_bytes(left)
+        with pytest.raises(RecordError, match=r"rows\.jsonl: .* recorded: .*remove train-x/ and"):
+            _ = Run(run.folder).finished
+        with pytest.raises(RecordError, match=r"rows\.jsonl"):
+            run.rows()
+
+
+def test_a_manifest_that_says_nothing_of_its_rows_is_read_as_before(run):
+    run.append({"epoch": 0})
+    run.note(finished="2026-01-01T00:00:00+00:00")
+    assert Run(run.folder).finished
+    assert len(read_runs(str(run.folder))) == 1
+
+
+def test_a_copied_run_is_read_once(run):
+    run.append({"epoch": 0})
+    shutil.copytree(run.folder, run.folder.with_name("a-copy"))
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 runs left out\. .*a-copy: a copy of the run train-x"
+    ):
+        assert len(read_runs(run.folder.parent)) == 1
+    shutil.rmtree(run.folder)
+    assert len(read_runs(run.folder.parent)) == 1  # a run that was only given another name
+
+
+def test_a_folder_of_runs_may_be_named_as_text_but_must_be_there(run, monkeypatch):
+    run.append({"epoch": 0})
+    monkeypatch.chdir(run.folder.parents[1])
+    assert len(read_runs("runs")) == 1
+    with pytest.raises(ConfigError, match="nosuch: no such folder"):
+        read_runs("nosuch")

@@ -83,7 +83,7 @@ def test_a_changed_file_takes_its_own_place_but_not_another_s(mine, monkeypatch)
     with pytest.raises(ConfigError, match=r"no option 'hope'\. It takes: faith"):
         defences.check(config.defence, {"hope": 2.0}, code=config.code)
     plugins.place("hope.py").write_text(DEFENCE.replace("twice_as_good", "cleanclip", 1))
-    with pytest.raises(ConfigError, match=r"defence 'cleanclip' is there already: bdnb\.defences"):
+    with pytest.raises(ConfigError, match=r"defence 'cleanclip' is there already: bdnb/defences"):
         defences.check(config.defence, {}, code=config.code)
 
 

@@ -18,7 +18,7 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
 from bdnb.runs import experiments
 from bdnb.runs.records import Run, weights_of
-from bdnb.runtime import interrupts
+from bdnb.runtime.command import command
 from bdnb.train import train
 from bdnb.training.loop import Loop
 
@@ -49,7 +49,7 @@ def main(processes: int, **changes: str) -> None:
 def stop(processes: int) -> None:
     """What a command that is stopped does."""
     config = dataclasses.replace(runs(processes)[0], epochs=400, seed=1)
-    with interrupts.command("bdnb.sweep"):
+    with command("bdnb.sweep"):
         sweep.Sweep([config]).run(needed=False)
 
 

@@ -1,0 +1,69 @@
+"""A run's two files as they are read: what is damaged in them is named, with its file and line."""
+
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from bdnb.runtime.errors import ConfigError
+
+
+class RecordError(ConfigError):
+    """A run's record that is damaged: says which file and line, and how to make it again."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"{path}{what}: restore that file, or remove {path.parent.name}/ and give the "
+            "command that made it again"
+        )
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """Return what a manifest says; ``{}`` where there is none. Errors: RecordError."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RecordError(path, f": damaged ({error})") from error
+    if not isinstance(found, dict) or not {"run", "stage", "config"} <= set(found):
+        raise RecordError(path, ": damaged (it says no run, stage and config)")
+    return found
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows in order; a torn last line is left out. Errors: RecordError."""
+    found = []
+    for number, line in enumerate(whole_lines(path).splitlines(), 1):
+        try:
+            found.append(json.loads(line))
+            if not isinstance(found[-1], dict):
+                raise ValueError("it is no row")
+        except ValueError as error:
+            raise RecordError(path, f", line {number}: damaged ({error})") from error
+    return found
+
+
+def whole_lines(path: Path) -> bytes:
+    """Return the lines that were written to their end."""
+    whole, newline, _ = (path.read_bytes() if path.is_file() else b"").rpartition(b"\n")
+    return whole + newline
+
+
+def about(lines: bytes) -> dict[str, Any]:
+    """Return what a finished run's manifest says of its rows: how many, and their checksum."""
+    return {"count": lines.count(b"\n"), "blake2b": blake2b(lines, digest_size=16).hexdigest()}
+
+
+def check(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Hold a finished run's rows against what its manifest says; an older one says nothing.
+
+    Errors: RecordError.
+    """
+    said, found = manifest.get("rows"), about(whole_lines(path))
+    if said and said != found:
+        what = f"{found['count']} rows, where {said['count']} were recorded"
+        if said["count"] == found["count"]:
+            what = "other rows than were recorded"
+        raise RecordError(path, f": {what}")

@@ -1,0 +1,287 @@
+"""Wrong inputs of every kind, as data: what is given, and what a user is told.
+
+``met(case, home)`` tries one in a project of its own. The book's table of faults is made of these.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from bdnb import sweep
+from bdnb.runs import experiments
+from bdnb.runs.records import Run, read_runs
+from bdnb.runtime.errors import BdnbError
+
+Prepare = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One wrong input.
+
+    kind: class of inputs, for the table. how: a notebook's name, a module with a ``main``, or
+    "run" (a notebook's runs are begun, too), "records" (``read_runs``). given: parameters or
+    arguments. says: what the message must match. prepare: writes files into the project first.
+    left: names of files that are there afterwards, and were not before.
+    """
+
+    kind: str
+    how: str
+    given: dict[str, Any] | list[str]
+    says: str
+    prepare: Prepare | None = None
+    left: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The case in a line, as a user would type it."""
+        if isinstance(self.given, list):
+            return f"{self.how} {' '.join(self.given)}"
+        return f"{self.how} {' '.join(f'-p {k} {v}' for k, v in self.given.items())}"
+
+
+@dataclass(frozen=True)
+class Met:
+    """What a user met: the lines that were printed, the exit status, what is new on the disk."""
+
+    printed: list[str]
+    status: int
+    left: list[str] = field(default_factory=list)
+
+
+def met(case: Case, home: Path) -> Met:
+    """Try a wrong input in the project ``home``, which ``BDNB_HOME`` names."""
+    if case.prepare:
+        case.prepare(home)
+    before = files(home)
+    said = io.StringIO()
+    status = 0
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            _act(case)
+    except BdnbError as error:  # as papermill ends: bdnb.runtime.papermill_engine
+        said.write("\n".join(error._render_traceback_()) + "\n")
+        status = error.status
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return Met(said.getvalue().splitlines(), status, sorted(files(home) - before))
+
+
+def _act(case: Case) -> None:
+    if isinstance(case.given, list):
+        module = import_module(case.how)
+        with mock.patch.object(sys, "argv", [case.how, *case.given]):
+            module.main()
+    elif case.how == "records":
+        read_runs(**case.given)
+    else:
+        notebook = "clean" if case.how == "run" else case.how
+        own = {"scale": "tiny", "experiment": {"train": "train_mmcl"}.get(notebook, notebook)}
+        if notebook == "ablations":
+            own = {"scale": "tiny", "study": "shrink_perturb"}
+        made = sweep.from_notebook(notebook, own | case.given)
+        if case.how == "run":
+            made.run()
+
+
+def files(home: Path) -> set[str]:
+    """The files of a project, but for data, which is kept between cases."""
+    found = (p for p in home.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return {p.relative_to(home).as_posix() for p in found}
+
+
+def writes(path: str, text: str | bytes) -> Prepare:
+    """A file of the project."""
+
+    def prepare(home: Path) -> None:
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_bytes(text.encode() if isinstance(text, str) else text)
+
+    return prepare
+
+
+def recorded(change: Callable[[Run], None]) -> Prepare:
+    """A finished run of two rows, then something happens to it."""
+
+    def prepare(home: Path) -> None:
+        run = Run(experiments.folder(experiments.trained("tiny", "train_mmcl", 0)))
+        run.start(stage="train", config={"lr": 0.1}, device="cpu")
+        for epoch in range(2):
+            run.append({"epoch": epoch, "accuracy": 1.0, "asr": 1.0})
+        run.finish()
+        change(run)
+
+    return prepare
+
+
+def _rows(change: Callable[[list[bytes]], list[bytes]]) -> Prepare:
+    def rewrite(run: Run) -> None:
+        path = run.folder / "rows.jsonl"
+        path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+
+    return recorded(rewrite)
+
+
+def _manifest(text: str) -> Prepare:
+    return recorded(lambda run: (run.folder / "manifest.json").write_text(text) and None)
+
+
+def trigger(body: str, head: str = "images, draws") -> Prepare:
+    """A plug-in with a trigger ``mine``."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    return writes(
+        "plugins/mine.py",
+        "import torch\nfrom bdnb.poison.triggers import trigger\n\n"
+        f'@trigger("mine")\ndef mine({head}):\n{lines}',
+    )
+
+
+def defence(body: str, head: str = "model, pairs, setting", name: str = "mine") -> Prepare:
+    """A plug-in with a defence."""
+    return writes(
+        "plugins/mine.py",
+        f'from bdnb.defences import defence\n\n@defence("{name}")\ndef mine({head}):\n    {body}\n',
+    )
+
+
+LOG = frozenset({"error.log"})
+MINE = {"code": "plugins/mine.py"}
+OWN_TRIGGER = MINE | {"trigger": "mine"}
+OWN_DEFENCE = MINE | {"defence": "mine", "poisoned": "train_mmcl", "epochs": 1}
+ONE = {"poisoned": "train_mmcl"}
+
+
+TWICE = """
+from bdnb.poison.triggers import trigger
+
+@trigger("mine")
+def one(images, draws):
+    return images.clone()
+
+@trigger("mine")
+def other(images, draws):
+    return images.clone()
+"""
+
+
+def value(notebook: str, says: str, **given: Any) -> Case:
+    """A value that cannot be."""
+    return Case("values", notebook, given, says)
+
+
+def before_work(notebook: str, says: str, **given: Any) -> Case:
+    """What is known to be wrong without decoding an image."""
+    return Case("before work starts", notebook, given, says)
+
+
+def file(says: str, text: str | bytes, name: str = "clean") -> Case:
+    """A parameter file that cannot be used."""
+    path = f"params/tiny/{name}.yaml"
+    return Case("parameter files", "bdnb.sweep", [path], says, writes(path, text))
+
+
+CASES = [
+    value("clean", "lr='abc': expected a number", lr="abc"),
+    value("clean", r"lr=-1: expected a number above 0", lr=-1),
+    value("clean", r"lr=nan: expected a finite number", lr=float("nan")),
+    value("clean", r"lr='inf': expected a finite number", lr="inf"),
+    value("clean", r"lr=True: expected a number", lr=True),
+    value("clean", r"epochs=1.5: expected a whole number", epochs=1.5),
+    value("clean", r"epochs=True: expected a whole number", epochs=True),
+    value("clean", r"seed=\[0, 0\]: 0 is there twice", seed=[0, 0]),
+    value("clean", r"beta1=1: expected a number below 1", beta1=1),
+    value("clean", r"loss='mcl': expected one of mmcl, ssl, mmcl_ssl", loss="mcl"),
+    value("clean", r"lr is an empty list", lr=[]),
+    value("clean", r"'rate' is not a parameter", rate=1),
+    value("clean", r"'lrr' is not a parameter \(did you mean 'lr'\?\)", lrr=1),
+    value("clean", r"options=3: expected `name: value` pairs", options=3),
+    value("clean", r"options=.*expected a name in place of 1", options={1: 2}),
+    value("ablations", r"shrink='abc': expected a number", options={"shrink": "abc"}),
+    value("ablations", r"shrink=5: expected a number of at most 1", options={"shrink": 5}),
+    value("ablations", r"perturb=-1: expected a number of at least 0", options={"perturb": -1}),
+    value("train", r"trigger 'badnet': size=8.5: expected whole pixels", trigger_size=8.5),
+    value("train", r"place='edge': expected one of random", trigger_options={"place": "edge"}),
+    value("clean", r"scale='\.\./\.\.': expected a name, not a path", scale="../.."),
+    value("clean", r"scale='/etc': expected a name, not a path", scale="/etc"),
+    value("clean", r"scale='nosuch': no such folder in params/; there is quick, tiny", scale="nosuch"),
+    value("clean", r"experiment='\.\./x': expected a name", experiment="../x"),
+    value("train", r"data='\.\./tiny': expected a name", data="../tiny"),
+    before_work("train", r"data='nosuch': no params/nosuch/data.yaml", data="nosuch"),
+    before_work("train", r"target='bananas': not among 6 classes; near: banana", target="bananas"),
+    before_work("train", r"trigger size 100 pixels: larger than the images, 32 x 32", trigger_size=100),
+    before_work("train", r"pairs=1000000000: tiny has 96", pairs=10**9),
+    before_work("train", r"poison_count=97: above the 96 pairs", poison_count=97),
+    before_work("train", r"batch_size=97: above the 96 pairs", batch_size=97),
+    before_work("train", r"init='/nope': no such checkpoint", init="/nope"),
+    before_work("clean", r"pairs=49: tiny has 48", pairs=49),
+    before_work("clean", r"poisons=49: above the 48 pairs", poisons=49),
+    before_work("clean", r"target='nosuch': not among 6 classes", target="nosuch"),
+    before_work("clean", r"trigger size 33 pixels: larger than the images", trigger_size=33),
+    before_work("clean", r"poisoned='nosuch': no such checkpoint", poisoned="nosuch"),
+    Case(
+        "before work starts",
+        "clean",
+        {"poisoned": "mine.safetensors", "model": "rn_test"},
+        r"mine\.safetensors: not a safetensors file",
+        writes("mine.safetensors", b"text"),
+    ),
+    file(r"clean\.yaml, line 4: .*'lr' is there already in line 3", "scale: tiny\nexperiment: clean\nlr: 1\nlr: 2\n"),
+    file(r"clean\.yaml, line 2: not UTF-8", b"scale: tiny\nstudy: caf\xe9\n"),
+    file(r"clean\.yaml, line 1: .*contains itself", "options: &x {a: *x}\n"),
+    file(r"clean\.yaml, line 3: not YAML", "scale: tiny\nlr: [1\n"),
+    file(r"clean\.yaml, line 1: not YAML.*could not determine a constructor", "a: !!python/object/apply:os.getcwd []"),
+    file(r"clean\.yaml, line 1: .*expected a name before the colon, found '1'", "1: 2\n"),
+    file(r"clean\.yaml: expected lines of `name: value`, found list", "- a\n"),
+    file(r"clean\.yaml: base='\.\./x': expected a name, not a path", "base: ../x\n"),
+    file(r"mine\.yaml: no experiment by its name.*train_, clean_", "lr: 1\n", "mine"),
+    Case("parameter files", "bdnb.sweep", ["params/tiny/gone.yaml"], r"gone\.yaml: no such file"),
+    Case("parameter files", "bdnb.sweep", ["elsewhere/x.yaml"], r"expected a file params/SCALE/"),
+    Case("commands", "bdnb.sweep", ["params/tiny/clean.yaml", "--only", "x"], r"no such run"),
+    Case("commands", "bdnb.plan", ["nosuch"], r"scale='nosuch': no such folder.*there is quick, tiny"),
+    Case("commands", "bdnb.plan", ["only_data"], r"only_data/ has no experiments; there is quick, tiny$", writes("params/only_data/data.yaml", "name: x\n")),
+    Case("commands", "bdnb.train", ["--params", "params/tiny/clean.yaml"], r"clean\.yaml: not of this stage"),
+    Case("commands", "bdnb.clean", ["--params", "params/tiny/train_mmcl.yaml"], r"not of this stage"),
+    Case("commands", "bdnb.runs.shipped", ["pack", "nosuch"], r"scale='nosuch'"),
+    Case("commands", "bdnb.data.web", ["--list", "x.tsv", "--out", "o", "--threads", "0"], r"threads=0: expected a number of at least 1"),
+    Case("records", "records", {"runs": "nosuch"}, r"nosuch: no such folder"),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 1 rows, where 2 were recorded: restore that file, or remove", _rows(lambda lines: lines[:1]), LOG),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 0 rows, where 2", recorded(lambda run: (run.folder / "rows.jsonl").unlink()), LOG),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: other rows than", _rows(lambda lines: [b'{"epoch": 7}\n', lines[1]]), LOG),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"manifest\.json: damaged", _manifest('{"run": '), LOG),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"manifest\.json: damaged", _manifest("[]"), LOG),
+    Case("plug-ins", "train", MINE, r"code='plugins/mine\.py': no such file"),
+    Case("plug-ins", "train", {"code": "../mine.py"}, r"code='\.\./mine\.py': .*in the project's folder"),
+    Case("plug-ins", "train", MINE, r"plugins/mine\.py:1: SyntaxError", writes("plugins/mine.py", "def (:\n")),
+    Case("plug-ins", "train", MINE, r"plugins/mine\.py:2: ZeroDivisionError", writes("plugins/mine.py", "x = 1\nx / 0\n")),
+    Case("plug-ins", "train", MINE, r"plugins/mine\.py:2: SystemExit: 0", writes("plugins/mine.py", "import sys\nsys.exit(0)\n")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"mine\.py:4: trigger 'mine': default level='x': expected a whole number", trigger("return images", "images, draws, *, level: int = 'x'")),
+    Case("plug-ins", "train", OWN_TRIGGER | {"trigger_options": {"level": "abc"}}, r"level='abc': expected a whole number", trigger("return images.clone()", "images, draws, *, level: int = 1")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"expected \(images, draws, \*, option=default", trigger("return images", "images, draws, level")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"expected \(images, draws, \*, option=default", trigger("return images", "images, draws, *, level")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"mine\.py:4: trigger 'mine' changes the images", trigger("images[:] = 7\nreturn images")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"mine\.py:4: trigger 'mine' returned torch.float32", trigger("return images.float()")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"returned torch.uint8 \(1, 3, 1, 1\)", trigger("return images[:, :, :1, :1]")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"mine\.py:4: trigger 'mine' returned NoneType", trigger("pass")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"makes other images of the same draws", trigger("return torch.randint_like(images, 255)")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"plugins/mine\.py:6: ValueError: boom", trigger("raise ValueError('boom')")),
+    Case("plug-ins", "train", OWN_TRIGGER, r"mine\.py:\d+: trigger 'mine' is there already", writes("plugins/mine.py", TWICE)),
+    Case("plug-ins", "clean", OWN_DEFENCE, r"mine\.py:3: defence 'a/b': expected a name of letters", defence("yield", name="a/b")),
+    Case("plug-ins", "clean", OWN_DEFENCE, r"expected \(model, pairs, setting, \*, option=default", defence("yield", "model, pairs, setting, *, alpha")),
+    Case("plug-ins", "clean", OWN_DEFENCE | {"options": {"alpha": 1}}, r"defence 'mine': no option 'alpha'", defence("yield")),
+]  # fmt: skip
+"""Refused in the first cell, or by a command: nothing is written."""
+
+BEGUN = [
+    Case("plug-ins", "run", OWN_DEFENCE, r"mine\.py:3: defence 'mine' yielded nothing", defence("yield from ()")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"mine\.py:3: defence 'mine' returned NoneType", defence("pass")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"mine\.py:3: defence 'mine' yielded 3: expected Epoch", defence("yield 3")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"plugins/mine\.py:5: ValueError: boom", defence("raise ValueError('boom')")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"plugins/mine\.py:5: SystemExit: 0", defence("import sys; sys.exit(0)")),
+]  # fmt: skip
+"""Known only once a run is under way: it is left unfinished."""

@@ -1,0 +1,92 @@
+"""Every wrong input of ``cases``: one clear message, its status, and what is left on the disk."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bdnb import defences
+from bdnb.data import datasets
+from bdnb.poison import stamps
+from bdnb.runtime import papermill_engine, plugins
+from tests.faults import cases
+
+LONGEST = 3
+
+
+@pytest.fixture
+def home(fresh, monkeypatch) -> Iterator[Path]:
+    """A project with its data, in a process that has loaded no plug-in."""
+    datasets.dataset("tiny")
+    monkeypatch.chdir(fresh)
+    monkeypatch.setattr(plugins, "LOADED", {})
+    yield fresh
+    for table in (stamps.TRIGGERS, defences.DEFENCES):
+        table.pop("mine", None)
+
+
+def check(case: cases.Case, met: cases.Met, *, longest: int = LONGEST) -> None:
+    text = "\n".join(met.printed)
+    assert re.search(case.says, text), text
+    assert met.status == 2, text
+    assert "Traceback" not in text
+    assert len(met.printed) <= longest, text
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name[:80])
+def test_a_wrong_input_is_refused_in_a_line_and_leaves_nothing(home, case):
+    met = cases.met(case, home)
+    check(case, met)
+    assert {Path(path).name for path in met.left} == case.left
+
+
+def test_a_plug_in_that_breaks_its_promise_in_a_run_is_named_and_the_run_is_not_recorded(home):
+    assert cases.met(cases.Case("", "train", {}, ""), home).status == 0
+    for case in cases.BEGUN:
+        plugins.LOADED.clear()
+        met = cases.met(case, home)
+        told = [line for line in met.printed if "mine.py" in line]
+        check(case, cases.Met(told, met.status))
+        assert not [path for path in met.left if path.endswith("-mine/finished")]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in cases.CASES if isinstance(case.given, list)][::6],
+    ids=lambda case: case.name[:80],
+)
+def test_the_command_itself_prints_no_more(home, case):
+    if case.prepare:
+        case.prepare(home)
+    done = subprocess.run(
+        [sys.executable, "-m", case.how, *case.given],
+        env=os.environ | {"BDNB_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines() if "RuntimeWarning" not in line]
+    check(case, cases.Met(lines, done.returncode))
+
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_papermill_ends_with_the_message_and_nothing_after_it(home):
+    from papermill.cli import papermill
+    from papermill.engines import papermill_engines
+
+    assert papermill_engines.get_engine(None) is papermill_engine.Engine
+    notebook, out = REPOSITORY / "notebooks" / "clean.ipynb", home / "out.ipynb"
+    given = ["-p", "scale", "tiny", "-p", "lr", "abc", "-p", "warmup_steps", "2"]
+    done = CliRunner().invoke(papermill, [str(notebook), str(out), *given, "--no-progress-bar"])
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1].endswith("clean.ipynb: lr='abc': expected a number")
+    assert "Traceback" not in done.output
+    assert "unknown parameter" not in done.output
+    assert "expected a number" in out.read_text()
