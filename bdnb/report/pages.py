@@ -85,7 +85,7 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     return Markdown(
         f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "
         f"{devices}; commit{'s' * (', ' in commits)} {commits}"
-        f"{'. Made again by ' if again else ''}{again}.*" + (f"\n\n**{note}**" if note else "")
+        f"{'. Reproduce with ' if again else ''}{again}.*" + (f"\n\n**{note}**" if note else "")
     )
 
 
