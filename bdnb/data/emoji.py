@@ -29,9 +29,6 @@ from bdnb.runtime.seeds import generator
 SMALL = 2000
 """Scenes that one process draws sooner than others would have started."""
 
-MOST = 8
-"""Processes, unless more are asked for."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EmojiData:
@@ -78,9 +75,8 @@ def build(config: EmojiData, root: Path | None = None, *, workers: int = 0) -> P
     """Return the folder ``data/<name>``, made on the first call: all of it or nothing.
 
     root: the project's folder. workers: processes; 0: one for each core, for small sets one.
-    The bytes do not depend on it. Errors: FetchError when the art cannot be had; ConfigError when a
-    set of this name has other parameters, or a parameter does not fit the art; RuntimeError when
-    a worker process dies.
+    The bytes do not depend on it. Errors: FetchError without the art; ConfigError for a set of this
+    name with other parameters, or one that does not fit the art; RuntimeError when a worker dies.
     """
     folder = (root or project.root()) / "data" / config.name
     if _whole(folder, config):
@@ -113,7 +109,7 @@ def _write(config: EmojiData, folder: Path, cache: Path, workers: int) -> list[s
     """Draw and write all splits. cache: of npm's packages. Returns: the classes."""
     icons = {style: art.load(style, cache) for style in art.STYLES}
     classes = choose_classes(config, art.nouns(icons))
-    workers = workers or (1 if sum(config.counts.values()) <= SMALL else min(cores(), MOST))
+    workers = workers or (1 if sum(config.counts.values()) <= SMALL else min(cores(), 8))
     with TemporaryDirectory(dir=folder) as sprites:
         files = {styles: Path(sprites) / f"{styles[0]}.npz" for styles in SPLITS.values()}
         for styles, file in files.items():
@@ -165,15 +161,16 @@ def _write_index(config: EmojiData, folder: Path, classes: list[str]) -> None:
         "styles": {split: list(styles) for split, styles in SPLITS.items()},
         "packages": {s.package: npm.PINNED[s.package] for s in art.STYLES.values()},
         "made_with": {name: version(name) for name in ("numpy", "pillow", "resvg_py")},
-        "files": {path.relative_to(folder).as_posix(): _mark(path) for path in files},
+        "files": {
+            path.relative_to(folder).as_posix(): {
+                "bytes": len(data := path.read_bytes()),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
+            for path in files
+        },
     }
     text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
     (folder / "dataset.json").write_text(text, "utf-8")
-
-
-def _mark(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _whole(folder: Path, config: EmojiData) -> bool:
@@ -193,11 +190,8 @@ def _whole(folder: Path, config: EmojiData) -> bool:
             f"{folder}: a data set of this name is there already, made with other parameters "
             f"({differs or 'not emoji scenes'}): choose another name, or remove that folder"
         )
-    sizes = {name: mark["bytes"] for name, mark in about["files"].items()}
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == size
-        for name, size in sizes.items()
-    )
+    files = {folder / name: mark["bytes"] for name, mark in about["files"].items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in files.items())
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
@@ -211,12 +205,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     try:
         about = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ConfigError(
-            f"{path}: not JSON that can be read ({error}): "
-            "move that file; a set that bdnb drew is then drawn again"
-        ) from error
+        about = error
     if not isinstance(about, dict):
-        raise ConfigError(f"{path}: says nothing of a data set: move that file")
+        remedy = "move that file; a set that bdnb drew is then drawn again"
+        raise ConfigError(f"{path}: not JSON of a data set ({about}): {remedy}")
     return about
 
 
