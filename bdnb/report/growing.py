@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from pandas.io.formats.style import Styler
 
-from bdnb.report.figures import COLOURS, MARKERS
 from bdnb.report.speed import WAYS, Row, nothing, of, where
+from bdnb.report.style import COLOURS, MARKERS
 from bdnb.report.tables import styled
 from bdnb.runtime.errors import ConfigError
 

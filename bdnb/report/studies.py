@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from IPython.display import Markdown, Math
 
-from bdnb.report.figures import NAMES, short
+from bdnb.report.style import NAMES, short
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
 
