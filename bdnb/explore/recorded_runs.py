@@ -1,10 +1,10 @@
-"""What is recorded, to look at: runs by a readable name, their weights, and the models in them.
+"""What is recorded, to look at: runs by a readable name, their rows and the attack on their models.
 
-Folders under ``runs/`` in; runs, checkpoints, the attack and loaded models out.
+Folders under ``runs/`` in; runs, tidy rows, tables and the attack's parameters out.
 """
 
+import math
 from dataclasses import fields
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,6 @@ import pandas as pd
 from bdnb import clean, models
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.models import Model
 from bdnb.runs.records import Run, read_runs, runs_folder
 from bdnb.runtime.errors import ConfigError
 
@@ -23,7 +22,7 @@ EMPTY = (
 
 
 def recorded(stage: str = "") -> dict[str, Run]:
-    """The runs with at least one row, by readable name. stage: "train" or "clean", only these.
+    """Return the runs with at least one row, by readable name. stage: "train" or "clean", only these.
 
     Errors: ConfigError, saying what to run, when there is none.
     """
@@ -42,7 +41,7 @@ def recorded(stage: str = "") -> dict[str, Run]:
 
 
 def name(run: Run) -> str:
-    """A run in a line: ``clean train_mmcl · cleanclip mmcl_ssl · lr 0.001 · seed 0 · quick``."""
+    """Return a run in a line: ``clean train_mmcl · cleanclip mmcl_ssl · lr 0.001 · seed 0 · quick``."""
     manifest = run.manifest
     config, kind = manifest["config"], manifest["stage"]
     ends = f"lr {config['lr']:g} · seed {config['seed']} · {config['scale']}"
@@ -52,26 +51,37 @@ def name(run: Run) -> str:
 
 
 def rows(run: Run) -> pd.DataFrame:
-    """A run's tidy rows, with ``pretrain_objective`` for training runs, too."""
+    """Return a run's tidy rows, with ``pretrain_objective`` for training runs, too.
+
+    The ASR of an attack that nobody named is not one: NaN.
+    """
     frame = read_runs([run.folder])
-    return (
-        frame
-        if "pretrain_objective" in frame
-        else frame.assign(pretrain_objective=frame["objective"])
-    )
+    if not attack_known(run):
+        frame = frame.assign(asr=math.nan)
+    if "pretrain_objective" in frame:
+        return frame
+    return frame.assign(pretrain_objective=frame["objective"])
 
 
 def attack(run: Run) -> TrainConfig:
-    """The attack that a run's ASR is measured with, its data set included. Errors: ConfigError."""
+    """Return the attack that a run's ASR is measured with, its data set included. Errors: ConfigError."""
     manifest = run.manifest
     if manifest["stage"] == "train":
         return _config(TrainConfig, manifest)
     config: CleanConfig = _config(CleanConfig, manifest)
     path = run.origin()
     known = models.read_about(path).get("config", {}) if path else {}
-    about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data")}
+    about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data") and v}
+    about |= {"model": config.model} if config.model else {}
     source: TrainConfig = _config(TrainConfig, {"run": run.folder.name, "config": known | about})
     return clean.attack(config, source)
+
+
+def attack_known(run: Run) -> bool:
+    """Return whether somebody said what attacked a run's model: not so of a file from elsewhere."""
+    origin = run.manifest.get("about", {}).get("from") or {}
+    config = run.manifest["config"]
+    return origin.get("epoch") != -1 or bool(config.get("trigger") and config.get("target"))
 
 
 def _config(cls: type, manifest: dict[str, Any]) -> Any:
@@ -81,20 +91,14 @@ def _config(cls: type, manifest: dict[str, Any]) -> Any:
     return parameters.make(cls, values, where=manifest["run"])
 
 
-@lru_cache(maxsize=6)
-def model(path: str) -> Model:
-    """A model from its weights, the last few kept. Errors: ConfigError."""
-    return models.load_any(path).eval()
-
-
 def table() -> pd.DataFrame:
-    """A line a recorded run: its name, epochs, first and last accuracy and ASR, weights kept."""
+    """Return a line a recorded run: its name, epochs, last accuracy and ASR, weights kept."""
     lines = []
     for label, run in recorded().items():
-        made = run.rows()
+        last = rows(run).iloc[-1]
         lines.append(
-            {"run": label, "epochs": made[-1]["epoch"], "accuracy, %": made[-1]["accuracy"]}
-            | {"ASR, %": made[-1]["asr"], "weights of epochs": _spans(list(run.weights()))}
+            {"run": label, "epochs": int(last["epoch"]), "accuracy, %": last["accuracy"]}
+            | {"ASR, %": last["asr"], "weights of epochs": _spans(list(run.weights()))}
             | {"state": "recorded" if run.finished else "under way"}
         )
     return pd.DataFrame(lines)
@@ -105,7 +109,7 @@ def _spans(epochs: list[int]) -> str:
 
 
 def differences(runs: dict[str, Run]) -> pd.DataFrame:
-    """The parameters in which runs differ, a line each, and a column for each run's label."""
+    """Return the parameters in which runs differ, a line each, and a column for each run's label."""
     given = {label: run.manifest["config"] for label, run in runs.items()}
     names = dict.fromkeys(name for config in given.values() for name in config)
     lines = [{"parameter": n} | {k: str(c.get(n, "–")) for k, c in given.items()} for n in names]
