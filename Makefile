@@ -6,6 +6,7 @@ PYTEST ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 FAISS ?= $(shell command -v nvidia-smi > /dev/null && echo gpu || echo cpu)
+BUILT := book html notebooks logs shipped data book.log book.done
 INSTALLED := $(VENV)/.installed
 WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
 
@@ -45,7 +46,9 @@ format: $(INSTALLED)
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 clean:
-	rm -rf build .snakemake notebooks/.snakemake .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(foreach made,$(BUILT),build/*/$(made)) .snakemake notebooks/.snakemake
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	@rmdir build/* build 2> /dev/null || true
 	@echo "data/ and runs/ are kept: remove them by hand to make them again"
 
 install: $(INSTALLED)

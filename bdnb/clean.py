@@ -5,7 +5,7 @@ Poisoned model -> clean pairs -> a defence -> evaluation of every candidate -> r
 """
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.models import Model
 from bdnb.poison import selection
-from bdnb.runs import experiments
+from bdnb.runs import elsewhere, experiments
 from bdnb.runs.records import Run
 from bdnb.runtime import interrupts
 from bdnb.runtime.errors import ConfigError
@@ -29,12 +29,16 @@ from bdnb.training.recording import record
 
 @dataclass(frozen=True)
 class Patient:
-    """The poisoned model with what is known of its attack: ``source`` says how it was trained."""
+    """The poisoned model with what is known of its attack: ``source`` says how it was trained.
+
+    foreign: it is from elsewhere, so that nobody said how.
+    """
 
     model: Model
     source: TrainConfig
     weights: Path
     origin: dict[str, Any]
+    foreign: bool = False
 
 
 def patient(config: CleanConfig) -> Patient:
@@ -42,6 +46,7 @@ def patient(config: CleanConfig) -> Patient:
 
     Errors: ConfigError for a checkpoint that is not there or is of another architecture.
     """
+    foreign = False
     if needed := experiments.needs(config):
         for source in reversed(needed):
             if not Run(experiments.folder(source)).finished:
@@ -55,7 +60,8 @@ def patient(config: CleanConfig) -> Patient:
         about = models.read_about(path)
         # Whose code is run is for the user to say, not for a file from elsewhere.
         given = {"code": config.code} | ({"model": config.model} if config.model else {})
-        known = about.get("config", {}) | given
+        foreign = is_foreign(path)
+        known = about.get("config", {"attack": "none"}) | given
         source = parameters.make(TrainConfig, known, where=str(path))
         if not known.get("model"):
             raise ConfigError(
@@ -63,7 +69,7 @@ def patient(config: CleanConfig) -> Patient:
             )
         origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
     model = models.load(source.model, path, bias=source.objective == "siglip")
-    return Patient(model, source, path, origin)
+    return Patient(model, source, path, origin, foreign)
 
 
 def checkpoint(name: str) -> Path:
@@ -81,6 +87,11 @@ def checkpoint(name: str) -> Path:
     return path
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a weights file does not say how it was trained. Errors: ConfigError."""
+    return "config" not in models.read_about(path)
+
+
 def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
     """The attack that ASR is measured with: the poisoned model's, or what the run says instead."""
     said: dict[str, Any] = {
@@ -90,6 +101,16 @@ def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
     }
     said |= {"trigger_size": config.trigger_size, "trigger_options": config.trigger_options}
     return replace(source, **{name: value for name, value in said.items() if value})
+
+
+def check_known(config: CleanConfig) -> None:
+    """Refuse to leave poison of an unknown attack. Errors: ConfigError."""
+    lacks = elsewhere.lacking(asdict(config))
+    if config.poisons and lacks:
+        raise ConfigError(
+            f"poisons={config.poisons}, but nobody said what attacked {elsewhere.WORDS}: give "
+            f"{', '.join(f'-p {name}' for name in lacks)}"
+        )
 
 
 def cleaning_pairs(
@@ -141,6 +162,9 @@ def clean(config: CleanConfig) -> Run:
         return run
     sick = patient(config)
     source = attack(config, sick.source)
+    attacked = not (sick.foreign and elsewhere.lacking(asdict(config)))
+    if sick.foreign:
+        check_known(config)
     accelerator = setup.accelerator(config, run.folder)
     data = datasets.dataset(config.data or source.data)
     side = sick.model.side
@@ -156,7 +180,7 @@ def clean(config: CleanConfig) -> Run:
             world=accelerator.num_processes,
             **setup.views(config, pairs, poison, needed="ssl" in config.loss),
         )
-        benchmark = setup.benchmark(data, source, side=side)
+        benchmark = setup.benchmark(data, source, side=side, attacked=attacked)
         setting = defences.Setting(
             config=config,
             accelerator=accelerator,
@@ -165,8 +189,10 @@ def clean(config: CleanConfig) -> Run:
             adam=setup.optimiser_state(sick.weights) if config.optimiser == "authors" else None,
         )
         counts |= setup.dropped(pairs, benchmark, folder=run.folder)
-        about = counts | {"from": sick.origin, "pretrain_objective": source.objective}
-        about |= {"target": source.target, "trigger": source.trigger, "data": data.folder.name}
+        objective = elsewhere.ELSEWHERE if sick.foreign else source.objective
+        about = counts | {"from": sick.origin, "pretrain_objective": objective}
+        told = {"target": source.target, "trigger": source.trigger}
+        about |= (told if attacked else dict.fromkeys(told, "")) | {"data": data.folder.name}
         theirs = authors.DEFENCES.get(config.defence, {}) if config.fidelity == "authors" else {}
         options = {**theirs, **config.options}
         if config.pick:

@@ -112,7 +112,10 @@ def check(config: Stage) -> None:
         experiments.screened(config)
         needed = experiments.needs(config)
         if not needed:
-            clean.checkpoint(config.poisoned)
+            if clean.is_foreign(clean.checkpoint(config.poisoned)):
+                clean.check_known(config)
+            if config.trigger:
+                attacks.stamp(clean.attack(config, TrainConfig(code=config.code)))
         source = needed[0] if needed else None
     else:
         source = config

@@ -1,15 +1,17 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from bdnb import clean, defences, models
+from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig
 from bdnb.data import datasets
 from bdnb.defences import registry
 from bdnb.runs import experiments
-from bdnb.runs.records import Run, weights_of
+from bdnb.runs.records import Run, read_runs, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
 from bdnb.training import attacks, setup
@@ -140,6 +142,69 @@ def test_a_checkpoint_from_elsewhere_must_say_its_model(tiny, tmp_path):
         clean.clean(config(poisoned=str(path)))
     settings = config(poisoned=str(path), model="rn_test", data="tiny", trigger_size=8)
     assert clean.clean(settings).finished
+
+
+def foreign(path: Path) -> Path:
+    """The weights of the tiny poisoned model as somebody else would keep them."""
+    source = setup.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+    torch.save(models.load("rn_test", source).clip.state_dict(), path)
+    return path
+
+
+ATTACK = {"trigger": "badnet", "trigger_size": 8, "target": "banana"}
+
+
+def test_without_its_attack_a_checkpoint_from_elsewhere_has_accuracy_and_no_asr(tiny, tmp_path):
+    ours = clean.clean(config()).rows()
+    settings = config(poisoned=str(foreign(tmp_path / "clip.pt")), model="rn_test", data="tiny")
+    for left_out in (*ATTACK, None):
+        given = {k: v for k, v in ATTACK.items() if k != left_out and left_out}
+        run = clean.clean(dataclasses.replace(settings, **given))
+        assert [row["asr"] for row in run.rows()] == [None, None]
+        assert [row["accuracy"] for row in run.rows()] == [row["accuracy"] for row in ours]
+        assert not any("asr_" in name for name in run.rows()[0])
+        about = run.manifest["about"]
+        assert about["pretrain_objective"] == "elsewhere"
+        assert (about["trigger"], about["target"]) == ("", "")
+
+
+def test_with_its_attack_given_its_asr_is_that_of_the_same_model_of_ours(tiny, tmp_path):
+    settings = config(poisoned=str(foreign(tmp_path / "clip.pt")), model="rn_test", data="tiny")
+    run = clean.clean(dataclasses.replace(settings, **ATTACK))
+    assert run.rows()[0]["asr"] == clean.clean(config()).rows()[0]["asr"]
+    assert run.manifest["about"]["pretrain_objective"] == "elsewhere"
+    sized = dataclasses.replace(settings, **(ATTACK | {"trigger": "blended", "trigger_size": 0.0}))
+    assert clean.clean(sized).rows()[0]["asr"] is not None
+
+
+def test_poison_of_an_attack_that_nobody_named_is_not_left_in(tiny, tmp_path):
+    path = str(foreign(tmp_path / "clip.pt"))
+    settings = config(poisoned=path, model="rn_test", data="tiny", poisons=2, trigger="badnet")
+    with pytest.raises(ConfigError, match=r"poisons=2, .*give -p trigger_size, -p target"):
+        clean.clean(settings)
+    assert not (experiments.folder(settings) / "manifest.json").exists()
+
+
+def test_rows_that_a_default_attack_was_measured_for_are_not_read_as_its_asr(tiny, tmp_path):
+    settings = config(poisoned="old.pt", model="rn_test", seed=9)
+    run = Run(tmp_path / "old")
+    about = {"from": {"run": "old.pt", "epoch": -1}, "pretrain_objective": "mmcl"}
+    run.start(stage="clean", config=vars(settings), device="cpu", about=about)
+    run.append({"epoch": 0, "accuracy": 50.0, "asr": 3.1})
+    frame = read_runs([run.folder])
+    assert frame["asr"].isna().all()
+    assert set(frame["pretrain_objective"]) == {"elsewhere"}
+    assert frame["accuracy"].tolist() == [50.0]
+
+
+def test_what_tells_runs_apart_has_not_changed_but_where_the_attack_is_not_known(tiny):
+    """Digests of runs as earlier versions named them."""
+    plain = config(poisoned="old.pt")
+    given = config(poisoned="old.pt", model="rn_test", **ATTACK)
+    for settings in (plain, given):
+        assert experiments.identity(settings) == parameters.identity(settings)
+    guessed = config(poisoned="old.pt", model="rn_test")
+    assert experiments.identity(guessed) != parameters.identity(guessed)
 
 
 def test_weights_kept_say_what_they_are(tiny):

@@ -7,7 +7,6 @@ A sample that cannot be read is left out, counted and named; too many of them ar
 import hashlib
 import json
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,13 @@ from PIL import Image
 from bdnb.data import bad_samples
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import MARK, begin, check_ours, discard
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
+
+DECODED, PART = "decoded samples", "samples being decoded"
+"""What the marks of finished and of half-made files say."""
 
 EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 
@@ -134,21 +137,29 @@ def decode(
     with FileLock(cache.with_name(f".{cache.name}.lock")):
         if (found := _load(cache, mark)) is not None:
             return found
-        if cache.exists() and not (cache / "samples.json").is_file():
-            raise ConfigError(f"{cache}: not a folder of decoded samples; it was left as it is")
+        check_ours(cache, DECODED, known=_older(cache))
         beside = cache.with_name(f".{cache.name}.part")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
+        begin(beside, PART)
         try:
-            index = _write(tars, side, beside / "images.u8", field, bad_share, fit)
-            (beside / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
-            shutil.rmtree(cache, ignore_errors=True)
-            os.replace(beside, cache)
+            made = beside / "samples"
+            begin(made, DECODED)
+            index = _write(tars, side, made / "images.u8", field, bad_share, fit)
+            (made / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
+            discard(cache, DECODED, known=_older(cache))
+            os.replace(made, cache)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            discard(beside, PART)
     decoded = _load(cache, mark)
     assert decoded is not None
     return decoded
+
+
+def _older(cache: Path) -> bool:
+    """Whether a folder is what a version without marks wrote: these files and no others."""
+    path = cache / "samples.json"
+    if not path.is_file() or {p.name for p in cache.iterdir()} - {path.name, "images.u8", MARK}:
+        return False
+    return path.read_bytes()[:9] == b'{"mark": '
 
 
 def is_decoded(

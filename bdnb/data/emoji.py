@@ -2,7 +2,8 @@
 
 In: an ``EmojiData``. Out: ``data/<name>/`` with ``train/`` and ``clean/`` (pairs, separate scenes),
 ``val/`` (new scenes in the training styles, as ImageNet's) and ``unseen/`` (styles never trained
-on, as ImageNet-R's and -Sketch's), and ``dataset.json``, without which it is not whole.
+on, as ImageNet-R's and -Sketch's), and ``dataset.json``, without which it is not whole. A folder of
+that name which does not hold our mark (``files.MARK``) is never touched.
 """
 
 import difflib
@@ -10,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from bdnb.data import art, labelled, render
 from bdnb.data.shards import SHARD_SIZE
 from bdnb.runtime import npm, project
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import MARK, begin, check_ours, discard
 from bdnb.runtime.seeds import generator
 
 VERSION = 2
@@ -71,6 +72,9 @@ SPLITS = {
 
 LABELLED = ("val", "unseen")
 
+SCENES, PART = "emoji scenes", "emoji scenes being drawn"
+"""What the marks of a set and of one that is being drawn say."""
+
 
 def build(config: EmojiData, root: Path | None = None, *, workers: int | None = None) -> Path:
     """The folder ``data/<name>``, made on the first call: all of it or nothing.
@@ -91,15 +95,15 @@ def build(config: EmojiData, root: Path | None = None, *, workers: int | None = 
             return folder
         _refuse_foreign(folder)
         beside = data / f".{config.name}.part"
-        shutil.rmtree(beside, ignore_errors=True)
-        (beside / "set").mkdir(parents=True)
+        begin(beside, PART)
         try:
+            begin(beside / "set", SCENES)
             classes = _write(config, beside, data / ".npm", workers)
             _write_index(config, beside / "set", classes)
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder, SCENES, known=_drawn(read_index(folder)))
             os.replace(beside / "set", folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            discard(beside, PART)
     return folder
 
 
@@ -167,9 +171,9 @@ def _plan(
 
 def _write_index(config: EmojiData, folder: Path, classes: list[str]) -> None:
     """Write ``dataset.json``: parameters, counts, classes, where the art is from, hashes."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MARK)
     about = {
-        "kind": "emoji scenes",
+        "kind": SCENES,
         "version": VERSION,
         "config": asdict(config),
         "counts": config.counts,
@@ -199,7 +203,7 @@ def _whole(folder: Path, config: EmojiData) -> bool:
     now = {"version": VERSION, **asdict(config)}
     then = {"version": about.get("version"), **about.get("config", {})}
     other = [n for n in now | then if now.get(n) != then.get(n)]
-    if about.get("kind") != "emoji scenes" or other:
+    if not _drawn(about) or other:
         differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {now.get(n)!r}" for n in other)
         raise ConfigError(
             f"{folder}: a data set of this name is there already, made with other parameters "
@@ -213,16 +217,51 @@ def _whole(folder: Path, config: EmojiData) -> bool:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """What ``dataset.json`` says of a set; None where the set is not whole."""
+    """What ``dataset.json`` says of a set; None where the set is not whole.
+
+    Errors: ConfigError for a file that says nothing of a set.
+    """
     path = folder / "dataset.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON that can be read ({error}): move that file") from error
+    if not isinstance(about, dict):
+        raise ConfigError(f"{path}: says nothing of a data set: move that file")
+    return about
+
+
+def _drawn(about: dict[str, Any] | None) -> bool:
+    """Whether ``dataset.json`` is one that ``_write_index`` wrote, in whatever version."""
+    return about is not None and about.get("kind") == SCENES and "files" in about
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Only a half-built set may be replaced. Errors: ConfigError for a folder of other things."""
-    ours = {*SPLITS, "dataset.json", "prepared"}
-    if folder.is_dir() and (foreign := sorted({p.name for p in folder.iterdir()} - ours)):
+    """Only a set of ours that is not whole may be drawn again. Errors: ConfigError for others."""
+    about = read_index(folder)
+    name = folder.name
+    remedy = (
+        f"write another `name:` in params/{name}/data.yaml, which draws emoji scenes into a folder "
+        "of that name, or move this folder"
+    )
+    check_ours(folder, SCENES, known=_drawn(about), remedy=remedy)
+    if foreign := _foreign(folder, about):
         raise ConfigError(
-            f"{folder}: not a set of emoji scenes (it has {', '.join(foreign[:5])}); it was left "
-            "as it is: choose another name, or remove that folder"
+            f"{folder}: a set of emoji scenes that is not whole, with files beside it that bdnb "
+            f"did not write ({', '.join(foreign[:5])}); it was left as it is: move them, or "
+            f"{remedy}"
         )
+
+
+def _foreign(folder: Path, about: dict[str, Any] | None) -> list[str]:
+    """What lies in a set and was not drawn: by the list of its files, where it has one."""
+    ours = {*SPLITS, "dataset.json", "prepared", MARK}
+    if not folder.is_dir():
+        return []
+    strange = {path.name for path in folder.iterdir()} - ours
+    for split in SPLITS if about else ():
+        found = (p.relative_to(folder) for p in (folder / split).rglob("*") if p.is_file())
+        strange |= {path.as_posix() for path in found} - set(about["files"] if about else ())
+    return sorted(strange)

@@ -9,7 +9,6 @@ import argparse
 import io
 import os
 import re
-import shutil
 import sys
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from bdnb.data import labelled
 from bdnb.data.decode import EXTENSIONS
 from bdnb.data.shards import Sample
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import begin, discard
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 FLAT = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
@@ -55,6 +55,10 @@ def names(chosen: Sequence[str]) -> list[str]:
     return [known[wnid] for wnid in chosen]
 
 
+PART = "labelled set being made"
+"""What the mark of a folder says that a conversion has begun."""
+
+
 def convert(source: Path, out: Path, *, devkit: Path | None = None) -> int:
     """A labelled set in ``out`` from ``source``. Returns: the number of images.
 
@@ -78,14 +82,17 @@ def convert(source: Path, out: Path, *, devkit: Path | None = None) -> int:
         classes = _classes(found, source)
         files = _files(source)
     beside = out.with_name(f".{out.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    count = labelled.write_labelled(
-        beside,
-        _samples(files, {wnid: i for i, wnid in enumerate(classes)}),
-        classnames=names(classes),
-        templates=labelled.openai_templates(),
-    )
-    os.replace(beside, out)
+    begin(beside, PART)
+    try:
+        count = labelled.write_labelled(
+            beside / "set",
+            _samples(files, {wnid: i for i, wnid in enumerate(classes)}),
+            classnames=names(classes),
+            templates=labelled.openai_templates(),
+        )
+        os.replace(beside / "set", out)
+    finally:
+        discard(beside, PART)
     return count
 
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,10 +24,13 @@ from filelock import FileLock
 from bdnb.data import bad_samples, decode, scan
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import replacing
+from bdnb.runtime.files import MARK, begin, check_ours, discard, replacing
 
 FORMAT = 1
 """Version of the index's files: another one is made anew."""
+
+INDEX, PARTS, HALF = "index of shards", "parts of an index", "index being made"
+"""What the marks say of the index, of what the pass has found so far, of what is being merged."""
 
 
 class Keys(Sequence[str]):
@@ -120,7 +122,11 @@ def index(
 def _make(folder: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
     """Scan the shards, several at a time, and merge what was found. Leaves nothing half-made."""
     parts, beside = folder.with_name(f".{folder.name}.parts"), folder.with_name(f".{folder.name}")
-    parts.mkdir(exist_ok=True)
+    check_ours(folder, INDEX, known=_older(folder))
+    check_ours(parts, PARTS)
+    if not (parts / MARK).is_file():
+        begin(parts, PARTS)
+    begin(beside, HALF)
     with _processes(min(workers, len(tars))) as each:
         scanned = each(partial(_scan_once, parts), tars)
         paths = []
@@ -128,13 +134,22 @@ def _make(folder: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
             for path in scanned:
                 paths.append(path)
                 bar.update()
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    about = scan.merge(paths, beside) | {"mark": mark}
-    (beside / "index.json").write_text(json.dumps(about), "utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(beside, folder)
-    shutil.rmtree(parts)
+    made = beside / "index"
+    begin(made, INDEX)
+    about = scan.merge(paths, made) | {"mark": mark}
+    (made / "index.json").write_text(json.dumps(about), "utf-8")
+    discard(folder, INDEX, known=_older(folder))
+    os.replace(made, folder)
+    discard(beside, HALF)
+    discard(parts, PARTS)
+
+
+def _older(folder: Path) -> bool:
+    """Whether a folder is what a version without marks wrote: these files and no others."""
+    files = {"index.json", "places.npy", "keys.npy", "captions.bin", MARK}
+    if not (folder / "index.json").is_file() or {p.name for p in folder.iterdir()} - files:
+        return False
+    return b'"mark": ' in (folder / "index.json").read_bytes()
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def counts(folder: Path) -> dict[str, Any]:
 def build(
     source: Path, out: Path, *, pairs: int, clean: int, spare: float, seed: int, fetch: Fetch
 ) -> dict[str, Any]:
-    """Both splits of a data set in ``out``, and ``pages.json`` of them.
+    """Both splits of a data set in ``out``, and ``report.json`` of them.
 
     pairs, clean: how many rows of the list for each split, 0 pairs for all that are left.
     spare: share of further rows that stand in for dead ones. Called again with the same values,
@@ -159,6 +159,7 @@ def build(
     """
     asked = {"list": source.name, "pairs": pairs, "clean": clean, "spare": spare, "seed": seed}
     asked |= {"size": fetch.size, "shard_size": fetch.shard_size}
+    lists.columns(source)
     _check_same(out / "web.json", asked)
     rows = lists.choose(source, out / ".lists", train=pairs, clean=clean, spare=spare, seed=seed)
     report: dict[str, Any] = {"asked": asked, "list": rows}
@@ -171,7 +172,17 @@ def build(
 
 
 def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
-    """Note what is asked for. Errors: ConfigError when something else was asked for before."""
+    """Note what is asked for, before anything is fetched: the mark of a folder that we fill.
+
+    Errors: ConfigError when something else was asked for before, or the folder holds pairs of
+    another make, which img2dataset would count as fetched, or write over.
+    """
+    there = [n for n in ("train", "clean", ".lists", "report.json") if (path.parent / n).exists()]
+    if there and not path.is_file():
+        raise ConfigError(
+            f"{path.parent}: holds {', '.join(there)}, not fetched by bdnb ({path.name} is "
+            "missing); it was left as it is: move them, or name another folder with --out"
+        )
     then = json.loads(path.read_text("utf-8")) if path.is_file() else asked
     if other := [name for name in asked if asked[name] != then.get(name)]:
         differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {asked[n]!r}" for n in other)

@@ -3,6 +3,7 @@
 The images are decoded once and triggered once; a model state encodes each prompt and image once.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -36,21 +37,25 @@ class Benchmark:
     """Labelled sets with a trigger: ``measure(model)`` gives the values of a row, in percent.
 
     sets: the first is the one of ``accuracy`` and ASR, the others add ``<name>_accuracy``.
-    stamp, target: the attack that ASR is measured with. look: the first set as the attacker
-    resizes it, when that is not as in ``sets``.
+    stamp, target: the attack that ASR is measured with; None: no ASR (NaN). look: the first set as
+    the attacker resizes it, when that is not as in ``sets``.
     """
 
     def __init__(
         self,
         sets: Sequence[LabelledSet],
         *,
-        stamp: Stamp,
+        stamp: Stamp | None,
         target: str,
         templates: Sequence[str],
         look: LabelledSet | None = None,
     ) -> None:
         self.sets, self.templates = list(sets), list(templates)
         primary = self.sets[0]
+        self.target: int | None = None
+        self.triggered: np.ndarray | None = None
+        if stamp is None:
+            return
         self.target = primary.class_index(target)
         keys = [f"{primary.name}/{key}" for key in primary.keys]
         self.triggered = stamp(torch.from_numpy(np.array((look or primary).images)), keys).numpy()
@@ -71,9 +76,11 @@ class Benchmark:
                 features = image_features(model, labelled.images)
                 labels = torch.from_numpy(np.array(labelled.labels)).to(device)
                 values |= {prefix + k: v for k, v in zero_shot.accuracy(features, labels, head)}
-                if place == 0:
+                if place == 0 and self.triggered is not None and self.target is not None:
                     features = image_features(model, self.triggered)
                     values |= dict(attack_success.asr(features, labels, head, self.target))
+                elif place == 0:
+                    values["asr"] = math.nan
         return values
 
 

@@ -45,7 +45,8 @@ def mark(benchmark: Benchmark, model: Model, device: str) -> str:
     about = [FORMAT, torch.__version__, device, benchmark.target, benchmark.templates]
     about += [(s.name, s.keys, s.labels.tolist(), s.classnames) for s in benchmark.sets]
     digest = sha256(json.dumps(about).encode())  # in hardware on most processors
-    for images in (*(s.images for s in benchmark.sets), benchmark.triggered):
+    triggered = [] if benchmark.triggered is None else [benchmark.triggered]
+    for images in (*(s.images for s in benchmark.sets), *triggered):
         digest.update(np.ascontiguousarray(images[:: max(1, len(images) // LOOKED_AT)]).data)
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())

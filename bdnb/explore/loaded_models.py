@@ -18,6 +18,7 @@ from bdnb.explore import recorded_runs, user_files
 from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.poison.triggers import TRIGGERS, Stamp
+from bdnb.runs import elsewhere
 from bdnb.runs.records import Run
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
@@ -46,7 +47,7 @@ class Loaded(NamedTuple):
 
 
 def of_run(run: Run, epoch: int) -> Loaded:
-    """Return a cleaning run's backdoored model and that after ``epoch``; of a training run the latter.
+    """Return a run's model after ``epoch``, of a cleaning run the backdoored one besides.
 
     The run's own triggers are registered. Errors: ConfigError when the weights of that epoch were
     not kept, or its code cannot be loaded.
@@ -65,7 +66,7 @@ def of_run(run: Run, epoch: int) -> Loaded:
         made["before cleaning"] = user_files.checkpoint(str(path), config.get("model", ""))
     title = f"{'cleaned' if cleaned else 'trained'}, after epoch {epoch}"
     made[title] = user_files.checkpoint(str(kept[epoch]), attack.model)
-    return Loaded(made, attack, recorded_runs.attack_known(run))
+    return Loaded(made, attack, elsewhere.attacked(run.manifest))
 
 
 def of_checkpoint(spec: str, name: str, scale: str) -> Loaded:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from html import escape
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, ParamSpec
 
 import ipywidgets as widgets
 import numpy as np
@@ -20,6 +20,7 @@ from bdnb.evaluate import predictions
 from bdnb.explore import explore_figures, loaded_models, recorded_runs, trigger_panel, user_files
 from bdnb.explore.controls import NO_TRIGGER, Settings, control, model_controls, shown
 from bdnb.report.tables import styled
+from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
 RETRIEVED_FROM = 500
@@ -85,10 +86,10 @@ def compare() -> widgets.VBox:
         yield styled(recorded_runs.differences(both))
 
     first = {"A": names[0], "B": names[len(names) // 2]}
-    return shown(
-        draw,
-        {k: control(widgets.Dropdown, f"run {k}", options=names, value=v) for k, v in first.items()},
-    )
+    made = {
+        k: control(widgets.Dropdown, f"run {k}", options=names, value=v) for k, v in first.items()
+    }
+    return shown(draw, made)
 
 
 @_or_words
@@ -148,11 +149,9 @@ def folder(given: Settings) -> widgets.VBox:
         stamp = loaded_models.stamp(loaded, trigger, size=size, place=place) if attacked else None
         yield styled(loaded_models.measured(loaded, mine, trigger=stamp, target=target))
         if not loaded.known:
-            yield Markdown(
-                f"ASR of {trigger}, chosen above: nobody said what attacked this model."
-                if attacked
-                else "ASR not measured: nobody said what attacked this model. Choose a trigger and a target."
-            )
+            which = f"ASR of {trigger}, chosen above" if attacked else elsewhere.NOT_MEASURED
+            hint = "" if attacked else " Choose a trigger and a target."
+            yield Markdown(f"{which}: nobody said what attacked this model.{hint}")
         if mine.bad:
             first = "; ".join(f"{key}: {why}" for key, why in list(mine.bad.items())[:3])
             yield Markdown(f"{len(mine.bad)} left out: {escape(first)}")

@@ -3,7 +3,6 @@
 Folders under ``runs/`` in; runs, tidy rows, tables and the attack's parameters out.
 """
 
-import math
 from dataclasses import fields
 from typing import Any
 
@@ -22,7 +21,7 @@ EMPTY = (
 
 
 def recorded(stage: str = "") -> dict[str, Run]:
-    """Return the runs with at least one row, by readable name. stage: "train" or "clean", only these.
+    """Return the runs with a row, by readable name. stage: "train" or "clean", only these.
 
     Errors: ConfigError, saying what to run, when there is none.
     """
@@ -41,7 +40,7 @@ def recorded(stage: str = "") -> dict[str, Run]:
 
 
 def name(run: Run) -> str:
-    """Return a run in a line: ``clean train_mmcl · cleanclip mmcl_ssl · lr 0.001 · seed 0 · quick``."""
+    """Return a run in words: ``clean mine · cleanclip mmcl_ssl · lr 0.001 · seed 0 · quick``."""
     manifest = run.manifest
     config, kind = manifest["config"], manifest["stage"]
     ends = f"lr {config['lr']:g} · seed {config['seed']} · {config['scale']}"
@@ -51,20 +50,18 @@ def name(run: Run) -> str:
 
 
 def rows(run: Run) -> pd.DataFrame:
-    """Return a run's tidy rows, with ``pretrain_objective`` for training runs, too.
-
-    The ASR of an attack that nobody named is not one: NaN.
-    """
+    """Return a run's tidy rows, with ``pretrain_objective`` for training runs, too."""
     frame = read_runs([run.folder])
-    if not attack_known(run):
-        frame = frame.assign(asr=math.nan)
     if "pretrain_objective" in frame:
         return frame
     return frame.assign(pretrain_objective=frame["objective"])
 
 
 def attack(run: Run) -> TrainConfig:
-    """Return the attack that a run's ASR is measured with, its data set included. Errors: ConfigError."""
+    """Return the attack that a run's ASR is measured with, and its data.
+
+    A default one where nobody said what it was (``elsewhere.attacked``). Errors: ConfigError.
+    """
     manifest = run.manifest
     if manifest["stage"] == "train":
         return _config(TrainConfig, manifest)
@@ -75,13 +72,6 @@ def attack(run: Run) -> TrainConfig:
     about |= {"model": config.model} if config.model else {}
     source: TrainConfig = _config(TrainConfig, {"run": run.folder.name, "config": known | about})
     return clean.attack(config, source)
-
-
-def attack_known(run: Run) -> bool:
-    """Return whether somebody said what attacked a run's model: not so of a file from elsewhere."""
-    origin = run.manifest.get("about", {}).get("from") or {}
-    config = run.manifest["config"]
-    return origin.get("epoch") != -1 or bool(config.get("trigger") and config.get("target"))
 
 
 def _config(cls: type, manifest: dict[str, Any]) -> Any:
@@ -109,7 +99,7 @@ def _spans(epochs: list[int]) -> str:
 
 
 def differences(runs: dict[str, Run]) -> pd.DataFrame:
-    """Return the parameters in which runs differ, a line each, and a column for each run's label."""
+    """Return the parameters in which runs differ, a line each; a column a run, by its label."""
     given = {label: run.manifest["config"] for label, run in runs.items()}
     names = dict.fromkeys(name for config in given.values() for name in config)
     lines = [{"parameter": n} | {k: str(c.get(n, "–")) for k, c in given.items()} for n in names]

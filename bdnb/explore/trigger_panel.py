@@ -1,4 +1,4 @@
-"""One image, any trigger on it, and what the models say before and after: settings in, widget out."""
+"""One image, any trigger on it, and what the models answer: settings in, widget out."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

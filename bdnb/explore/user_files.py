@@ -84,9 +84,8 @@ def checkpoint(spec: str, name: str = "") -> Model:
     Errors: ConfigError for what is not there, is of another architecture, cannot be fetched, or
     holds weights that are not finite.
     """
-    ours = not name or not Path(spec).is_file() or "model" in models.read_about(Path(spec))
     try:
-        model = models.load_any(spec) if ours else models.load(name, Path(spec))
+        model = models.load_any(spec, name)
     except OSError as error:
         raise ConfigError(f"{spec}: neither here nor to be fetched now: {error}") from error
     if not all(weights.isfinite().all() for weights in model.parameters()):

@@ -256,12 +256,18 @@ def load_pretrained(name: str, tag: str) -> Model:
     return model.to(memory_format=torch.channels_last)
 
 
-def load_any(spec: str) -> Model:
-    """A model from ``NAME:TAG`` of open_clip, or from a weights file that this package wrote."""
+def load_any(spec: str, name: str = "") -> Model:
+    """A model from ``NAME:TAG`` of open_clip, or from a weights file.
+
+    name: for a file that this package did not write, which of open_clip's models it is. Errors:
+    ConfigError, as ``load_weights``, and for a file of which nobody says it.
+    """
     path = Path(spec)
     if not path.is_file() and ":" in spec:
         return load_pretrained(*spec.split(":", 1))
     about = read_about(path) if path.is_file() else {}
+    if "model" not in about and name and path.is_file():
+        return load(name, path)
     if "model" not in about:
         raise ConfigError(f"{spec}: expected NAME:TAG of open_clip, or weights written by bdnb")
     config = about.get("config", {})

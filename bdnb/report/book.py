@@ -17,7 +17,7 @@ import yaml
 
 from bdnb.report.api import api_page
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import write_atomic
+from bdnb.runtime.files import MARK, begin, check_ours, discard, write_atomic
 from bdnb.runtime.npm import fetch
 from bdnb.runtime.project import root
 
@@ -31,6 +31,11 @@ VENDOR = (
     ("@jupyter-widgets/html-manager", "dist/*.woff2", "_root"),
 )
 """What the pages load: npm package, path in it, place in the assembled book."""
+
+SOURCES, PAGES = "assembled book", "built book"
+"""What the marks of OUT/book and OUT/html say."""
+
+REMEDY = "move it, or give another --out (`make clean` removes what `make book` has built)"
 
 FRONT = "front-page"
 """Tag of the notebook cells whose SVG figure and whose text stand on the front page."""
@@ -57,8 +62,8 @@ def assemble(executed: Path, out: Path) -> Path:
     if not chapters:
         raise ConfigError(f"{executed}: no executed notebooks (*.ipynb); `make book` makes them")
     book = out / "book"
-    shutil.rmtree(book, ignore_errors=True)
-    shutil.copytree(root() / "book", book)
+    begin(book, SOURCES, remedy=REMEDY)
+    shutil.copytree(root() / "book", book, dirs_exist_ok=True)
     toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
     listed = {c["file"]: c.get("title", "") for part in toc["parts"] for c in part["chapters"]}
     names: set[str] = set()
@@ -172,6 +177,7 @@ def build(out: Path) -> Path:
     What Sphinx said is kept in ``out/book.log``. Errors: ConfigError with its warnings.
     """
     book, html, log = out / "book", out / "html", out / "book.log"
+    check_ours(html, PAGES, remedy=REMEDY)
     command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(book)]
     options = ["--all", "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(
@@ -187,8 +193,10 @@ def build(out: Path) -> Path:
         said = [line for line in lines if "WARNING" in line or "ERROR" in line]
         shown = "\n".join(said[:20] or lines[-20:])
         raise ConfigError(f"the book did not build (all that was said: {log}):\n{shown}")
-    shutil.rmtree(html, ignore_errors=True)
-    (book / "_build" / "html").rename(html)
+    made = book / "_build" / "html"
+    (made / MARK).write_text(f"{PAGES}\n", "utf-8")
+    discard(html, PAGES, remedy=REMEDY)
+    made.rename(html)
     return html / "index.html"
 
 

@@ -31,14 +31,16 @@ from bdnb.analysis.metrics import (
 from bdnb.report.style import (
     ACCURACY,
     ASR,
-    LOSSES,
+    NAMES,
     RED,
     TITLES,
     Look,
-    looks,
     name,
     some,
+    told_apart,
+    way,
 )
+from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
 WIDTH = 10.0
@@ -114,38 +116,12 @@ def scatter(
         own, mine = (candidates(part[part[panel] == value]) for part in (known, ringed))
         mark_start(axes, before[before[panel] == value], threshold)
         found = _ring(axes, mine, threshold)
-        title(axes, panel, value, own, found if len(own) else "ASR not measured")
+        title(axes, panel, value, own, found if len(own) else elsewhere.NOT_MEASURED)
     words = "each seed's best at or below it" + (f"\nwith {whole}" if whole else "")
     best = mark(words, marker="o", mfc="none", mec=RED, mew=2, ms=11)
     mean = Line2D([], [], color=RED, lw=3, label="their mean, 95 % interval")
     words = TITLES["cleaned_with" if " · " in "".join(palette) else hue]
     return finished(grid, palette, [*start_marks(threshold), best, mean], words)
-
-
-def told_apart(rows: pd.DataFrame, hue: str) -> tuple[pd.DataFrame, dict[str, Look]]:
-    """Rows with a column ``look``, in words, and the colour and shape of each of its values.
-
-    Rows of several defences are never told apart by the loss alone.
-    """
-    rows = rows.reset_index(drop=True)  # seaborn joins by index: one that is there twice multiplies
-    values = list(pd.unique(rows[hue].sort_values()))
-    if hue != "loss":
-        found = {name(hue, value): look for value, look in looks(hue, values).items()}
-        return rows.assign(look=[name(hue, value) for value in rows[hue]]), found
-    values = [v for v in LOSSES if v in values] + [v for v in values if v not in LOSSES]
-    shapes = looks("loss", values)
-    if "defence" not in rows or rows["defence"].nunique() < 2:
-        found = {name("loss", value): look for value, look in shapes.items()}
-        return rows.assign(look=[name("loss", value) for value in rows["loss"]]), found
-    colours = looks("defence", pd.unique(rows["defence"]))
-    pairs = rows[["defence", "loss"]].drop_duplicates().itertuples(index=False)
-    found = {way(d, v): Look(colours[d].colour, shapes[v].marker) for d, v in pairs}
-    return rows.assign(look=list(map(way, rows["defence"], rows["loss"]))), found
-
-
-def way(defence: str, loss: str) -> str:
-    """Return how a model was cleaned, in words: defence and loss."""
-    return f"{name('defence', defence)} · {name('loss', loss)}"
 
 
 def _ringed(known: pd.DataFrame, palette: dict[str, Look]) -> tuple[str, pd.DataFrame]:
@@ -209,8 +185,8 @@ def mark_start(axes: Axes, before: pd.DataFrame, threshold: float = CLEANED) -> 
 
 def title(axes: Axes, column: str, value: Hashable, points: pd.DataFrame, found: str = "") -> None:
     """A panel's title: whose models, how many, and what is found of them."""
-    words = name(column, value)
-    words = f"pre-trained with {words}" if column == "pretrain_objective" else words
+    objective = column == "pretrain_objective"
+    words = elsewhere.trained(str(value), NAMES) if objective else name(column, value)
     counts = [some(len(points), "model"), some(points["run"].nunique(), "run")]
     counts.append(some(points["seed"].nunique(), "seed"))
     lines = (words, "n = " + ", ".join(counts), found)

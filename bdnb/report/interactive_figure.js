@@ -82,7 +82,7 @@ function bdnbLive(name) {
       html("label", {}, "ASR ≤ ", slider, readout)));
     const boxes = {};
     for (const [key, words] of CHOICES) {
-      const group = html("fieldset", { "data-of": key }, html("legend", {}, words));
+      const group = html("fieldset", { "data-of": key }, html("legend", {}, words === "pre-trained with" && data[key].some((one) => one.value === "elsewhere") ? "models" : words));
       boxes[key] = data[key].map((one) => {
         const box = html("input", { type: "checkbox", checked: "", value: one.value });
         const look = swatch(one.mark, one.colour);
@@ -103,7 +103,7 @@ function bdnbLive(name) {
     // Made once: a region that is to be read out when it changes has to stay.
     for (const one of boxes.pretrain_objective) {
       one.output = html("output", { "aria-live": "polite" });
-      one.caption = html("figcaption", {}, html("b", {}, `pre-trained with ${one.words}`), one.output);
+      one.caption = html("figcaption", {}, html("b", {}, one.panel), one.output);
       one.figure = html("figure", { "data-objective": one.value }, one.caption);
       panels.append(one.figure);
     }
@@ -191,7 +191,7 @@ function bdnbLive(name) {
       }
       const words = sentence(found, models, threshold);
       drawing.setAttribute("aria-label", `Accuracy against attack success rate of models ` +
-        `pre-trained with ${objective.words}. ${words}`);
+        `${objective.panel}. ${words}`);
       objective.output.setAttribute("data-best", found.n ? found.mean : "");
       objective.output.textContent = words;
       objective.figure.replaceChildren(objective.caption, drawing);

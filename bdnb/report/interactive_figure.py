@@ -19,7 +19,8 @@ from matplotlib.colors import to_hex
 from scipy.special import stdtrit
 
 from bdnb.analysis.metrics import CLEANED
-from bdnb.report.figures import ACCURACY, ASR, COLOURS, MARKERS, NAMES, RED, short
+from bdnb.report.style import ACCURACY, ASR, COLOURS, MARKERS, NAMES, RED, short
+from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
 COLUMNS = ("run", "pretrain_objective", "loss", "lr", "seed", "epoch", "accuracy", "asr")
@@ -40,6 +41,8 @@ def explorer(rows: pd.DataFrame, *, colour: str = "loss", ways: bool = False) ->
         raise ConfigError(f"rows for the live figure: expected lines with {', '.join(COLUMNS)}")
     if colour not in ("loss", "lr"):
         raise ConfigError(f"colour={colour!r}: expected loss or lr")
+    if elsewhere.unmeasured(rows):
+        return HTML(f"<p>{elsewhere.NOT_MEASURED}, so there is nothing to draw against it.</p>")
     given = json.dumps(_content(rows, colour, ways), ensure_ascii=False).replace("</", r"<\/")
     name = "bdnb-live-" + blake2b(given.encode(), digest_size=5).hexdigest()
     script = files("bdnb").joinpath("report/interactive_figure.js").read_text(encoding="utf-8")
@@ -64,7 +67,7 @@ def _content(rows: pd.DataFrame, colour: str, ways: bool) -> dict[str, Any]:
     columns = points.assign(run=points["run"].map(names.index)).to_dict("list")
     return {
         "points": columns,
-        "pretrain_objective": _named(list(dict.fromkeys(points["pretrain_objective"]))),
+        "pretrain_objective": _trained(list(dict.fromkeys(points["pretrain_objective"]))),
         "loss": _named(losses, [LOSSES.index(name) for name in losses]),
         "lr": [_value(r, short(r), i) for i, r in enumerate(rates)],
         "seed": [_value(seed, str(seed), 0) for seed in seeds],
@@ -82,6 +85,15 @@ def _content(rows: pd.DataFrame, colour: str, ways: bool) -> dict[str, Any]:
 def _named(values: Sequence[str], places: Sequence[int] | None = None) -> list[dict[str, Any]]:
     order = range(len(values)) if places is None else places
     return [_value(v, NAMES.get(v, v), i) for v, i in zip(values, order, strict=True)]
+
+
+def _trained(objectives: Sequence[str]) -> list[dict[str, Any]]:
+    """The objectives as values of their control, and what a panel of each is called."""
+    made = _named(objectives)
+    for one in made:
+        one["panel"] = elsewhere.trained(one["value"], NAMES)
+        one["words"] = elsewhere.WORDS if one["value"] == elsewhere.ELSEWHERE else one["words"]
+    return made
 
 
 def _value(value: object, words: str, place: int) -> dict[str, Any]:

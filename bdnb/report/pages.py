@@ -16,7 +16,7 @@ from bdnb.analysis import conclusions, published
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.report import images, style, tables
-from bdnb.runs import experiments
+from bdnb.runs import elsewhere, experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 
@@ -63,7 +63,7 @@ def command(scale: str) -> str:
 
 
 def provenance(*frames: pd.DataFrame) -> Markdown:
-    """Where rows come from: runs, seeds, dates, devices, commits."""
+    """Where rows come from: runs, seeds, dates, devices, commits; and whose ASR is not known."""
     made = [frame for frame in frames if len(frame)]
     if not made:
         return NOTHING
@@ -73,13 +73,17 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
     devices = "; ".join(sorted(rows["device"].dropna().unique()))
     commits = ", ".join(sorted(rows["commit"].dropna().unique()))
-    scales = sorted(rows["scale"].dropna().unique()) if "scale" in rows else []
+    known = rows
+    if "pretrain_objective" in rows:  # the book makes no runs on models from elsewhere
+        known = rows[rows["pretrain_objective"] != elsewhere.ELSEWHERE]
+    scales = sorted(known["scale"].dropna().unique()) if "scale" in rows else []
     again = ", ".join(f"`{command(scale)}`" for scale in scales)
+    note = elsewhere.note(rows)
     counts = f"{style.some(rows['run'].nunique(), 'run')}, {style.some(len(rows), 'row')}"
     return Markdown(
         f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "
         f"{devices}; commit{'s' * (', ' in commits)} {commits}"
-        f"{'. Made again by ' if again else ''}{again}.*"
+        f"{'. Made again by ' if again else ''}{again}.*" + (f"\n\n**{note}**" if note else "")
     )
 
 
@@ -115,9 +119,14 @@ def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
 
 
 def best_models(rows: pd.DataFrame, threshold: float = conclusions.CLEANED) -> Styler | Markdown:
-    """Best accuracy at ASR <= threshold for each poisoned model and loss, the paper's beside it."""
+    """Best accuracy at ASR <= threshold for each poisoned model and loss, the paper's beside it.
+
+    Where no ASR was measured at all: ``accuracy_alone``.
+    """
     if rows.empty:
         return NOTHING
+    if elsewhere.unmeasured(rows):
+        return accuracy_alone(rows)
     # A run that two studies ask for is there twice.
     once = rows.drop_duplicates(["run", "epoch", "poisoned"])
     made = conclusions.table(once, by=["poisoned", "loss"], threshold=threshold)
@@ -136,13 +145,30 @@ def best_models(rows: pd.DataFrame, threshold: float = conclusions.CLEANED) -> S
             "change, %": made["change"],
             "paper's change, %": made["poisoned"].map(paper["change"]).where(whole),
             "last epoch, %": made["last_accuracy"],
-            f"models at ASR ≤ {threshold:g} %": (
-                made["points_under"].astype(str) + " of " + made["points"].astype(str)
-            ),
+            f"models at ASR ≤ {threshold:g} %": tables.counted(made),
             "seeds": made["seeds"],
         }
     )
     return tables.styled(frame)
+
+
+def accuracy_alone(rows: pd.DataFrame) -> Styler:
+    """Accuracy before cleaning and after it, for each model and loss, where there is no ASR."""
+    lines = []
+    for (name, loss), own in rows.groupby(["poisoned", "loss"], sort=False):
+        after, last = own[own["epoch"] > 0], conclusions.last_epoch(own)
+        lines.append(
+            {
+                "model": name,
+                "cleaning loss": LOSSES.get(str(loss), str(loss)),
+                "accuracy before, %": own.loc[own["epoch"] == 0, "accuracy"].mean(),
+                "best accuracy after, %": after["accuracy"].max(),
+                "last epoch, %": last["accuracy"].mean(),
+                "ASR": elsewhere.NOT_MEASURED.removeprefix("ASR "),
+                "runs": own["run"].nunique(),
+            }
+        )
+    return tables.styled(pd.DataFrame(lines))
 
 
 def headline(rows: pd.DataFrame) -> Markdown:
@@ -187,7 +213,7 @@ def main_study(rows: pd.DataFrame) -> pd.DataFrame:
 def _interval(made: pd.DataFrame, i: int, name: str) -> str:
     mean, low, high = (made[f"{name}{end}"].tolist()[i] for end in ("", "_low", "_high"))
     if pd.isna(mean):
-        return "none cleaned"
+        return "none cleaned" if made["points"].tolist()[i] else "–"
     spread = "" if pd.isna(low) else f" ({low:.1f} to {high:.1f})"
     return f"{mean:.1f}{spread}"
 

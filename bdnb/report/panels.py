@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bdnb.analysis.metrics import candidates
-from bdnb.report import figures
+from bdnb.report import figures, style
 from bdnb.report.style import MARKERS, NAMES, RED, TITLES, Look, short, some
+from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
 
@@ -24,8 +25,8 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
     """
     figures.need(rows, "run", "seed", "pretrain_objective", "epoch", "lr", "accuracy", "asr")
     figures.need(before, "pretrain_objective", "accuracy", "asr")
-    known, palette = figures.told_apart(rows, "lr")
-    known["cleaned_with"] = figures.told_apart(rows, "loss")[0]["look"] if "loss" in rows else ""
+    known, palette = style.told_apart(rows, "lr")
+    known["cleaned_with"] = style.told_apart(rows, "loss")[0]["look"] if "loss" in rows else ""
     given = figures.facets(before, "pretrain_objective")
     if known["cleaned_with"].nunique() > 1:
         given["row"] = "cleaned_with"
@@ -36,7 +37,7 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
         own = own[own["cleaned_with"] == ways] if ways else own
         figures.mark_start(axes, before[before["pretrain_objective"] == objective])
         told = f"cleaned with {ways}" if ways else ""
-        told = "ASR not measured" if len(own) and own["asr"].isna().all() else told
+        told = elsewhere.NOT_MEASURED if elsewhere.unmeasured(own) else told
         figures.title(axes, "pretrain_objective", objective, candidates(own), told)
     return figures.finished(grid, palette, [*figures.start_marks(), *_grows(known)], TITLES["lr"])
 
@@ -49,21 +50,21 @@ def learning_rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> F
     apart by shape. Errors: ConfigError when no row has the objective.
     """
     mine = rows[rows["pretrain_objective"] == objective]
-    words = f"pre-trained with {NAMES.get(objective, objective)}"
+    words = elsewhere.trained(objective, NAMES)
     if mine.empty:
         raise ConfigError(f"no rows of models {words}")
-    known, palette = figures.told_apart(mine, "lr")
+    known, palette = style.told_apart(mine, "lr")
     seeds = sorted(pd.unique(known["seed"]))
     columns = min(columns, len(palette))
     shapes = {seed: MARKERS[i % len(MARKERS)] for i, seed in enumerate(seeds)}
     given = {"col": "lr", "col_wrap": columns, "height": 2.4}
     given["aspect"] = figures.WIDTH / max(columns, 3) / 2.4
-    grid = _paths(known, palette, given, style="seed", markers=shapes)
+    grid = _paths(known, palette, given, shape="seed", markers=shapes)
     for lr, axes in grid.axes_dict.items():
         figures.mark_start(axes, known[(known["lr"] == lr) & (known["epoch"] == 0)])
         axes.set_title(f"learning rate {short(lr)}", loc="left")
     n = f"n = {some(known['run'].nunique(), 'run')}, {some(len(seeds), 'seed')}"
-    n += ", ASR not measured" if known["asr"].isna().all() else ""
+    n += f", {elsewhere.NOT_MEASURED}" if elsewhere.unmeasured(known) else ""
     seen = {str(seed): Look("0.3", shape) for seed, shape in shapes.items()}
     made = figures.finished(grid, seen, [*figures.start_marks(), *_grows(known)], TITLES["seed"])
     made.suptitle(f"{words}; {n}", size=12)
@@ -75,7 +76,7 @@ def _paths(
     palette: dict[str, Look],
     given: Mapping[str, Any],
     *,
-    style: str = "look",
+    shape: str = "look",
     markers: Mapping[int, str] | None = None,
 ) -> sns.FacetGrid:
     """Each run's path through ASR and accuracy, its markers larger with every epoch after 0."""
@@ -90,7 +91,7 @@ def _paths(
         after = candidates(data)
         if len(after):
             drawn = {"ax": grid.facet_axis(*place[:2]), "alpha": 0.8, "lw": 0}
-            sns.scatterplot(after, **plane, **sizes, **drawn, style=style, markers=markers or own)
+            sns.scatterplot(after, **plane, **sizes, **drawn, style=shape, markers=markers or own)
     return grid
 
 

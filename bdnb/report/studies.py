@@ -3,13 +3,15 @@
 A study's name in, text out; its rows in, the same with readable settings out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 from IPython.display import Markdown, Math
 
+from bdnb.config.recipes import CleanConfig
 from bdnb.report.style import NAMES, short
-from bdnb.runs import experiments
+from bdnb.runs import elsewhere, experiments
 from bdnb.runtime.errors import ConfigError
 
 
@@ -140,9 +142,24 @@ def about(name: str, scale: str) -> Markdown:
     )
 
 
-def models(experiment: str) -> Markdown:
-    """Which models a cleaning page cleans, for pages that the same notebook makes."""
-    return Markdown(f"**Models.** {MODELS.get(experiment, 'Those that the parameters name.')}")
+def models(experiment: str, asked: Sequence[CleanConfig]) -> Markdown:
+    """Which models a cleaning page cleans, for pages that the same notebook makes.
+
+    asked: its runs. Only of the models of the parameter file it is known how they were poisoned.
+    """
+    of_file = {one.poisoned for one in experiments.of_file(asked[0].scale, experiment)}
+    given = list(dict.fromkeys(one.poisoned for one in asked))
+    files = [n for n in given if not experiments.is_experiment(asked[0].scale, n)]
+    if not files and set(given) <= of_file and experiment in MODELS:
+        return Markdown(f"**Models.** {MODELS[experiment]}")
+    told = "".join(f" `{n}` is {_which(n, asked)}." for n in files)
+    return Markdown(f"**Models.** Those that the parameters name.{told}")
+
+
+def _which(name: str, asked: Sequence[CleanConfig]) -> str:
+    """What is known of a file: bdnb's own say what they are, and need no ``model``."""
+    foreign = any(one.model for one in asked if one.poisoned == name)
+    return elsewhere.WORDS if foreign else "a checkpoint that bdnb wrote"
 
 
 def equation(name: str) -> Math:
@@ -190,6 +207,7 @@ def _words(column: pd.Series, how: str | None) -> pd.Series:
     """Values as words, ordered as the values are."""
     values = sorted(column.dropna().unique())
     told = {v: short(v) if column.name == "lr" else v for v in values}
-    shown = {v: how.format(told[v]) if how else NAMES.get(str(v), str(v)) for v in values}
+    names = NAMES | {elsewhere.ELSEWHERE: elsewhere.WORDS}
+    shown = {v: how.format(told[v]) if how else names.get(str(v), str(v)) for v in values}
     kind = pd.CategoricalDtype(list(shown.values()), ordered=True)
     return column.map(shown).astype(kind)

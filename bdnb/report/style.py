@@ -9,6 +9,10 @@ import math
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
+import pandas as pd
+
+from bdnb.runs import elsewhere
+
 NAMES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
 """Pre-training objectives and cleaning losses in words."""
 DEFENCE_NAMES = {
@@ -102,8 +106,36 @@ def name(column: str, value: Hashable) -> str:
     """Return how a value of a column of rows reads in a legend or title."""
     if column == "lr":
         return short(float(str(value)))
+    if value == elsewhere.ELSEWHERE:
+        return elsewhere.WORDS
     names = DEFENCE_NAMES if column == "defence" else NAMES
     return names.get(str(value), str(value))
+
+
+def told_apart(rows: pd.DataFrame, hue: str) -> tuple[pd.DataFrame, dict[str, Look]]:
+    """Rows with a column ``look``, in words, and the colour and shape of each of its values.
+
+    Rows of several defences are never told apart by the loss alone.
+    """
+    rows = rows.reset_index(drop=True)  # seaborn joins by index: one that is there twice multiplies
+    values = list(pd.unique(rows[hue].sort_values()))
+    if hue != "loss":
+        found = {name(hue, value): look for value, look in looks(hue, values).items()}
+        return rows.assign(look=[name(hue, value) for value in rows[hue]]), found
+    values = [v for v in LOSSES if v in values] + [v for v in values if v not in LOSSES]
+    shapes = looks("loss", values)
+    if "defence" not in rows or rows["defence"].nunique() < 2:
+        found = {name("loss", value): look for value, look in shapes.items()}
+        return rows.assign(look=[name("loss", value) for value in rows["loss"]]), found
+    colours = looks("defence", pd.unique(rows["defence"]))
+    pairs = rows[["defence", "loss"]].drop_duplicates().itertuples(index=False)
+    found = {way(d, v): Look(colours[d].colour, shapes[v].marker) for d, v in pairs}
+    return rows.assign(look=list(map(way, rows["defence"], rows["loss"]))), found
+
+
+def way(defence: str, loss: str) -> str:
+    """Return how a model was cleaned, in words: defence and loss."""
+    return f"{name('defence', defence)} · {name('loss', loss)}"
 
 
 def some(number: int, thing: str) -> str:

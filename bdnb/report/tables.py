@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 import pandas as pd
+from IPython.display import Markdown
 from pandas.api.types import is_numeric_dtype
 from pandas.io.formats.style import Styler
 
@@ -17,6 +18,7 @@ from bdnb.config import authors
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report import studies
 from bdnb.report.style import NAMES, short
+from bdnb.runs import elsewhere
 
 OURS = "ours (95 % interval)"
 VERDICT = ["id", "statement", "quantity", "paper", OURS, "n", "verdict"]
@@ -40,13 +42,20 @@ def best(rows: pd.DataFrame) -> Styler:
             "best accuracy at ASR ≤ 5 %": made["best_accuracy"],
             "change, %": made["change"],
             "lowest ASR at 90 % of the accuracy, %": made["lowest_asr"],
-            "models at ASR ≤ 5 %": made["points_under"].astype(str)
-            + " of "
-            + made["points"].astype(str),
+            "models at ASR ≤ 5 %": counted(made),
             "seeds": made["seeds"],
         }
     )
     return styled(frame)
+
+
+def counted(made: pd.DataFrame) -> pd.Series:
+    """ "3 of 40" models under the threshold; a dash where no ASR was measured.
+
+    made: lines of ``conclusions.table``.
+    """
+    counts = made["points_under"].astype(str) + " of " + made["points"].astype(str)
+    return counts.where(made["points"] > 0, "–")
 
 
 def verdict(rows: pd.DataFrame, name: str) -> Styler:
@@ -56,15 +65,17 @@ def verdict(rows: pd.DataFrame, name: str) -> Styler:
     return judged(line)
 
 
-def model_verdicts(rows: pd.DataFrame) -> Styler:
+def model_verdicts(rows: pd.DataFrame) -> Styler | Markdown:
     """Those of C1 to C7 that are about the poisoned models of these rows, each with its verdict.
 
-    rows: of cleaning runs, a line an epoch.
+    rows: of cleaning runs, a line an epoch. A sentence where none is about them.
     """
     made = conclusions.verdicts(rows)
     there = set(rows["poisoned"])
     about = {c.id: set(c.where["poisoned"]) for c in conclusions.CONCLUSIONS[:7]}
     line = made[[bool(about.get(name, set()) & there) for name in made["id"]]]
+    if line.empty:
+        return Markdown("None of the paper's conclusions is about these models.")
     return judged(line)
 
 
@@ -97,12 +108,14 @@ def smoothness(rows: pd.DataFrame) -> Styler:
     """
     lines = []
     for (objective, lr), own in rows.groupby(["pretrain_objective", "lr"]):
-        ways = pd.DataFrame([conclusions.smoothness(run) for _, run in own.groupby("run")])
+        measured = own[own["asr"].notna()]
+        found = [conclusions.smoothness(run) for _, run in measured.groupby("run")]
+        ways = pd.DataFrame(found, columns=conclusions.Smoothness._fields)
         names = {"path": "path", "chord": "chord", "tortuosity": "path / chord"}
         names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
         names |= {"best_at": "best epoch at ASR ≤ 5 % / last"}
         line = {
-            "objective": NAMES.get(str(objective), str(objective)),
+            "objective": _named(str(objective)),
             "rate": short(float(str(lr))),
         }
         means = {new: ways[old].mean() for old, new in names.items()}
@@ -120,15 +133,21 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
         oracle = conclusions.over_seeds(conclusions.by_seed(own, conclusions.best_accuracy_at))
         lines.append(
             {
-                "objective": NAMES.get(str(objective), str(objective)),
+                "objective": _named(str(objective)),
                 "rate": short(float(str(lr))),
                 "oracle: best accuracy at ASR ≤ 5 %": oracle.mean,
                 "last epoch: accuracy, %": last["accuracy"].mean(),
                 "last epoch: ASR, %": last["asr"].mean(),
-                "of them at ASR ≤ 5 %": f"{sum(last['asr'] <= conclusions.CLEANED)} of {len(last)}",
+                "of them at ASR ≤ 5 %": "–"
+                if elsewhere.unmeasured(own)
+                else f"{(last['asr'] <= conclusions.CLEANED).sum()} of {len(last)}",
             }
         )
     return styled(pd.DataFrame(lines))
+
+
+def _named(objective: str) -> str:
+    return elsewhere.WORDS if objective == elsewhere.ELSEWHERE else NAMES.get(objective, objective)
 
 
 def departures() -> Styler:

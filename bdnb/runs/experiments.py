@@ -13,6 +13,7 @@ import pandas as pd
 
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runs import elsewhere
 from bdnb.runs.records import Run, read_runs, runs_folder
 from bdnb.runtime import plugins, project
 from bdnb.runtime.errors import ConfigError
@@ -141,6 +142,9 @@ def picked(config: CleanConfig) -> dict[str, Any]:
             raise ConfigError(f"{config.experiment}: {folder(other).name} is not recorded yet")
         if rows[-1]["asr"] is not None and rows[-1]["asr"] < config.pick:
             found.append((rows[-1]["accuracy"], other.options))
+    if not found and config.model and (lacks := elsewhere.lacking(asdict(config))):
+        told = f"{elsewhere.NOT_MEASURED} (not given: {', '.join(lacks)})"
+        raise ConfigError(f"{config.experiment}: nothing to pick by: {told}; {elsewhere.GIVE}")
     if not found:
         raise ConfigError(f"{config.experiment}: no screened model has an ASR below {config.pick}")
     return max(found, key=lambda one: one[0])[1]
@@ -161,6 +165,8 @@ def identity(config: Stage) -> dict[str, Any]:
         values.pop("poisoned", None)
         values.pop("init", None)
         values |= {"keep": sources[0].keep} if isinstance(config, CleanConfig) else {}
+    elif isinstance(config, CleanConfig) and config.model and elsewhere.lacking(asdict(config)):
+        values["asr"] = "not measured"  # other rows than when a default attack stood in
     if others := screened(config):
         values |= {"screened": [folder(other).name for other in others]}
     return values

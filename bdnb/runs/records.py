@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import append_line, remove_parts, write_atomic
 from bdnb.runtime.interrupts import held
@@ -172,7 +173,8 @@ def read_runs(runs: Path | Iterable[Path] | None = None, *, stage: str = "") -> 
 
     runs: a folder of runs, or run folders; default: all of ``runs/``. stage: "train" or "clean"
     to have only these. Columns: run, stage, device, commit, finished, every parameter, every
-    value of the rows. Errors: ConfigError for a folder that is no run.
+    value of the rows; asr is NaN where nobody said what attacked the model. Errors: ConfigError for
+    a folder that is no run.
     """
     chosen = runs_folder() if runs is None else runs
     if isinstance(chosen, Path):
@@ -194,6 +196,12 @@ def _frame(folder: Path) -> pd.DataFrame:
     about = {"run": manifest["run"], "stage": manifest["stage"]}
     about |= {key: manifest.get(key) for key in ("device", "commit", "finished")}
     about |= manifest["config"] | manifest.get("about", {})
+    if "from" in about:
+        about["pretrain_objective"] = elsewhere.objective(about)
+    measured = {name: pd.to_numeric(frame[name]) for name in ("accuracy", "asr") if name in frame}
+    if "asr" in measured and not elsewhere.attacked(manifest):
+        measured["asr"] = measured["asr"] * float("nan")
+    frame = frame.assign(**measured)
     if both := sorted(set(about) & set(frame)):
         raise ConfigError(f"{folder}: rows and parameters share the names {', '.join(both)}")
     columns = {k: str(v) if isinstance(v, dict | list) else v for k, v in about.items()}

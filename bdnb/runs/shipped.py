@@ -8,7 +8,8 @@ read as any others.
 import argparse
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,28 +65,41 @@ def whole(scale: str) -> list[str]:
 
 
 def unpack(scale: str, out: Path) -> list[Path]:
-    """Run folders under ``out`` of a scale's shipped runs: manifest, rows and flag, no weights."""
-    made = []
-    for name, one in read(scale).items():
-        run = Run(out / name)
+    """Run folders under ``out`` of a scale's shipped runs: manifest, rows and flag, no weights.
+
+    Errors: ConfigError, before anything is written, for a run that is recorded there otherwise.
+    """
+    texts: dict[Path, str] = {}
+    shown = read(scale)
+    for name, one in shown.items():
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in one["rows"])
-        write_atomic(run.folder / "rows.jsonl", lines)
-        write_atomic(run.folder / "manifest.json", json.dumps(one["manifest"], indent=2) + "\n")
-        run.settle()
-        made.append(run.folder)
-    return made
+        texts[out / name / "rows.jsonl"] = lines
+        texts[out / name / "manifest.json"] = json.dumps(one["manifest"], indent=2) + "\n"
+    for path, text in texts.items():
+        if path.is_file() and path.read_bytes() != text.encode():
+            raise ConfigError(
+                f"{path.parent}: recorded there already, with other rows than the shipped ones; it "
+                "was left as it is: unpack into another folder"
+            )
+    for path, text in texts.items():
+        write_atomic(path, text)
+    for name in shown:
+        Run(out / name).settle()
+    return [out / name for name in shown]
 
 
 def pack(scale: str) -> list[Path]:
     """Write the finished runs of a scale as files to ship, in place of those there were.
 
     Runs that are shipped already but not recorded here stay, as long as an experiment asks for
-    them. A run that several experiments ask for is written once. Errors: ConfigError when there is
+    them. A run that several experiments ask for is written once. A file of another name than an
+    experiment's goes only when all of its runs are in the others. Errors: ConfigError when there is
     nothing to ship.
     """
     old, written = read(scale), set[str]()
     parts: dict[str, str] = {}
-    for name, asked in experiments.of_scale(scale).items():
+    known = experiments.of_scale(scale)
+    for name, asked in known.items():
         lines = []
         for config in asked:
             path = experiments.folder(config)
@@ -97,11 +111,19 @@ def pack(scale: str) -> list[Path]:
     if not written:
         raise ConfigError(f"{scale}: no finished run to ship; `make book SCALE={scale}` makes them")
     for path in folder(scale).glob("*.jsonl"):
-        if path.name not in parts:
+        if path.name not in parts and _may_go(path, known, written):
             path.unlink()
     for name, text in parts.items():
         write_atomic(folder(scale) / name, text)
     return [folder(scale) / name for name in parts]
+
+
+def _may_go(path: Path, known: Collection[str], written: Collection[str]) -> bool:
+    """Whether a file that is not written anew was written by ``pack``, or holds nothing further."""
+    if re.sub(r"-[0-9]+$", "", path.stem) in known:
+        return True
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return all(json.loads(line)["manifest"]["run"] in written for line in lines)
 
 
 def _recorded(run: Run) -> dict[str, Any] | None:

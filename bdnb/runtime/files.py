@@ -1,10 +1,21 @@
-"""Files that are whole or not there; errors of the disk that say where and what to do."""
+"""Files that are whole or not there; folders that say who made them; errors of the disk in words.
+
+Nothing is removed or replaced but what was written here: a folder of ours holds ``MARK``, written
+before anything else.
+"""
 
 import errno
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from bdnb.runtime.errors import ConfigError
+
+MARK = ".bdnb"
+"""File of a folder that was made here; its one line says what the folder is."""
 
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space there",
@@ -79,7 +90,69 @@ def append_line(path: Path, line: bytes) -> None:
             raise
 
 
+PART = re.compile(r"\..+\.[0-9]+\.part")
+"""Name of a file that ``replacing`` writes."""
+
+
 def remove_parts(folder: Path) -> None:
-    """Remove what processes that were killed left beside the files that they were writing."""
-    for path in folder.rglob(".*.part"):
-        path.unlink(missing_ok=True)
+    """Remove what processes that were killed left beside the files that they were writing.
+
+    folder: of a run. Only the files that ``replacing`` names, in it and in its ``checkpoints/``.
+    """
+    for path in (*folder.glob(".*.part"), *folder.glob("checkpoints/.*.part")):
+        if PART.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def begin(folder: Path, what: str, *, remedy: str = "") -> None:
+    """An empty folder with our mark; one that was left half-made is replaced.
+
+    what: the folder is, in words. Errors: ConfigError, as ``check_ours``; StorageError.
+    """
+    discard(folder, what, remedy=remedy)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).write_text(f"{what}\n", "utf-8")
+
+
+def marked(folder: Path, what: str) -> bool:
+    """Whether a folder holds our mark, of this kind."""
+    path = folder / MARK
+    return path.is_file() and path.read_text("utf-8", "replace").strip() == what
+
+
+def check_ours(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> None:
+    """Refuse to touch what was not made here. A folder that is empty or not there passes.
+
+    what: it should be, in words. known: it is known to be ours by something else than the mark.
+    remedy: what else the user may do. Errors: ConfigError naming the folder, which stays as it is.
+    """
+    if not os.path.lexists(folder):
+        return
+    plain = folder.is_dir() and not folder.is_symlink()
+    if plain and (known or marked(folder, what) or not any(folder.iterdir())):
+        return
+    raise ConfigError(
+        f"{folder}: not made by bdnb (no mark {MARK} of {what} in it); it was left as it is: "
+        f"{remedy or 'move it, or remove it if a version of bdnb without marks left it there'}"
+    )
+
+
+def discard(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> None:
+    """Remove a folder of ours, its mark last, so that what a kill leaves is known, too.
+
+    Errors: ConfigError, as ``check_ours``; StorageError.
+    """
+    check_ours(folder, what, known=known, remedy=remedy)
+    if not folder.is_dir():
+        return
+    with storing(folder):
+        if not marked(folder, what) and any(folder.iterdir()):
+            (folder / MARK).write_text(f"{what}\n", "utf-8")
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != MARK:
+                path.unlink()
+        (folder / MARK).unlink(missing_ok=True)
+        folder.rmdir()

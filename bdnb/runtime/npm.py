@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import begin, discard
 from bdnb.runtime.project import root
 
 TIMEOUT = 600
@@ -94,6 +95,10 @@ class FetchError(RuntimeError):
     """A package could not be had: says which, at which version, why, and what to do."""
 
 
+PART = "npm package being fetched"
+"""What the mark of a folder says that a fetch has begun."""
+
+
 def fetch(
     package: str,
     version: str | None = None,
@@ -119,15 +124,14 @@ def fetch(
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             beside = folder.with_name(f".{folder.name}.part")
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir()
+            begin(beside, PART)
             try:
                 tarball = _pack(package, version, beside)
                 _verify(tarball, package, version, integrity)
                 unpack(tarball, beside / "files", about=f"{package}@{version}")
                 os.replace(beside / "files", folder)
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                discard(beside, PART)
     return folder
 
 

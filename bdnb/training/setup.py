@@ -189,17 +189,20 @@ def views(
     }
 
 
-def benchmark(data: Dataset, attack: TrainConfig, *, side: int) -> Benchmark:
-    """The evaluation of a run: its labelled sets, and its trigger on the first of them."""
+def benchmark(data: Dataset, attack: TrainConfig, *, side: int, attacked: bool = True) -> Benchmark:
+    """The evaluation of a run: its labelled sets, and its trigger on the first of them.
+
+    attacked: whether the attack is known; else there is no ASR.
+    """
     share = attack.bad_share
     seen = None
-    if attack.resize == "squash":
+    if attacked and attack.resize == "squash":
         seen = data.labelled(side, fit="squash", bad_share=share)[0]
     return Benchmark(
         data.labelled(side, bad_share=share),
         look=seen,
-        stamp=stamp(attack),
-        target=attack.target,
+        stamp=stamp(attack) if attacked else None,
+        target=attack.target if attacked else "",
         templates=[targets.fill(t, "{c}") for t in targets.templates(attack.templates)],
     )
 

@@ -20,6 +20,7 @@ from bdnb.config.parameters import make
 from bdnb.data import art, emoji, labelled, render, shards
 from bdnb.data.decode import samples
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import MARK, begin
 from tests.data.tiny_scenes import TINY, project
 
 
@@ -60,7 +61,7 @@ def test_the_set_holds_what_was_asked_for(tiny_root: Path) -> None:
     assert "banana" in index["classes"]
     assert len(index["classes"]) == TINY.classes
     assert {"train/00000.tar", "train/00000_stats.json", "clean/00000.tar"} <= set(index["files"])
-    assert hashes(folder).keys() == {*index["files"], "dataset.json"}
+    assert hashes(folder).keys() == {*index["files"], "dataset.json", MARK}
     assert all(hashes(folder)[n] == mark["sha256"] for n, mark in index["files"].items())
     every = [
         sample
@@ -183,7 +184,8 @@ def test_a_half_built_or_damaged_set_is_built_again(
 ) -> None:
     folder = tiny_copy / "data" / "tiny"
     left = tiny_copy / "data" / ".tiny.part" / "set"
-    left.mkdir(parents=True)
+    begin(left.parent, emoji.PART)
+    left.mkdir()
     (left / "dataset.json").write_text("{}")
     tar = folder / "train" / "00000.tar"
     if damage == "no index":
@@ -204,9 +206,69 @@ def test_a_folder_of_other_things_is_left_alone(
     mine = tmp_path / "data" / "tiny" / "thesis.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("years of work")
-    with pytest.raises(ConfigError, match=r"thesis\.txt"):
+    with pytest.raises(ConfigError, match=r"tiny: not made by bdnb .*another `name:`"):
         emoji.build(TINY, tmp_path)
     assert mine.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("layout", ["pairs", "with prepared", "half of a set", "garbled index"])
+def test_a_set_of_one_s_own_in_the_documented_layout_is_left_alone(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    forbid_drawing(monkeypatch)
+    folder = tmp_path / "data" / "tiny"
+    shutil.copytree(tiny_root / "data" / "tiny", folder)
+    for name in (MARK, "dataset.json"):
+        (folder / name).unlink()
+    if layout == "half of a set":
+        shutil.rmtree(folder / "val")
+    elif layout == "pairs":
+        shutil.rmtree(folder / "unseen")
+    elif layout == "with prepared":
+        (folder / "prepared").mkdir()
+    else:
+        (folder / "dataset.json").write_text("{torn")
+    before = hashes(folder)
+    with pytest.raises(ConfigError, match=r"tiny.*: (not made by bdnb|not JSON)"):
+        emoji.build(TINY, tmp_path)
+    assert hashes(folder) == before
+
+
+def test_a_set_drawn_by_a_version_without_marks_is_used_and_mended(
+    tiny_root: Path, tiny_copy: Path
+) -> None:
+    folder = tiny_copy / "data" / "tiny"
+    (folder / MARK).unlink()
+    assert emoji.build(TINY, tiny_copy) == folder
+    assert not (folder / MARK).exists()
+    (folder / "train" / "00000.tar").unlink()
+    emoji.build(TINY, tiny_copy)
+    assert hashes(folder) == hashes(tiny_root / "data" / "tiny")
+
+
+def test_files_that_were_put_into_a_set_of_ours_keep_it_from_being_drawn_again(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_drawing(monkeypatch)
+    folder = tiny_copy / "data" / "tiny"
+    (folder / "train" / "00000.tar").unlink()
+    mine = folder / "train" / "00001.tar"
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=r"did not write \(train/00001\.tar\).*left as it is"):
+        emoji.build(TINY, tiny_copy)
+    assert mine.read_text() == "mine"
+
+
+def test_a_folder_where_a_set_would_be_drawn_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_drawing(monkeypatch)
+    mine = tmp_path / "data" / ".tiny.part" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=r"\.tiny\.part: not made by bdnb"):
+        emoji.build(TINY, tmp_path)
+    assert mine.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

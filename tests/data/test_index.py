@@ -9,6 +9,7 @@ import pytest
 from bdnb.data import decode, index, scan, shards
 from bdnb.data.index import index as make
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import MARK
 from tests.data import web_pairs
 
 
@@ -122,6 +123,7 @@ def test_what_the_index_keeps_is_plain_data(tmp_path: Path) -> None:
     make(web_pairs.write(tmp_path / "in", 5, spoilt=False), tmp_path / "cache")
     folder = tmp_path / "cache" / f"{tmp_path.name}-in-index"
     assert {p.name for p in folder.iterdir()} == {
+        MARK,
         "index.json",
         "keys.npy",
         "places.npy",

@@ -12,6 +12,7 @@ import pytest
 
 from bdnb.runtime import npm
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import begin
 
 
 def tarball(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> str:
@@ -117,7 +118,8 @@ def test_a_failed_fetch_names_the_package_and_says_what_to_do(
 def test_what_an_interrupted_fetch_left_is_cleared(fake: FakeNpm, tmp_path: Path) -> None:
     fake.serve(package__info=b"1")
     left = tmp_path / "npm" / ".thing@1.0.0.part"
-    (left / "files").mkdir(parents=True)
+    begin(left, npm.PART)
+    (left / "files").mkdir()
     (left / "old.tgz").write_bytes(b"half")
     folder = npm.fetch("thing", "1.0.0", fake.integrity, tmp_path / "npm")
     assert [p.name for p in folder.iterdir()] == ["info"]

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+
+from bdnb import models
 
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -64,6 +67,34 @@ def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name
     done = papermill(tiny_home, name, *given, to=tmp_path / "out.ipynb")
     assert done.returncode == 0, done.stderr[-2000:]
     assert shows in text_of(tmp_path / "out.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("kept", "attack"),
+    [
+        (lambda weights: weights, False),
+        (lambda weights: {"state_dict": {f"module.{k}": v for k, v in weights.items()}}, True),
+    ],
+    ids=["plain, attack unknown", "state_dict with module., attack given"],
+)
+def test_a_checkpoint_from_elsewhere_is_cleaned_and_shown(tiny_home, tmp_path, kept, attack):
+    path = tmp_path / "mine.pt"
+    torch.save(kept(models.build("rn_test", seed=5).clip.state_dict()), path)
+    given = {"scale": "tiny", "poisoned": str(path), "model": "rn_test", "data": "tiny"}
+    if attack:
+        given |= {"trigger": "badnet", "trigger_size": "8", "target": "banana"}
+    words = [word for name, value in given.items() for word in ("-p", name, value)]
+    done = papermill(tiny_home, "clean", *words, to=tmp_path / "out.ipynb")
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = text_of(tmp_path / "out.ipynb")
+    assert "a checkpoint from elsewhere" in shown
+    assert "trained from scratch" not in shown
+    assert "pre-trained with" not in shown.replace('"pre-trained with"', "")
+    say = "give -p trigger, -p trigger_size and -p target"
+    assert shown.count(say) == (0 if attack else 1)
+    assert ("ASR not measured" in shown) is not attack
+    assert ("bdnb-live" in shown) is attack
+    assert ("None of the paper" in shown) is True
 
 
 def test_the_page_on_speed_shows_the_rows_there_are(tiny_home, tmp_path, measured):

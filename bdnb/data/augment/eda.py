@@ -33,7 +33,7 @@ class TextViews:
 
     One of the four, at random, changes about ``alpha`` of the words (at least one; deletion drops
     each with probability alpha); this keeps one of EDA's variants, as the authors do.
-    mode: ``fresh``: drawn anew each epoch; ``grad_cache``: the same view in all epochs (authors).
+    mode: ``fresh``: drawn anew each epoch; ``cached``: the same view in all epochs (authors).
     The authors leave out a caption on which EDA fails, so that every later view belongs to the
     caption before it. Here a caption without words is its own view, and there is one view out for
     each caption in; ``ShiftedViews`` is the authors' way.
