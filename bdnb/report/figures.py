@@ -46,6 +46,9 @@ from bdnb.runtime.errors import ConfigError
 WIDTH = 10.0
 """Inches: the widest figure. In a page 700 pixels wide its letters of 10 points are 9 pixels."""
 
+OUTSIDE = -100.0
+"""Where a model without ASR is put, as seaborn needs a place for each: left of all panels."""
+
 
 def style() -> None:
     """Set how figures look, and that notebooks keep them as SVG. Called once, at the top."""
@@ -108,7 +111,7 @@ def scatter(
     need(rows, "run", "seed", panel, "epoch", "accuracy", "asr", hue)
     need(before, panel, "accuracy", "asr")
     known, palette = told_apart(rows, hue)
-    after = candidates(known)
+    after = known[known["epoch"] > 0].fillna({"asr": OUTSIDE})
     plane = appearance(palette) | facets(before, panel)
     grid = sns.relplot(after, **plane, style="look", s=40, alpha=0.7, linewidth=0)
     whole, ringed = _ringed(known, palette)

@@ -84,7 +84,9 @@ def _paths(
     own = plane.pop("markers")
     known = known.sort_values(["run", "epoch"])
     line = {"kind": "line", "units": "run", "estimator": None, "sort": False}
-    grid = sns.relplot(known, **plane, **line, **given, lw=1.4, alpha=0.6)
+    grid = sns.relplot(
+        known.fillna({"asr": figures.OUTSIDE}), **plane, **line, **given, lw=1.4, alpha=0.6
+    )
     last = max(int(known["epoch"].max()), 1)
     sizes = {"size": "epoch", "sizes": (10, 110), "size_norm": (0, last)}
     for place, data in grid.facet_data():
