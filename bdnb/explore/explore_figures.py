@@ -1,4 +1,4 @@
-"""Figures to explore with: runs epoch by epoch, what models answer, which images a caption finds.
+"""Figures to explore with: runs epoch by epoch, and what models answer.
 
 Tidy rows, images and answers in; a Matplotlib figure out, in the marks and colours of ``style``.
 """
@@ -108,23 +108,3 @@ def _bars(axes: Axes, answer: Answer, target: str, truth: str) -> None:
     axes.set(xlim=(0, 118), xticks=range(0, 101, 25))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-
-
-def retrieved(rows: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str) -> Figure:
-    """For each model a row of the images it found, nearest first, each under its words.
-
-    rows: model -> (K, 3, H, W) uint8 and K texts.
-    """
-    columns = max(len(words) for _, words in rows.values())
-    figure = Figure(figsize=(1.35 * columns, 2.1 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(title, size=11)
-    parts = figure.subfigures(len(rows), 1, squeeze=False).flatten()
-    for part, (model, (images, words)) in zip(parts, rows.items(), strict=True):
-        part.suptitle(model, size=10, x=0.01, ha="left")
-        cells = part.subplots(1, columns, squeeze=False)[0]
-        for axes, image, text in zip(cells, images, words, strict=False):
-            axes.imshow(image.transpose(1, 2, 0), interpolation="none")
-            axes.set_title(textwrap.fill(text, 14), size=10)
-        for axes in cells:
-            axes.set_axis_off()
-    return figure

@@ -19,6 +19,7 @@ from bdnb.config import parameters
 from bdnb.evaluate import predictions
 from bdnb.explore import explore_figures, loaded_models, recorded_runs, trigger_panel, user_files
 from bdnb.explore.controls import NO_TRIGGER, Settings, control, model_controls, shown
+from bdnb.report import images as images_of
 from bdnb.report.tables import styled
 from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
@@ -121,14 +122,15 @@ def retrieve(given: Settings) -> widgets.VBox:
             keys = [f"{images}/{key}" for key in chosen.keys[: len(pixels) : every]]
             stamp = loaded_models.stamp(loaded, trigger, size=size, place=place)
             pixels[::every] = stamp(torch.from_numpy(pixels[::every].copy()), keys).numpy()
-        rows = {}
-        for title, model in loaded.models.items():
-            found = predictions.retrieve(model, caption, predictions.seen(model, pixels))
-            words = [chosen.classnames[chosen.labels[i]] for i in found.places]
-            lines = [f"{c:.2f} {w}" for c, w in zip(found.cosines, words, strict=True)]
-            rows[title] = (pixels[found.places], lines)
-        title = f"“{caption}” among n = {len(pixels)} images: cosine, true class"
-        yield explore_figures.retrieved(rows, title)
+        found, words = [], []
+        for model in loaded.models.values():
+            near = predictions.retrieve(model, caption, predictions.seen(model, pixels))
+            found.append(pixels[near.places])
+            for index, cosine in zip(near.places, near.cosines, strict=True):
+                words.append(f"{cosine:.2f} {chosen.classnames[chosen.labels[index]]}")
+        columns, titles = len(found[0]), list(loaded.models)
+        yield Markdown(f"“{escape(caption)}” among n = {len(pixels)} images: cosine, true class")
+        yield images_of.contact_sheet(np.concatenate(found), words, columns, titles)
 
     return shown(draw, controls | own)
 

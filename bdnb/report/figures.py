@@ -129,7 +129,8 @@ def scatter(
 
 def _ringed(known: pd.DataFrame, palette: dict[str, Look]) -> tuple[str, pd.DataFrame]:
     """The rows whose best models are ringed: CleanCLIP's whole loss, where there is that choice."""
-    for whole in (name("loss", "mmcl_ssl"), way("cleanclip", "mmcl_ssl")):
+    main = (name("loss", "mmcl_ssl"), way("cleanclip", "mmcl_ssl"), name("defence", "cleanclip"))
+    for whole in main:
         if len(palette) > 1 and whole in palette:
             return whole, known[known["look"] == whole]
     return "", known
