@@ -14,12 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bdnb.evaluate.predictions import Answer
 from bdnb.report.figures import mark_start
 from bdnb.report.style import ACCURACY, ASR, COLOURS, MARKERS, RED
 from bdnb.runs import elsewhere
-
-Answer = Sequence[tuple[str, float]]
-"""Class names with a model's share of the softmax for each (percent), the largest first."""
 
 
 def of_runs(runs: Mapping[str, pd.DataFrame], epoch: int | None = None) -> Figure:
