@@ -1,4 +1,4 @@
-"""What a model says of pictures and captions: its nearest classes, and what a caption retrieves.
+"""What a model answers to images and captions: its nearest classes, and what a caption retrieves.
 
 uint8 images, class names and captions in; names with shares, or indices with similarities out.
 """
@@ -17,7 +17,7 @@ from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.runtime.errors import ConfigError
 
-Said = list[tuple[str, float]]
+Answer = list[tuple[str, float]]
 """Class names with the model's share for each (percent), the largest first."""
 
 
@@ -43,7 +43,7 @@ def top(
     *,
     templates: str = "openai",
     k: int = 5,
-) -> list[Said]:
+) -> list[Answer]:
     """The model's k nearest classes of each image with their share of the softmax, in percent.
 
     images: (N, 3, S, S) uint8, S the model's side. Errors: ConfigError for no classes or images.

@@ -1,101 +1,133 @@
-"""The exploring notebook's building blocks: controls, panels that draw anew, whom to question.
+"""Controls of ``notebooks/explore.ipynb``, and what is drawn under them (``interactive_output``).
 
-A function from the controls' values to HTML in, a widget out.
+``shown``: controls and a function of their values in, a widget out. ``model_controls``: which
+model, and which trigger.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import ipywidgets as widgets
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from bdnb.explore import loaded_models, recorded_runs
-from bdnb.explore.loaded_models import Subject
+from bdnb.explore.loaded_models import Loaded
+from bdnb.poison.triggers import TRIGGERS
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 
 YOURS = "your checkpoint"
+NO_TRIGGER = "none"
 WIDE = widgets.Layout(width="44em", max_width="98%")
-Shown: TypeAlias = "widgets.VBox | Markdown"
+PLACES = (
+    "random", "middle", "top_left", "top_right", "bottom_left", "bottom_right", "four_corners"
+)  # fmt: skip
+"""Where a patch may be put, for triggers that are patches."""
 
 
-class Checkpoint(Protocol):
-    """What the desk says of a checkpoint of one's own; empty where there is none."""
+@dataclass(frozen=True)
+class Settings:
+    """The notebook's parameters: files of the user's, and the scale whose data goes with them."""
 
-    checkpoint: str
-    model: str
-    scale: str
+    scale: str = "quick"
+    image: str = ""
+    folder: str = ""
+    checkpoint: str = ""
+    model: str = ""
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(name, str) for name in self.classes):
+            raise ConfigError(f"explore.ipynb: classes={list(self.classes)}: expected words")
 
 
 def control(kind: Callable[..., Any], description: str, **options: Any) -> Any:
-    """A control in the desk's width; it reports a value once it has been let go."""
+    """Return a control of the notebook's width; it reports a value once it has been let go."""
     if "continuous_update" in kind.class_trait_names():  # type: ignore[attr-defined]
         options = {"continuous_update": False} | options
     style = {"description_width": "7em"}
     return kind(description=description, layout=WIDE, style=style, **options)
 
 
-def unless_empty(make: Callable[[], widgets.VBox]) -> Shown:
-    """The panel, or in words what is missing for it."""
-    try:
-        return make()
-    except ConfigError as error:
-        return Markdown(escape(str(error), quote=False))
+def shown(
+    draw: Callable[..., Iterable[object]], controls: Mapping[str, widgets.Widget]
+) -> widgets.VBox:
+    """Return controls above what ``draw`` makes of their values, anew whenever one changes.
 
-
-def panel(draw: Callable[..., str], **controls: Any) -> widgets.VBox:
-    """Controls above what ``draw`` makes of their values, drawn anew whenever one changes.
-
-    draw: values by the controls' names -> HTML. A ConfigError of it is shown in its place.
+    draw: values by the controls' names -> what to display. Its ConfigError is said in its place.
     """
-    shown = widgets.HTML()
 
-    def redraw(_: object = None) -> None:
+    def drawn(**values: Any) -> None:
         try:
-            shown.value = draw(**{name: one.value for name, one in controls.items()})
-        except ConfigError as error:
-            shown.value = f'<p role="alert">{escape(str(error))}</p>'
+            display(*draw(**values))
+        except (ConfigError, FloatingPointError) as error:
+            display(Markdown(escape(str(error), quote=False)))
 
-    for one in controls.values():
-        one.observe(redraw, "value")
-    redraw()
-    return widgets.VBox([*controls.values(), shown])
+    return widgets.VBox([*controls.values(), widgets.interactive_output(drawn, dict(controls))])
 
 
-class Who:
-    """The two controls that choose whom to question: a run, and which of its epochs."""
+def model_controls(
+    settings: Settings,
+) -> tuple[dict[str, widgets.Widget], Callable[[str, int], Loaded]]:
+    """Return controls for run, epoch, trigger, size, place and target, and the loader of a run.
 
-    def __init__(self, desk: Checkpoint) -> None:
-        self.desk, self.found = desk, _with_weights(needed=not desk.checkpoint)
-        names = [YOURS] * bool(desk.checkpoint) + list(self.found)
-        likely = [n for n in names if n == YOURS or "cleanclip mmcl_ssl" in n]
-        first = next(iter(likely + [n for n in names if n.startswith("clean")]), names[0])
-        self.run = control(widgets.Dropdown, "run", options=names, value=first)
-        self.epoch = control(widgets.SelectionSlider, "after epoch", options=[0])
-        self.fit()
-        self.run.observe(self.fit, "value")
+    They depend on no model: one that cannot be loaded is said where it would be drawn, and another
+    can be chosen. The trigger starts as the attack's; at none where nobody said what that was.
+    Errors: ConfigError when there is neither a checkpoint nor a run with weights.
+    """
+    found = _with_weights(needed=not settings.checkpoint)
+    names = [YOURS] * bool(settings.checkpoint) + list(found)
+    likely = [n for n in names if n == YOURS or "cleanclip mmcl_ssl" in n]
+    kept = {name: list(run.weights()) for name, run in found.items()} | {YOURS: [0]}
+    first = (likely or names)[0]
+    made: dict[str, Any] = {
+        "run": control(widgets.Dropdown, "run", options=names, value=first),
+        "epoch": control(widgets.SelectionSlider, "after epoch", options=kept[first]),
+        "trigger": control(widgets.Dropdown, "trigger", options=[NO_TRIGGER, *TRIGGERS]),
+        "size": control(widgets.IntSlider, "size, pixels", min=1, max=64),
+        "place": control(widgets.Dropdown, "place", options=PLACES),
+        "target": control(widgets.Text, "target"),
+    }
 
-    def fit(self, _: object = None) -> None:
-        """Offer the epochs whose weights the run has kept, the last one chosen."""
-        kept = [0] if self.run.value == YOURS else list(self.found[self.run.value].weights())
-        if tuple(self.epoch.options) != tuple(kept):
-            self.epoch.options = kept
-            self.epoch.value = kept[-1]
-
-    @property
-    def chosen(self) -> Subject:
-        """The models of what the controls say. Errors: ConfigError."""
-        return self.subject(self.run.value, self.epoch.value)
-
-    def subject(self, run: str, epoch: int) -> Subject:
-        """The models of a run after an epoch. Errors: ConfigError."""
+    def load(run: str, epoch: int) -> Loaded:
         if run == YOURS:
-            desk = self.desk
-            return loaded_models.of_checkpoint(desk.checkpoint, desk.model, desk.scale)
-        kept = self.found[run].weights()
-        # The run is told before its epochs are: until they fit, the last one stands in.
-        return loaded_models.of_run(self.found[run], epoch if epoch in kept else list(kept)[-1])
+            return loaded_models.of_checkpoint(settings.checkpoint, settings.model, settings.scale)
+        # A run is chosen before its epochs are: until they follow, its last one stands in.
+        epoch = epoch if epoch in kept[run] else kept[run][-1]
+        return loaded_models.of_run(found[run], epoch)
+
+    def follow(_: object = None) -> None:
+        run = made["run"].value
+        if list(made["epoch"].options) != kept[run]:
+            made["epoch"].options = kept[run]
+        made["epoch"].value = kept[run][-1]
+        try:
+            loaded = load(run, kept[run][-1])
+        except ConfigError:  # said by what is drawn
+            return
+        attack, size = loaded.attack, loaded.attack.trigger_size
+        size = attack.trigger_options.get("size", size)
+        made["trigger"].options = [NO_TRIGGER, *TRIGGERS]  # those of the run's code among them
+        made["size"].max = loaded.side
+        made["size"].value = round(size * loaded.side) if size < 1 else int(size)
+        place = attack.trigger_options.get("place")
+        made["place"].value = place if place in PLACES else PLACES[0]
+        made["trigger"].value = attack.trigger if loaded.known else NO_TRIGGER
+        made["target"].value = attack.target if loaded.known else ""
+
+    def offer(_: object = None) -> None:
+        trigger = TRIGGERS.get(made["trigger"].value)
+        takes = inspect.signature(trigger).parameters if trigger else {}
+        made["size"].disabled, made["place"].disabled = "size" not in takes, "place" not in takes
+
+    follow()
+    offer()
+    made["run"].observe(follow, "value")
+    made["trigger"].observe(offer, "value")
+    return made, load
 
 
 def _with_weights(*, needed: bool) -> dict[str, Run]:
@@ -108,6 +140,6 @@ def _with_weights(*, needed: bool) -> dict[str, Run]:
     if needed and not found:
         raise ConfigError(
             "no run has kept its weights: `papermill notebooks/clean.ipynb OUT.ipynb` makes one "
-            "that does, and the poisoned model that it starts from"
+            "that does, and the backdoored model that it starts from"
         )
     return found

@@ -1,142 +1,108 @@
-"""Figures to explore with: one run's way, two runs side by side, what models say of a picture.
+"""Figures to explore with: runs epoch by epoch, and what models answer.
 
-Tidy rows, images and answers in, a Matplotlib figure out, in the marks and colours of ``figures``.
+Tidy rows, images and answers in; a Matplotlib figure out, in the marks and colours of ``style``.
 """
 
-import base64
 import textwrap
 from collections.abc import Mapping, Sequence
-from html import escape
-from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bdnb.analysis.metrics import CLEANED
-from bdnb.evaluate.predictions import Said
-from bdnb.report.figures import ACCURACY, ASR, COLOURS, MARKERS, RED, draw_way, mark_start
-from bdnb.runs.elsewhere import NOT_MEASURED
+from bdnb.evaluate.predictions import Answer
+from bdnb.report.figures import mark_start
+from bdnb.report.style import ACCURACY, ASR, COLOURS, MARKERS, RED
+from bdnb.runs import elsewhere
 
 
-def html(figure: Figure, alt: str) -> str:
-    """A figure as an HTML image, SVG inside, with a text for those who do not see it."""
-    file = BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    source = base64.b64encode(file.getvalue()).decode()
-    style = "max-width: 100%; background: white"
-    return f'<img style="{style}" alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}">'
+def of_runs(runs: Mapping[str, pd.DataFrame], epoch: int | None = None) -> Figure:
+    """Runs by label: paths through ASR and accuracy on shared axes, and both over the epochs.
 
-
-def way(rows: pd.DataFrame, epoch: int) -> Figure:
-    """One run: its way through the plane of ASR and accuracy, and both over the epochs.
-
-    rows: a line an epoch of one run, columns epoch, accuracy, asr (percent). epoch: gets a ring.
+    runs: rows of one run each, a line an epoch, columns epoch, accuracy, asr (percent; NaN where
+    it was not measured). epoch: gets a ring.
     """
-    return versus({"": rows}, epoch)
-
-
-def versus(runs: dict[str, pd.DataFrame], epoch: int | None = None) -> Figure:
-    """Runs by label: their ways on shared axes, and accuracy and ASR over the epochs."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    rows = pd.concat([own.assign(run=label) for label, own in runs.items()], ignore_index=True)
+    rows = rows.dropna(subset=["accuracy"]).sort_values(["run", "epoch"])
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
     plane, curves = figure.subplots(1, 2)
-    last = max(int(rows["epoch"].max()) for rows in runs.values())
-    for i, (label, rows) in enumerate(runs.items()):
-        known = rows.dropna(subset=["accuracy"]).sort_values("epoch")
-        some = known.dropna(subset=["asr"])
-        # Two runs may begin at one model; the narrower mark then shows the wider one.
-        mark_start(plane, some[some["epoch"] == 0])
-        draw_way(plane, some, COLOURS[i], MARKERS[i], max(last, 1))
-        both = (("accuracy", "-", "accuracy"), ("asr", "--", "attack success rate"))
-        for column, line, words in both:
-            look = {"color": COLOURS[i], "marker": MARKERS[i], "ls": line, "ms": 5}
-            curves.plot(known["epoch"], known[column], label=f"{label} {words}".strip(), **look)
-        if epoch is not None:
-            _ring(plane, curves, known[known["epoch"] == epoch])
-    plane.axvline(CLEANED, color="0.25", ls="--", lw=1.2)
+    hue = {"hue": "run", "palette": dict(zip(runs, COLOURS[::3], strict=False))}
+    shapes = {"style": "run", "markers": dict(zip(runs, MARKERS, strict=False))}
+    places = {"x": "asr", "y": "accuracy", "ax": plane, "legend": False}
+    mark_start(plane, rows[rows["epoch"] == 0].dropna(subset=["asr"]))
+    sns.lineplot(rows, **places, **hue, estimator=None, sort=False, units="run", alpha=0.6)
+    after = rows[(rows["epoch"] > 0) & rows["asr"].notna()]
+    if len(after):
+        sizes = {"size": "epoch", "sizes": (15, 110)}
+        sns.scatterplot(after, **places, **hue, **shapes, **sizes, lw=0)
     plane.set(xlabel=ASR, ylabel=ACCURACY, xlim=(-4, 104))
     plane.margins(y=0.15)
-    plane.set_title("the star is epoch 0; marks grow with the epoch", loc="left", size=11)
+    plane.set_title("the star is epoch 0; marks grow with the epoch", loc="left")
+    names = {"accuracy": "accuracy", "asr": "ASR"}
+    long = rows.rename(columns=names).melt(["run", "epoch"], list(names.values()), "share")
+    sns.lineplot(long, x="epoch", y="value", style="share", markers=True, ax=curves, **hue)
     curves.set(xlabel="epoch", ylabel="percent of test images", ylim=(-3, 103))
     curves.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(handles=curves.lines[: 2 * len(runs)], loc="outside lower center", ncols=2)
+    handles, labels = curves.get_legend_handles_labels()
+    curves.get_legend().remove()
+    shown = [(h, w) for h, w in zip(handles, labels, strict=True) if w not in ("", "run", "share")]
+    figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=4, frameon=False)
+    if epoch is not None:
+        _ring(plane, curves, rows[rows["epoch"] == epoch])
     return figure
 
 
 def _ring(plane: Axes, curves: Axes, row: pd.DataFrame) -> None:
-    plane.scatter(row["asr"], row["accuracy"], s=220, fc="none", ec="black", lw=2, zorder=6)
+    drawn: dict[str, Any] = {"fc": "none", "ec": "black", "lw": 2, "zorder": 6}
+    plane.scatter(row["asr"], row["accuracy"], s=220, **drawn)
     for column in ("accuracy", "asr"):
-        curves.scatter(row["epoch"], row[column], s=120, fc="none", ec="black", lw=2, zorder=6)
-    curves.axvline(float(row["epoch"].mean()), color="0.6", lw=1)
-    if len(row):
-        asr = row["asr"].iloc[0]
-        told = NOT_MEASURED if pd.isna(asr) else f"ASR {asr:.1f} %"
-        values = f"accuracy {row['accuracy'].iloc[0]:.1f} %, {told}"
-        curves.set_title(f"epoch {row['epoch'].iloc[0]}: {values}", loc="left", size=11)
+        curves.scatter(row["epoch"], row[column], s=120, **drawn)
+    for epoch, accuracy, asr in row[["epoch", "accuracy", "asr"]].to_numpy():
+        told = f"ASR {asr:.1f} %" if asr == asr else elsewhere.NOT_MEASURED
+        title = f"epoch {epoch:.0f}: accuracy {accuracy:.1f} %, {told}"
+        curves.set_title(title, loc="left")
 
 
-def says(
-    pictures: dict[str, np.ndarray],
-    said: Mapping[str, Sequence[Said]],
+def answers(
+    images: Mapping[str, np.ndarray],
+    said: Mapping[str, Sequence[Answer]],
     *,
     target: str = "",
     truth: str = "",
 ) -> Figure:
-    """Each picture, and beside it the nearest classes of each model as bars.
+    """Each image, and beside it the nearest classes of each model as bars.
 
-    pictures: title -> (3, H, W) uint8. said: model -> its classes of each picture, in percent.
-    target: its bar is red and hatched; truth: its bar is marked with a tick.
+    images: title -> (3, H, W) uint8. said: model -> its answer to each image. target: its bar is
+    red and hatched; truth: its bar is marked with a tick.
     """
-    columns, count = 1 + len(said), len(pictures)
-    figure = Figure(figsize=(2.6 + 3.7 * len(said), 2.5 * count), layout="constrained")
+    figure = Figure(figsize=(2.6 + 3.7 * len(said), 2.6 * len(images)), layout="constrained")
     ratios = [1.6, *[2.0] * len(said)]
-    cells = figure.subplots(count, columns, squeeze=False, width_ratios=ratios)
-    for row, (title, pixels) in zip(cells, pictures.items(), strict=True):
+    cells = figure.subplots(len(images), 1 + len(said), squeeze=False, width_ratios=ratios)
+    for row, (title, pixels) in zip(cells, images.items(), strict=True):
         row[0].imshow(pixels.transpose(1, 2, 0), interpolation="none")
         row[0].set(xticks=[], yticks=[])
         row[0].set_title(textwrap.fill(title, 30), size=10, loc="left")
-    for j, (model, answers) in enumerate(said.items(), 1):
-        for i, answer in enumerate(answers):
-            _bars(cells[i][j], answer, target, truth)
-            if i == 0:
-                cells[i][j].set_title(textwrap.fill(model, 44), size=10, loc="left")
-    for cell in cells[-1][1:]:
-        cell.set_xlabel("share of the softmax (%)", size=10)
+    for column, (model, given) in zip(cells.T[1:], said.items(), strict=True):
+        for axes, answer in zip(column, given, strict=True):
+            _bars(axes, answer, target, truth)
+        column[0].set_title(textwrap.fill(model, 44), size=10, loc="left")
+        column[-1].set_xlabel("share of the softmax (%)", size=10)
     return figure
 
 
-def _bars(axes: Axes, answer: Said, target: str, truth: str) -> None:
+def _bars(axes: Axes, answer: Answer, target: str, truth: str) -> None:
     names, shares = zip(*answer, strict=True)
-    places = np.arange(len(names))
-    bars = axes.barh(places, shares, color=COLOURS[0], height=0.62)
-    for bar, name, share in zip(bars, names, shares, strict=True):
+    bars = axes.barh(range(len(names)), shares, color=COLOURS[0], height=0.62)
+    axes.bar_label(bars, fmt="%.1f", padding=3, size=10)
+    for bar, name in zip(bars, names, strict=True):
         if name == target:
             bar.set(facecolor=RED, hatch="//", edgecolor="white")
-        axes.text(share + 1.5, bar.get_y() + 0.31, f"{share:.1f}", va="center", size=9)
-    shown = [f"✓ {name}" * (name == truth) or name for name in names]
-    axes.set_yticks(places, shown, size=9)
-    axes.set(xlim=(0, 115), xticks=range(0, 101, 25))
+    shown = [f"✓ {name}" if name == truth else name for name in names]
+    axes.set_yticks(range(len(names)), shown, size=10)
+    axes.set(xlim=(0, 118), xticks=range(0, 101, 25))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-
-
-def retrieved(rows: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str) -> Figure:
-    """For each model a row of the images it found, nearest first, each under its words.
-
-    rows: model -> (K, 3, H, W) uint8 and K texts.
-    """
-    columns = max(len(words) for _, words in rows.values())
-    figure = Figure(figsize=(1.35 * columns, 2.1 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(title, size=11)
-    parts = figure.subfigures(len(rows), 1, squeeze=False).flatten()
-    for part, (model, (images, words)) in zip(parts, rows.items(), strict=True):
-        part.suptitle(model, size=10, x=0.01, ha="left")
-        cells = part.subplots(1, columns, squeeze=False)[0]
-        for axes, image, text in zip(cells, images, words, strict=False):
-            axes.imshow(image.transpose(1, 2, 0), interpolation="none")
-            axes.set_title(textwrap.fill(text, 16), size=8)
-        for axes in cells:
-            axes.set_axis_off()
-    return figure

@@ -8,14 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bdnb.report.figures import COLOURS, NAMES, RED
+from bdnb.report.style import COLOURS, RED, name, short, some
 from bdnb.runs import elsewhere
 from bdnb.runs.records import Run, runs_folder
 
 LOOKS = {
     "images": ("image as it is", COLOURS[0], "o"),
     "triggered": ("the same image, triggered", RED, "^"),
-    "captions": ("its true caption", COLOURS[2], "s"),
+    "captions": ("its true caption", COLOURS[4], "s"),
     "backdoor_captions": ("the attacker's caption", COLOURS[1], "P"),
 }
 """What is drawn: words, colour, shape."""
@@ -54,29 +54,27 @@ def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
         return None
     # A page of shipped rows comes without weights, and needs none of these.
     from bdnb.evaluate import embedding
-    from bdnb.explore import poison_examples, recorded_runs
+    from bdnb.explore import loaded_models, poison_examples
 
     made = Figure(figsize=(9, 4.1 * len(runs)), layout="constrained")
     cells = made.subplots(len(runs), 2, squeeze=False, sharex="row", sharey="row")
-    for (left, right), run in zip(cells, runs, strict=True):
-        pairs = poison_examples.examples(recorded_runs.attack(run), count=count)
-        kept, last = run.weights(), run.rows()[-1]
-        both = (recorded_runs.poisoned(run), recorded_runs.model(str(kept[last["epoch"]])))
-        seen = [embedding.seen(model, *pairs) for model in both if model is not None]
-        how = elsewhere.objective(run.manifest["about"])
-        first = f"{NAMES.get(how, '?')}, poisoned" if how in NAMES else elsewhere.WORDS
-        first += f"\nASR {run.rows()[0]['asr']:.1f} %"
-        second = f"after cleaning, epoch {last['epoch']} at rate {run.manifest['config']['lr']:g}"
-        second += f"\nASR {last['asr']:.1f} %"
-        for axes, points, one, title in zip(
-            (left, right), embedding.planes(seen), seen, (first, second), strict=True
+    for row, run in zip(cells, runs, strict=True):
+        first, last = run.rows()[0], run.rows()[-1]
+        loaded = loaded_models.of_run(run, last["epoch"])
+        pairs = poison_examples.examples(loaded.attack, count=count)
+        seen = [embedding.seen(model, *pairs) for model in loaded.models.values()]
+        how = name("pretrain_objective", elsewhere.objective(run.manifest["about"]))
+        lr = short(run.manifest["config"]["lr"])
+        titles = (f"{how}, before cleaning", f"cleaned, epoch {last['epoch']}, learning rate {lr}")
+        planes = embedding.planes(seen)
+        for axes, points, one, title, asr in zip(
+            row, planes, seen, titles, (first["asr"], last["asr"]), strict=True
         ):
             draw(axes, points)
-            n = len(one.images)
-            axes.set_title(f"{title}, pull {one.pull:+.2f}, n = {n} pairs", loc="left", size=11)
-        left.set(ylabel="second component")
-        for axes in (left, right):
+            numbers = f"ASR {asr:.1f} %, pull {one.pull:+.2f}, n = {some(len(one.images), 'pair')}"
+            axes.set_title(f"{title}\n{numbers}", loc="left", size=11)
             axes.set(xlabel="first component")
+        row[0].set(ylabel="second component")
     marks = cells[0][0].get_legend_handles_labels()
     made.legend(*marks, loc="outside lower center", ncols=2, frameon=False)
     return made
@@ -84,6 +82,6 @@ def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
 
 def draw(axes: Axes, points: dict[str, np.ndarray]) -> None:
     """Each kind of point in its colour and shape."""
-    for name, (words, colour, marker) in LOOKS.items():
-        x, y = points[name].T
+    for kind, (words, colour, marker) in LOOKS.items():
+        x, y = points[kind].T
         axes.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.6, lw=0, label=words)

@@ -1,10 +1,9 @@
-"""What is recorded, to look at: runs by a readable name, their weights, and the models in them.
+"""What is recorded, to look at: runs by a readable name, their rows and the attack on their models.
 
-Folders under ``runs/`` in; runs, checkpoints, the attack and loaded models out.
+Folders under ``runs/`` in; runs, tidy rows, tables and the attack's parameters out.
 """
 
 from dataclasses import fields
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -12,8 +11,6 @@ import pandas as pd
 from bdnb import clean, models
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.models import Model
-from bdnb.runs import elsewhere
 from bdnb.runs.records import Run, read_runs, runs_folder, sound
 from bdnb.runtime.errors import ConfigError
 
@@ -24,7 +21,7 @@ EMPTY = (
 
 
 def recorded(stage: str = "") -> dict[str, Run]:
-    """The runs with at least one row, by readable name. stage: "train" or "clean", only these.
+    """Return the runs with a row, by readable name. stage: "train" or "clean", only these.
 
     Errors: ConfigError, saying what to run, when there is none.
     """
@@ -43,7 +40,7 @@ def recorded(stage: str = "") -> dict[str, Run]:
 
 
 def name(run: Run) -> str:
-    """A run in a line: ``clean train_mmcl · cleanclip mmcl_ssl · lr 0.001 · seed 0 · quick``."""
+    """Return a run in words: ``clean mine · cleanclip mmcl_ssl · lr 0.001 · seed 0 · quick``."""
     manifest = run.manifest
     config, kind = manifest["config"], manifest["stage"]
     ends = f"lr {config['lr']:g} · seed {config['seed']} · {config['scale']}"
@@ -53,19 +50,17 @@ def name(run: Run) -> str:
 
 
 def rows(run: Run) -> pd.DataFrame:
-    """A run's tidy rows, with ``pretrain_objective`` for training runs, too."""
+    """Return a run's tidy rows, with ``pretrain_objective`` for training runs, too."""
     frame = read_runs([run.folder])
-    return (
-        frame
-        if "pretrain_objective" in frame
-        else frame.assign(pretrain_objective=frame["objective"])
-    )
+    if "pretrain_objective" in frame:
+        return frame
+    return frame.assign(pretrain_objective=frame["objective"])
 
 
 def attack(run: Run) -> TrainConfig:
-    """The attack that a run's ASR is measured with, its data set included. Errors: ConfigError.
+    """Return the attack that a run's ASR is measured with, and its data.
 
-    A default one where nobody said what it was (``attacked``): for its data, model and templates.
+    A default one where nobody said what it was (``elsewhere.attacked``). Errors: ConfigError.
     """
     manifest = run.manifest
     if manifest["stage"] == "train":
@@ -79,11 +74,6 @@ def attack(run: Run) -> TrainConfig:
     return clean.attack(config, source)
 
 
-def attacked(run: Run) -> bool:
-    """Whether the attack on a run's model is known."""
-    return elsewhere.attacked(run.manifest)
-
-
 def _config(cls: type, manifest: dict[str, Any]) -> Any:
     """A stage's dataclass from a manifest, which may be older or newer than the package."""
     known = {f.name for f in fields(cls)}
@@ -91,20 +81,8 @@ def _config(cls: type, manifest: dict[str, Any]) -> Any:
     return parameters.make(cls, values, where=manifest["run"])
 
 
-@lru_cache(maxsize=6)
-def model(path: str, name: str = "") -> Model:
-    """A model from its weights, the last few kept. name: as ``models.load_any``. Errors: as it."""
-    return models.load_any(path, name).eval()
-
-
-def poisoned(run: Run) -> Model | None:
-    """The model that a cleaning run began with; None when its weights are gone."""
-    path = run.origin()
-    return model(str(path), run.manifest["config"].get("model", "")) if path else None
-
-
 def table() -> pd.DataFrame:
-    """A line a recorded run: its name, epochs, first and last accuracy and ASR, weights kept."""
+    """Return a line a recorded run: its name, epochs, last accuracy and ASR, weights kept."""
     lines = []
     for label, run in recorded().items():
         last = rows(run).iloc[-1]
@@ -121,7 +99,7 @@ def _spans(epochs: list[int]) -> str:
 
 
 def differences(runs: dict[str, Run]) -> pd.DataFrame:
-    """The parameters in which runs differ, a line each, and a column for each run's label."""
+    """Return the parameters in which runs differ, a line each; a column a run, by its label."""
     given = {label: run.manifest["config"] for label, run in runs.items()}
     names = dict.fromkeys(name for config in given.values() for name in config)
     lines = [{"parameter": n} | {k: str(c.get(n, "–")) for k, c in given.items()} for n in names]

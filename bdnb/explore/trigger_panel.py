@@ -1,132 +1,93 @@
-"""The desk's panel for one picture: a trigger on it, and what the models say before and after.
+"""One image, any trigger on it, and what the models answer: settings in, widget out."""
 
-A desk (``panels.Desk``) in, a widget out.
-"""
-
-import inspect
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import torch
+from IPython.display import Markdown
 
 from bdnb.evaluate import predictions
 from bdnb.explore import explore_figures, loaded_models, user_files
-from bdnb.explore.controls import Checkpoint, Who, control, panel
-from bdnb.explore.loaded_models import PLACES, Subject
-from bdnb.poison.triggers import TRIGGERS
+from bdnb.explore.controls import NO_TRIGGER, Settings, control, model_controls, shown
+from bdnb.explore.loaded_models import Loaded
 from bdnb.runtime.errors import ConfigError
 
-PICTURE = "your picture"
+YOUR_IMAGE = "your image"
+SETS = ("val", "unseen")
+"""Labelled sets that every data set of ours has."""
 
 
-class Given(Checkpoint, Protocol):
-    """What the desk says besides: a picture and classes of one's own; empty where none are."""
+def trigger_panel(settings: Settings) -> widgets.VBox:
+    """Return the panel. Errors: ConfigError when there is no model to ask."""
+    controls, load = model_controls(settings)
+    images = control(
+        widgets.Dropdown, "images", options=[*[YOUR_IMAGE] * bool(settings.image), *SETS]
+    )
+    upload = widgets.FileUpload(accept="image/*", description="or an image of yours")
 
-    image: str
-    classes: list[str]
+    def take(_: object = None) -> None:
+        images.options = [YOUR_IMAGE, *SETS]
+        images.value = YOUR_IMAGE
+
+    upload.observe(take, "value")
+    own = {"images": images, "number": control(widgets.IntSlider, "image", max=999)}
+    own |= {"upload": upload, "chance": control(widgets.IntSlider, "draw anew", max=20)}
+
+    def draw(
+        run: str, epoch: int, images: str, number: int, upload: Any, chance: int, **given: Any
+    ) -> Iterator[object]:
+        loaded = load(run, epoch)
+        if images == YOUR_IMAGE:
+            file = bytes(upload[0]["content"]) if upload else Path(settings.image)
+            plain, truth = user_files.image(file, side=loaded.side, name=YOUR_IMAGE), ""
+        else:
+            plain, truth = _of_set(loaded, images, number)
+        yield from asked(loaded, plain, truth, settings.classes, key=f"explore/{chance}", **given)
+
+    return shown(draw, controls | own)
 
 
-class Look:
-    """Controls for run, epoch, image and trigger; they follow one another where they must."""
+def _of_set(loaded: Loaded, name: str, number: int) -> tuple[np.ndarray, str]:
+    """An image (3, S, S) of a labelled set, and its class."""
+    sets = loaded.sets()
+    if name not in sets:
+        raise ConfigError(f"{name}: not a set of this run's data; it has {', '.join(sets)}")
+    number %= len(sets[name])
+    return np.array(sets[name].images[number]), sets[name].classnames[sets[name].labels[number]]
 
-    def __init__(self, desk: Given) -> None:
-        self.desk, self.who = desk, Who(desk)
-        sets = self.who.chosen.sets()
-        names = [*[PICTURE] * bool(desk.image), *sets]
-        most = max(len(one) for one in sets.values()) - 1
-        self.images = control(widgets.Dropdown, "images", options=names)
-        self.number = control(widgets.IntSlider, "image", max=most)
-        self.upload = widgets.FileUpload(accept="image/*", description="or a picture of yours")
-        self.trigger = control(widgets.Dropdown, "trigger", options=list(TRIGGERS))
-        self.size = control(widgets.IntSlider, "size, pixels", min=1, max=64)
-        self.place = control(widgets.Dropdown, "place", options=PLACES)
-        self.chance = control(widgets.IntSlider, "draw anew", max=20)
-        self.follow()
-        self.who.run.observe(self.follow, "value")
-        self.trigger.observe(self.offer, "value")
-        self.upload.observe(self.take, "value")
-        self.panel = panel(
-            self.drawn,
-            run=self.who.run,
-            epoch=self.who.epoch,
-            images=self.images,
-            number=self.number,
-            upload=self.upload,
-            trigger=self.trigger,
-            size=self.size,
-            place=self.place,
-            chance=self.chance,
-        )
 
-    def follow(self, _: object = None) -> None:
-        """Start at the attack of the run that was chosen."""
-        subject = self.who.chosen
-        self.size.max = subject.side
-        self.size.value, self.trigger.value = subject.size, subject.attack.trigger
-        self.offer()
+def asked(
+    loaded: Loaded,
+    plain: np.ndarray,
+    truth: str,
+    classes: Sequence[str],
+    *,
+    trigger: str,
+    size: int,
+    place: str,
+    target: str,
+    key: str,
+) -> Iterator[object]:
+    """Yield a figure of an image without and with the trigger, and a line of what was answered.
 
-    def offer(self, _: object = None) -> None:
-        """Leave only those controls usable that the trigger has."""
-        takes = inspect.signature(TRIGGERS[self.trigger.value]).parameters
-        self.size.disabled, self.place.disabled = "size" not in takes, "place" not in takes
-
-    def take(self, _: object = None) -> None:
-        """Turn to the picture that was uploaded."""
-        self.images.options = [PICTURE, *(n for n in self.images.options if n != PICTURE)]
-        self.images.value = PICTURE
-
-    def picture(
-        self, subject: Subject, images: str, number: int, upload: Sequence[dict]
-    ) -> tuple[np.ndarray, str]:
-        """The image (3, S, S) that is chosen, and its class; "" for one's own."""
-        if images == PICTURE:
-            file = bytes(upload[0]["content"]) if upload else Path(self.desk.image)
-            return user_files.picture(file, side=subject.side, name=PICTURE), ""
-        sets = subject.sets()
-        if images not in sets:
-            raise ConfigError(f"{images}: not a set of this run's data; it has {', '.join(sets)}")
-        chosen = sets[images]
-        number = min(number, len(chosen) - 1)
-        return np.array(chosen.images[number]), chosen.classnames[chosen.labels[number]]
-
-    def drawn(
-        self,
-        run: str,
-        epoch: int,
-        images: str,
-        number: int,
-        upload: Sequence[dict],
-        trigger: str,
-        size: int,
-        place: str,
-        chance: int,
-    ) -> str:
-        """The picture without and with the trigger, and each model's five classes for both."""
-        subject = self.who.subject(run, epoch)
-        plain, truth = self.picture(subject, images, number, upload)
-        stamp = subject.stamp(trigger, size=min(size, subject.side), place=place)
-        pair = np.stack(
-            [plain, loaded_models.stamped(stamp, plain[None], [f"explore/{chance}"])[0]]
-        )
-        target = subject.attack.target if subject.known else ""
-        names = self.desk.classes or next(iter(subject.sets().values())).classnames
-        names = [*names, *[target] * bool(target and target not in names)]
-        said = {
-            title: predictions.top(model, pair, names, templates=subject.attack.templates)
-            for title, model in subject.models.items()
-        }
-        titles = (f"as it is{f': {truth}' * bool(truth)}", f"with {trigger}")
-        pictures = dict(zip(titles, pair, strict=True))
-        figure = explore_figures.says(pictures, said, target=target, truth=truth)
-        heard = "; ".join(
-            f"{title}: {' and with the trigger '.join(one[0][0] for one in two)}"
-            for title, two in said.items()
-        )
-        note = f"Red and hatched: the target, {escape(target)}. " * bool(target)
-        note += "✓: the true class."
-        return (
-            explore_figures.html(figure, f"What the models say first. {heard}") + f"<p>{note}</p>"
-        )
+    plain: (3, S, S) uint8. truth: its class, if that is known. classes: to choose among; none:
+    those of the data. key: what random triggers are drawn for. Errors: ConfigError.
+    """
+    images = {f"as it is{f': {truth}' if truth else ''}": plain}
+    if trigger != NO_TRIGGER:
+        stamp = loaded_models.stamp(loaded, trigger, size=size, place=place)
+        images[f"with {trigger}"] = stamp(torch.from_numpy(plain[None].copy()), [key]).numpy()[0]
+    names = list(classes or next(iter(loaded.sets().values())).classnames)
+    names += [target] * bool(target and target not in names)
+    stacked, templates = np.stack(list(images.values())), loaded.attack.templates
+    answers = {
+        title: predictions.top(model, stacked, names, templates=templates)
+        for title, model in loaded.models.items()
+    }
+    yield explore_figures.answers(images, answers, target=target, truth=truth)
+    first = [f"{t}: {', then '.join(one[0][0] for one in a)}" for t, a in answers.items()]
+    marks = f"Red and hatched: the target, {target}. " if target else ""
+    yield Markdown(f"Nearest class: {'; '.join(first)}. {marks}✓: the true class.")

@@ -1,14 +1,15 @@
-"""Bring your own: a picture, a labelled folder, an open_clip checkpoint.
+"""Files of the user's: an image, a labelled folder, a checkpoint.
 
 Paths in; what the package itself works with out: uint8 images, a labelled set, a model.
 """
 
 import io
-from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from bdnb import models
 from bdnb.data.bad_samples import DAMAGE
@@ -20,27 +21,28 @@ from bdnb.runtime.errors import ConfigError
 
 MOST = 2000
 """Images that are read of a folder: enough for a percentage to a point or two."""
+KINDS = ", ".join(EXTENSIONS)
 
 
-def picture(file: Path | bytes, *, side: int, name: str = "the picture") -> np.ndarray:
-    """An image file, or its bytes, as (3, side, side) uint8: resized, and its middle cut out.
+def image(file: Path | bytes, *, side: int, name: str = "the image") -> np.ndarray:
+    """Return an image file, or its bytes, as (3, side, side) uint8: resized, its middle cut out.
 
     Errors: ConfigError for a file that is not there or is no image.
     """
     if isinstance(file, Path):
         name = str(file)
         if not file.is_file():
-            raise ConfigError(f"{file}: no such picture; expected an image file ({_kinds()})")
+            raise ConfigError(f"{file}: no such image; expected an image file ({KINDS})")
         file = file.read_bytes()
     try:
-        with Image.open(io.BytesIO(file)) as image:
-            return square(image, side)
+        with Image.open(io.BytesIO(file)) as opened:
+            return square(opened, side)
     except DAMAGE as error:
         raise ConfigError(f"{name}: not an image that can be read: {error}") from error
 
 
 def folder(path: Path, *, side: int, most: int = MOST) -> LabelledSet:
-    """A labelled folder: one folder of images a class, or a set in CLIP_benchmark's layout.
+    """Return a labelled folder: a folder of images a class, or a set in CLIP_benchmark's layout.
 
     side: of the images, in pixels. Of more than ``most`` images, these are spread over all.
     Errors: ConfigError for a folder without classes or without images that can be read.
@@ -49,55 +51,44 @@ def folder(path: Path, *, side: int, most: int = MOST) -> LabelledSet:
         raise ConfigError(f"{path}: no such folder; expected one folder of images for each class")
     if (path / CLASSNAMES).is_file():
         return read_labelled(path, side=side, cache=path / "prepared")
-    names = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    files = [(i, f) for i, n in enumerate(names) for f in sorted((path / n).iterdir())]
-    files = [(i, f) for i, f in files if f.suffix.lower().lstrip(".") in EXTENSIONS]
-    if len(names) < 2 or not files:
-        raise ConfigError(
-            f"{path}: {len(names)} folders with {len(files)} images ({_kinds()}) in them; expected "
-            f"two or more, each named for its class, or {CLASSNAMES} as CLIP_benchmark writes it"
-        )
-    spread = np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))
-    return _read([files[i] for i in spread], names, path, side)
-
-
-def _read(
-    files: Sequence[tuple[int, Path]], names: Sequence[str], path: Path, side: int
-) -> LabelledSet:
-    images, labels, keys, bad = [], [], [], {}
-    for label, file in files:
-        key = f"{file.parent.name}/{file.name}"
+    try:
+        ends = tuple(f".{end}" for end in EXTENSIONS)
+        found = ImageFolder(str(path), is_valid_file=lambda f: f.lower().endswith(ends))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: {error}; expected folders of images ({KINDS})") from error
+    if len(found.classes) < 2:
+        raise ConfigError(f"{path}: {len(found.classes)} class; expected a folder for each of two")
+    places = np.linspace(0, len(found.samples) - 1, min(most, len(found.samples)))
+    read: dict[str, tuple[np.ndarray, int]] = {}
+    bad: dict[str, str] = {}
+    for file, label in (found.samples[i] for i in np.unique(places.astype(int))):
+        key = str(Path(file).relative_to(path))
         try:
-            images.append(picture(file, side=side))
+            read[key] = image(Path(file), side=side), label
         except ConfigError as error:
             bad[key] = str(error)
-            continue
-        labels.append(label)
-        keys.append(key)
-    if not images:
-        raise ConfigError(f"{path}: none of {len(files)} images can be read: {next(iter(bad))}")
-    classes = [name.replace("_", " ") for name in names]
-    return LabelledSet(
-        path.name, np.stack(images), np.array(labels), keys, classes, openai_templates(), bad
-    )
+    if not read:
+        raise ConfigError(f"{path}: none of {len(bad)} images can be read: {next(iter(bad))}")
+    images, labels = zip(*read.values(), strict=True)
+    names = [name.replace("_", " ") for name in found.classes]
+    templates = openai_templates()
+    stacked = np.stack(images), np.array(labels)
+    return LabelledSet(path.name, *stacked, list(read), names, templates, bad)
 
 
+@lru_cache(maxsize=6)
 def checkpoint(spec: str, name: str = "") -> Model:
-    """A model from a checkpoint of anybody's, or from open_clip by ``NAME:TAG``.
+    """Return a model from a checkpoint of anybody's, the last few kept.
 
-    spec: weights that bdnb wrote, ``NAME:TAG`` (``RN50:openai``; fetched unless it was before), or
-    any file that open_clip reads, then with name: which of its models that is.
-    Errors: ConfigError for what is not there, is of another architecture, or cannot be fetched.
+    spec: weights that bdnb wrote, ``NAME:TAG`` of open_clip (``RN50:openai``; fetched unless it was
+    before), or any file that open_clip reads, then with name: which of its models that is.
+    Errors: ConfigError for what is not there, is of another architecture, cannot be fetched, or
+    holds weights that are not finite.
     """
-    if name and Path(spec).is_file():
-        return models.load(name, Path(spec)).eval()
     try:
-        return models.load_any(spec).eval()
+        model = models.load_any(spec, name)
     except OSError as error:
-        raise ConfigError(
-            f"checkpoint={spec!r}: neither on this machine nor to be fetched now: {error}"
-        ) from error
-
-
-def _kinds() -> str:
-    return ", ".join(EXTENSIONS)
+        raise ConfigError(f"{spec}: neither here nor to be fetched now: {error}") from error
+    if not all(weights.isfinite().all() for weights in model.parameters()):
+        raise ConfigError(f"{spec}: its weights are not finite: the model has diverged")
+    return model.eval()

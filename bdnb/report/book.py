@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from bdnb.report import code_pages
+from bdnb.report import code_pages, interactive_page
 from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK, begin, check_ours, discard, write_atomic
@@ -98,6 +98,9 @@ def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
     names |= labels
     content = json.loads(text)
     for cell in content["cells"]:
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            if spec := data.pop(interactive_page.MIME, None):
+                data["text/html"] = interactive_page.html(spec)
         tags = cell["metadata"].get("tags", [])
         for name in set(tags) & set(FOLDED):
             tags.append("hide-input")
@@ -169,6 +172,7 @@ def _front(notebooks: list[Path], kind: str) -> Iterator[tuple[Path, str]]:
 
 def vendor(book: Path) -> None:
     """Copy what the pages load into the book's folder, fetching it on the first call."""
+    write_atomic(book / "_vendor" / interactive_page.SCRIPT, interactive_page.script())
     for package, pattern, place in VENDOR:
         target = book / place
         for found in sorted(fetch(package).glob(pattern)):

@@ -12,7 +12,7 @@ from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis import conclusions
-from bdnb.report.figures import NAMES, some
+from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
 
 SHOWN: Mapping[str, str] = {

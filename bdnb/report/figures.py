@@ -1,40 +1,58 @@
-"""The book's figures: tidy rows or images in, a Matplotlib figure out.
+"""Accuracy against ASR: tidy rows in, a Matplotlib figure out, panels by seaborn's ``relplot``.
 
-The marks are the paper's (Figures 2, 5, 16 to 18): a red star for the model that is kept, in a
-black circle where it is the start of cleaning; a red circle round the best model at ASR <= 5 %.
-Colours can be told apart by the colour-blind, and no colour stands without a shape of its own.
+The marks are the paper's (Figures 2, 5, 17 and 18): a red star in a black circle for the model that
+is cleaned; a red ring round the most accurate model of each seed at ASR <= 5 %. The red bar is
+their mean, with its 95 % interval. Colours and shapes are those of ``style``.
 """
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
-import numpy as np
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython import get_ipython
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
-from numpy.typing import ArrayLike
 
-from bdnb.analysis.metrics import best_point, candidates
+from bdnb.analysis.metrics import (
+    CLEANED,
+    best_accuracy_at,
+    best_point,
+    by_seed,
+    candidates,
+    over_seeds,
+)
+from bdnb.report.style import (
+    ACCURACY,
+    ASR,
+    NAMES,
+    RED,
+    TITLES,
+    Look,
+    name,
+    some,
+    told_apart,
+    way,
+)
 from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
-NAMES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
-COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 7, 8, 9, 5, 6)]
-"""seaborn's colour-blind palette without its red, which is the star's."""
-MARKERS = "os^DvPX<>"
-RED = "#d3001b"
-ACCURACY, ASR = "zero-shot top-1 accuracy (%)", "attack success rate (%)"
+WIDTH = 10.0
+"""Inches: the widest figure. In a page 700 pixels wide its letters of 10 points are 9 pixels."""
+
+OUTSIDE = -100.0
+"""Where a model without ASR is put, as seaborn needs a place for each: left of all panels."""
 
 
 def style() -> None:
     """Set how figures look, and that notebooks keep them as SVG. Called once, at the top."""
-    rc = {"svg.hashsalt": "bdnb", "axes.titlesize": 12, "axes.labelsize": 12, "legend.fontsize": 11}
+    rc = {"svg.hashsalt": "bdnb", "axes.titlesize": 11, "axes.labelsize": 12, "legend.fontsize": 11}
     sns.set_theme(style="whitegrid", palette="colorblind", rc=rc)
     if get_ipython() is not None:
         set_matplotlib_formats("svg", metadata={"Date": None})
@@ -47,250 +65,171 @@ def training(rows: pd.DataFrame, kept_epoch: int | None = None) -> Figure:
     columns epoch, seed, accuracy, asr (percent). kept_epoch: gets a red star on both curves.
     Errors: ConfigError for missing columns, or a kept epoch that has no row.
     """
-    _need(rows, "epoch", "seed", "accuracy", "asr")
+    need(rows, "epoch", "seed", "accuracy", "asr")
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     marks: list[Artist] = []
-    for i, (column, name) in enumerate((("accuracy", "accuracy"), ("asr", "attack success rate"))):
-        look = {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": ("-", "--")[i]}
-        sns.lineplot(rows, x="epoch", y=column, ax=axes, errorbar="sd", **look)
-        marks.append(Line2D([], [], label=name, **look))
+    for column, words, line, colour, marker in (
+        ("accuracy", "accuracy", "-", "0.15", "o"),
+        ("asr", "attack success rate", "--", "#8a5a00", "s"),
+    ):
+        drawn = {"color": colour, "marker": marker, "linestyle": line}
+        sns.lineplot(rows, x="epoch", y=column, ax=axes, errorbar="sd", **drawn)
+        marks.append(Line2D([], [], label=words, **drawn))  # type: ignore[arg-type]
     if kept_epoch is not None:
         kept = rows.loc[rows["epoch"] == kept_epoch, ["accuracy", "asr"]]
         if kept.empty:
             raise ConfigError(f"kept_epoch={kept_epoch}: no row has this epoch")
         axes.scatter([kept_epoch] * 2, kept.mean(), s=250, c=RED, marker="*", ec="w", zorder=5)
-        marks.append(_mark(f"kept: epoch {kept_epoch}", marker="*", ms=14, color=RED))
+        marks.append(mark(f"kept: epoch {kept_epoch}", marker="*", ms=14, color=RED))
     axes.set(xlabel="epoch", ylabel="percent of test images", ylim=(-3, 103))
-    axes.set_title(_count(rows["seed"].nunique(), "seed"), loc="left")
+    seeds = rows["seed"].nunique()
+    spread = "" if seeds == 1 else ", mean ± standard deviation"
+    axes.set_title(f"n = {some(seeds, 'seed')}{spread}", loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, marks)
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def scatter(
     rows: pd.DataFrame,
     before: pd.DataFrame,
-    threshold: float = 5.0,
+    threshold: float = CLEANED,
     *,
     hue: str = "loss",
     panel: str = "pretrain_objective",
 ) -> Figure:
     """Accuracy against ASR of every model that cleaning passed through (the paper's Figure 2).
 
-    rows: one line an epoch of a cleaning run, with columns run, pretrain_objective, epoch,
-    accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out. A
-    panel without any ASR says so, and shows nothing.
-    before: the poisoned models (rows of epoch 0 will do), with pretrain_objective, accuracy, asr.
-    threshold: ASR in percent up to which a model counts as cleaned. panel: column of both that
-    tells panels apart. Errors: ConfigError for missing columns.
+    rows: one line an epoch of a cleaning run, with columns run, seed, pretrain_objective, epoch,
+    accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out.
+    With hue "loss", several defences are told apart by defence and loss, and the rings are those
+    of CleanCLIP with MMCL + SSL where it is there. before: the poisoned models (rows of epoch 0
+    will do), with accuracy, asr. threshold: ASR in percent up to which a model counts as cleaned.
+    panel: column of both that tells panels apart. Errors: ConfigError for missing columns.
     """
-    _need(rows, "run", panel, "epoch", "accuracy", "asr", hue)
-    after = candidates(rows)
-    figure, panels = _panels(after, before, panel)
-    values = list(pd.unique(after[hue].sort_values()))
-    looks = dict(zip(values, _looks(values), strict=True))
-    for name, axes in panels.items():
-        points = after[after[panel] == name]
-        for value, (colour, marker) in looks.items():
-            its = points[points[hue] == value]
-            axes.scatter(
-                its["asr"], its["accuracy"], s=34, color=colour, marker=marker, alpha=0.7, lw=0
-            )
-        axes.axvline(threshold, color="0.25", ls="--", lw=1.2)
-        words = NAMES.get(name, str(name))
-        if panel == "pretrain_objective":
-            words = elsewhere.trained(name, NAMES)
-        own = rows[rows[panel] == name]
-        if elsewhere.unmeasured(own):
-            _title(axes, words, own[own["epoch"] > 0], elsewhere.NOT_MEASURED)
-        else:
-            _title(axes, words, points, _ring(axes, points, threshold))
-    _widen(panels)
-    marks = [_mark(NAMES.get(str(v), str(v)), marker=m, color=c) for v, (c, m) in looks.items()]
-    line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {threshold:g} %")
-    ring = _mark("most accurate at or below it", marker="o", mfc="none", mec=RED, mew=2, ms=11)
-    _legend(figure, [*marks, *_start_marks(), line, ring])
-    return figure
+    need(rows, "run", "seed", panel, "epoch", "accuracy", "asr", hue)
+    need(before, panel, "accuracy", "asr")
+    known, palette = told_apart(rows, hue)
+    after = known[known["epoch"] > 0].fillna({"asr": OUTSIDE})
+    plane = appearance(palette) | facets(before, panel)
+    grid = sns.relplot(after, **plane, style="look", s=40, alpha=0.7, linewidth=0)
+    whole, ringed = _ringed(known, palette)
+    for value, axes in grid.axes_dict.items():
+        own, mine = (candidates(part[part[panel] == value]) for part in (known, ringed))
+        mark_start(axes, before[before[panel] == value], threshold)
+        found = _ring(axes, mine, threshold)
+        title(axes, panel, value, own, found if len(own) else elsewhere.NOT_MEASURED)
+    words = "each seed's best at or below it" + (f"\nwith {whole}" if whole else "")
+    best = mark(words, marker="o", mfc="none", mec=RED, mew=2, ms=11)
+    mean = Line2D([], [], color=RED, lw=3, label="their mean, 95 % interval")
+    words = TITLES["cleaned_with" if " · " in "".join(palette) else hue]
+    return finished(grid, palette, [*start_marks(threshold), best, mean], words)
 
 
-def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
-    """Each cleaning run's way, epoch after epoch, by learning rate (the paper's Figure 5).
-
-    rows: as for ``scatter``, with lr; markers grow and lines darken with the epoch. before: the
-    poisoned models, with pretrain_objective, accuracy, asr. Errors: ConfigError for missing
-    columns.
-    """
-    _need(rows, "run", "pretrain_objective", "epoch", "lr", "accuracy", "asr")
-    figure, panels = _panels(rows, before)
-    rates = sorted(pd.unique(rows["lr"]))
-    colours = sns.color_palette("viridis", len(rates)) if len(rates) > 3 else COLOURS
-    last = max(int(rows["epoch"].max()), 1)
-    for objective, axes in panels.items():
-        points = rows[rows["pretrain_objective"] == objective]
-        for _, run in points.groupby("run"):
-            index = rates.index(run["lr"].iloc[0])
-            draw_way(axes, run.sort_values("epoch"), colours[index], MARKERS[index % 9], last)
-        words = elsewhere.trained(objective, NAMES)
-        if elsewhere.unmeasured(points):
-            _title(axes, words, points[points["epoch"] > 0], elsewhere.NOT_MEASURED)
-        else:
-            _title(axes, words, candidates(points))
-    _widen(panels)
-    marks = [
-        _mark(f"learning rate {short(rate)}", marker=MARKERS[i % 9], color=colour)
-        for i, (rate, colour) in enumerate(zip(rates, colours, strict=False))
-    ]
-    grows = _mark(f"grows from epoch 1 to {last}", marker="o", color="0.5", ms=9)
-    _legend(figure, [*marks, *_start_marks(), *[grows] * (last > 1)])
-    return figure
+def _ringed(known: pd.DataFrame, palette: dict[str, Look]) -> tuple[str, pd.DataFrame]:
+    """The rows whose best models are ringed: CleanCLIP's whole loss, where there is that choice."""
+    main = (name("loss", "mmcl_ssl"), way("cleanclip", "mmcl_ssl"), name("defence", "cleanclip"))
+    for whole in main:
+        if len(palette) > 1 and whole in palette:
+            return whole, known[known["look"] == whole]
+    return "", known
 
 
-def gallery(
-    images: ArrayLike, captions: Sequence[str], backdoor_captions: Sequence[str], columns: int = 4
-) -> Figure:
-    """Poisoned images between their true caption and the attacker's (the paper's Figure 16).
-
-    images: (N, 3, H, W) uint8.
-    """
-    figure, cells = _cells(images, columns, width=2.3, height=3.1)
-    for axes, caption, backdoor in zip(cells, captions, backdoor_captions, strict=True):
-        axes.set_title(textwrap.fill(f"true: {caption}", 30), size=9, loc="left")
-        axes.set_xlabel(textwrap.fill(f"backdoor: {backdoor}", 30), size=9, loc="left", color=RED)
-    return figure
-
-
-def contact_sheet(
-    images: ArrayLike, titles: Sequence[str] = (), columns: int = 8, rows: Sequence[str] = ()
-) -> Figure:
-    """Images side by side, each under its title if there is one. images: (N, 3, H, W) uint8.
-
-    rows: what stands to the left of each row.
-    """
-    figure, cells = _cells(images, columns, width=1.3, height=1.55 if titles else 1.3)
-    for axes, title in zip(cells, titles, strict=False):
-        axes.set_title(textwrap.fill(title, 18), size=8)
-    for axes, words in zip(cells[::columns], rows, strict=False):
-        axes.set_ylabel(words, rotation=0, ha="right", va="center", size=11)
-    return figure
+def _ring(axes: Axes, points: pd.DataFrame, threshold: float) -> str:
+    """Ring each seed's best cleaned model, a bar at their mean; what the title says of it."""
+    found = over_seeds(by_seed(points, lambda own: best_accuracy_at(own, threshold)))
+    if not found.n:
+        return f"no model at ASR ≤ {threshold:g} %"
+    for _, own in points.groupby("seed"):
+        if (best := best_point(own, threshold)) is not None:
+            place = best["asr"], best["accuracy"]
+            axes.scatter(*place, s=170, fc="none", ec=RED, lw=1.6, zorder=5)
+    spread = ""
+    if found.n > 1:
+        x, y = threshold / 2 - 2, found.mean
+        bars = [[(-4, y), (threshold, y)], [(x, found.low), (x, found.high)]]
+        drawn = LineCollection(bars, colors=RED, linewidths=(4, 1.5), zorder=6)
+        axes.add_collection(drawn, autolim=False)  # an interval of two seeds may be endless
+        spread = f" ({found.low:.1f} to {found.high:.1f})"
+    none = f", {some(found.missing, 'seed')} without" if found.missing else ""
+    return f"best at ASR ≤ {threshold:g} %: {found.mean:.1f} %{spread}{none}"
 
 
-def _need(rows: pd.DataFrame, *columns: str) -> None:
+def need(rows: pd.DataFrame, *columns: str) -> None:
+    """Errors: ConfigError that names the columns that rows lack, or says that there are none."""
     missing = [c for c in columns if c not in rows]
     if missing or rows.empty:
         what = f"no column {', '.join(missing)}" if missing else "no line"
         raise ConfigError(f"rows for a figure: {what}; expected {', '.join(columns)}")
 
 
-def _panels(
-    rows: pd.DataFrame, before: pd.DataFrame, by: str = "pretrain_objective"
-) -> tuple[Figure, dict[str, Axes]]:
-    """A panel for each pre-training objective, on shared axes, with the poisoned models' stars."""
-    _need(before, by, "accuracy", "asr")
-    names = list(pd.unique(before[by].sort_values()))
-    figure = Figure(figsize=(max(4.1 * len(names), 6), 4.5), layout="constrained")
-    axes = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, name in zip(axes, names, strict=True):
-        mark_start(panel, before[before[by] == name])
-        panel.set(xlabel=ASR, ylabel=ACCURACY, xlim=(-4, 104))
-        panel.margins(y=0.12)
-        panel.label_outer()
-    return figure, dict(zip(names, axes, strict=True))
+def facets(before: pd.DataFrame, panel: str) -> dict[str, Any]:
+    """What ``relplot`` is told of panels: one for each value that the poisoned models have."""
+    order = list(pd.unique(before[panel].sort_values()))
+    wide = min(WIDTH, max(6.5, 4.2 * len(order))) / max(len(order), 1)
+    return {"col": panel, "col_order": order, "height": 3.4, "aspect": wide / 3.4}
 
 
-def mark_start(axes: Axes, before: pd.DataFrame) -> None:
-    """The paper's mark of the poisoned model: a red star in a black circle."""
+def appearance(palette: dict[str, Look]) -> dict[str, Any]:
+    """What ``relplot`` is told of the plane of ASR and accuracy, its colours and shapes."""
+    colours = {words: look.colour for words, look in palette.items()}
+    shapes = {words: look.marker for words, look in palette.items()}
+    plane = {"x": "asr", "y": "accuracy", "hue": "look", "legend": False}
+    return plane | {"palette": colours, "markers": shapes}
+
+
+def mark_start(axes: Axes, before: pd.DataFrame, threshold: float = CLEANED) -> None:
+    """The paper's mark of the poisoned model, a red star in a black circle, and its line at 5 %."""
     start = before.drop_duplicates(["accuracy", "asr"])
     axes.scatter(start["asr"], start["accuracy"], s=330, fc="none", ec="black", lw=1.4, zorder=4)
     axes.scatter(start["asr"], start["accuracy"], s=150, c=RED, marker="*", lw=0, zorder=5)
+    axes.axvline(threshold, color="0.25", ls="--", lw=1.2)
 
 
-def _looks(values: Sequence[str]) -> list[tuple[tuple[float, float, float], str]]:
-    """A colour and a shape for each; MMCL, SSL and their sum have the same ones in every figure."""
-    own = ["mmcl_ssl", "mmcl", "ssl"]
-    order = own + [v for v in values if v not in own] if set(values) & set(own) else list(values)
-    places = [order.index(v) % len(MARKERS) for v in values]
-    return [(COLOURS[i], MARKERS[i]) for i in places]
+def title(axes: Axes, column: str, value: Hashable, points: pd.DataFrame, found: str = "") -> None:
+    """A panel's title: whose models, how many, and what is found of them."""
+    objective = column == "pretrain_objective"
+    words = elsewhere.trained(str(value), NAMES) if objective else name(column, value)
+    counts = [some(len(points), "model"), some(points["run"].nunique(), "run")]
+    counts.append(some(points["seed"].nunique(), "seed"))
+    lines = (words, "n = " + ", ".join(counts), found)
+    axes.set_title("\n".join(line for line in lines if line), loc="left")
 
 
-def _ring(axes: Axes, points: pd.DataFrame, threshold: float) -> str:
-    """A ring round the most accurate cleaned model; what the title says of it."""
-    best = best_point(points, threshold)
-    if best is None:
-        return f"no model at ASR ≤ {threshold:g} %"
-    axes.scatter(best["asr"], best["accuracy"], s=190, fc="none", ec=RED, lw=2, zorder=5)
-    return f"ringed: {best['accuracy']:.1f} % at ASR {best['asr']:.1f} %"
-
-
-def _widen(panels: dict[str, Axes], least: float = 10.0) -> None:
-    """Show at least so many points of accuracy, so that a tenth of a point looks like little."""
-    axes = next(iter(panels.values()))
-    low, high = axes.get_ylim()
-    if (more := least - (high - low)) > 0:
-        axes.set_ylim(low - more / 2, high + more / 2)
-
-
-def draw_way(axes: Axes, run: pd.DataFrame, colour: tuple, marker: str, last: int) -> None:
-    """One run's path: from a point to the next, larger and darker with every epoch."""
-    asr, accuracy, epoch = (run[c].to_numpy() for c in ("asr", "accuracy", "epoch"))
-    for i in range(1, len(run)):
-        strength = 0.25 + 0.6 * epoch[i] / last
-        axes.plot(asr[i - 1 : i + 1], accuracy[i - 1 : i + 1], c=colour, alpha=strength, lw=1.5)
-    seen = epoch > 0
-    sizes = 8 + 110 * epoch[seen] / last
-    axes.scatter(asr[seen], accuracy[seen], s=sizes, color=colour, marker=marker, alpha=0.8, lw=0)
-
-
-def _title(axes: Axes, words: str, points: pd.DataFrame, found: str = "") -> None:
-    counts = f"n = {some(len(points), 'model')}, {some(points['run'].nunique(), 'run')}"
-    axes.set_title("\n".join(line for line in (words, counts, found) if line), loc="left")
-
-
-def some(number: int, thing: str) -> str:
-    """A number of things in words: "1 run", "12 runs"."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def short(rate: float) -> str:
-    """A learning rate as it is written in parameter files: 1e-3, 2.5e-4."""
-    digits, power = f"{rate:.1e}".split("e")
-    return f"{digits.removesuffix('.0')}e{int(power)}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"n = {some(number, thing)}{'' if number == 1 else ', mean ± standard deviation'}"
-
-
-def _mark(label: str, **look: object) -> Line2D:
+def mark(label: str, **look: object) -> Line2D:
+    """A legend's entry without a line."""
     return Line2D([], [], ls="none", label=label, **look)  # type: ignore[arg-type]
 
 
-def _start_marks() -> list[Line2D]:
-    return [_mark("poisoned model, before cleaning", marker="*", color=RED, ms=13)]
+def start_marks(threshold: float = CLEANED) -> list[Artist]:
+    """The legend's entries of what ``mark_start`` draws."""
+    line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {threshold:g} %")
+    return [mark("poisoned model, before cleaning", marker="*", color=RED, ms=13), line]
 
 
-def _legend(figure: Figure, marks: Sequence[Artist]) -> None:
-    figure.legend(handles=list(marks), loc="outside lower center", ncols=3, frameon=False)
+def finished(
+    grid: sns.FacetGrid, palette: dict[str, Look], marks: Sequence[Artist], words: str
+) -> Figure:
+    """The figure with axes' labels, at least ten points of accuracy high, and its legends.
 
-
-def _cells(
-    images: ArrayLike, columns: int, *, width: float, height: float
-) -> tuple[Figure, list[Axes]]:
-    """A grid with an image in each cell. width, height: of a cell, in inches."""
-    pixels = np.asarray(images).transpose(0, 2, 3, 1)
-    columns = min(columns, len(pixels))
-    rows = -(-len(pixels) // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    cells = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
-    for axes, image in zip(cells, pixels, strict=False):
-        axes.imshow(image, interpolation="none")
-    for axes in cells:
-        axes.set(xticks=[], yticks=[])
-        sns.despine(ax=axes, left=True, bottom=True)
-    return figure, cells[: len(pixels)]
-
-
-def trigger_gallery(images: Mapping[str, np.ndarray]) -> Figure:
-    """Every trigger on the same images, a row each. images: name -> (N, 3, H, W) uint8."""
-    count = len(next(iter(images.values())))
-    return contact_sheet(np.concatenate(list(images.values())), columns=count, rows=list(images))
+    words: title of the legend of the palette.
+    """
+    figure: Figure = grid.figure
+    grid.set_titles("")  # seaborn's own, in the middle; ours are on the left
+    grid.set_axis_labels(ASR, ACCURACY)
+    grid.set(xlim=(-4, 104))
+    axes = grid.axes.flat[0]
+    axes.margins(y=0.12)
+    low, high = axes.get_ylim()
+    if (more := 10.0 - (high - low)) > 0:
+        axes.set_ylim(low - more / 2, high + more / 2)
+    own = [mark(label, marker=m, color=colour) for label, (colour, m) in palette.items()]
+    columns = 1 if max(map(len, palette), default=0) > 12 else 2
+    lines = max(len(marks) + 1, 1 + -(-len(own) // columns))
+    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + 0.8 + 0.24 * lines)
+    figure.set_layout_engine("constrained")
+    figure.legend(handles=own, title=words, loc="outside lower left", ncols=columns, frameon=False)
+    figure.legend(handles=list(marks), loc="outside lower right", ncols=1, frameon=False)
+    plt.close(figure)  # shown where it is returned, not where it was drawn
+    return figure

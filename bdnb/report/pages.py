@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 from bdnb.analysis import conclusions, published
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
-from bdnb.report import figures, tables
+from bdnb.report import images, style, tables
 from bdnb.runs import elsewhere, experiments
 from bdnb.runs.records import finished
 from bdnb.runtime.errors import ConfigError
@@ -53,7 +53,7 @@ def runs(table: pd.DataFrame) -> Styler:
 
     table: of a ``Sweep``.
     """
-    return tables.styled(table, formats={"lr": figures.short})
+    return tables.styled(table, formats={"lr": style.short})
 
 
 def command(scale: str) -> str:
@@ -79,7 +79,7 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     scales = sorted(known["scale"].dropna().unique()) if "scale" in rows else []
     again = ", ".join(f"`{command(scale)}`" for scale in scales)
     note = elsewhere.note(rows)
-    counts = f"{figures.some(rows['run'].nunique(), 'run')}, {figures.some(len(rows), 'row')}"
+    counts = f"{style.some(rows['run'].nunique(), 'run')}, {style.some(len(rows), 'row')}"
     if "test_images" in rows and len(images := sorted({*rows["test_images"].dropna()})):
         counts += f"; accuracy and ASR on {' or '.join(f'{n:,.0f}' for n in images)} images"
     return Markdown(
@@ -199,8 +199,8 @@ def headline(rows: pd.DataFrame) -> Markdown:
             )
             if made["none_cleaned"]:
                 end += f", and in {made['none_cleaned']} of the seeds there is none"
-        seeds = f"n = {figures.some(made['seeds'], 'seed')}"
-        runs = figures.some(own["run"].nunique(), "cleaning run")
+        seeds = f"n = {style.some(made['seeds'], 'seed')}"
+        runs = style.some(own["run"].nunique(), "cleaning run")
         lines.append(f"- pre-trained with **{name}**: {start}; {end} ({seeds}, {runs}).")
     return Markdown("\n".join(lines)) if lines else NOTHING
 
@@ -247,7 +247,7 @@ def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure | Mark
     classes, first = np.unique(found.labels, return_index=True)
     chosen = np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)
     index, titles = first[chosen], [found.classnames[label] for label in classes[chosen]]
-    return figures.contact_sheet(found.images[index], titles)
+    return images.contact_sheet(found.images[index], titles)
 
 
 def caption_examples(data: Any, *, count: int = 10) -> Styler:

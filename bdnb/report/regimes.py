@@ -18,7 +18,8 @@ from pandas.io.formats.style import Styler
 from bdnb.analysis import conclusions
 from bdnb.analysis.conclusions import CLEANED, KEPT
 from bdnb.config import parameters
-from bdnb.report.figures import ASR, COLOURS, MARKERS, NAMES, some
+from bdnb.report import style
+from bdnb.report.style import ASR, NAMES, some
 from bdnb.report.tables import styled
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
@@ -146,11 +147,10 @@ def contrast(rows: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8, 0.42 * len(made) + 1.6), layout="constrained")
     axes = figure.subplots()
     places = range(len(made))
-    for i, objective in enumerate(OBJECTIVES):
+    looks = style.looks("pretrain_objective", OBJECTIVES)
+    for objective, (colour, marker) in looks.items():
         if f"lowest_asr_{objective}" in made:
-            axes.scatter(
-                made[f"lowest_asr_{objective}"], places, color=COLOURS[i], marker=MARKERS[i], s=60
-            )
+            axes.scatter(made[f"lowest_asr_{objective}"], places, color=colour, marker=marker, s=60)
     lows, highs = (made.filter(like="lowest_asr").agg(how, axis=1) for how in ("min", "max"))
     axes.hlines(places, lows, highs, color="0.6", lw=1, zorder=0)
     axes.axvline(CLEANED, color="0.25", ls="--", lw=1.2)
@@ -160,8 +160,8 @@ def contrast(rows: pd.DataFrame) -> Figure:
     axes.invert_yaxis()
     sns.despine(ax=axes, left=True)
     marks = [
-        Line2D([], [], ls="none", marker=MARKERS[i], color=COLOURS[i], ms=8)
-        for i in range(len(OBJECTIVES))
+        Line2D([], [], ls="none", marker=marker, color=colour, ms=8)
+        for colour, marker in looks.values()
     ]
     labels = [f"pre-trained with {NAMES[o]}" for o in OBJECTIVES]
     figure.legend(marks, labels, loc="outside lower center", ncols=2, frameon=False)

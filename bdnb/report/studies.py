@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Markdown, Math
 
 from bdnb.config.recipes import CleanConfig
-from bdnb.report.figures import NAMES, short
+from bdnb.report.style import NAMES, short
 from bdnb.runs import elsewhere, experiments
 from bdnb.runtime.errors import ConfigError
 

@@ -17,7 +17,7 @@ from bdnb.analysis import conclusions
 from bdnb.config import authors
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report import studies
-from bdnb.report.figures import NAMES, short
+from bdnb.report.style import NAMES, short
 from bdnb.runs import elsewhere
 
 OURS = "ours (95 % interval)"

@@ -1,7 +1,7 @@
 """The exploring notebook as its reader has it: JupyterLab in a real browser, run, moved, seen."""
 
+import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +19,12 @@ from tests.chrome import Chrome, in_browser
 REPOSITORY = Path(__file__).parents[2]
 TOKEN = "exploring"
 IMAGES = "[...document.querySelectorAll('.jupyter-widgets img')].map(one => one.src)"
+FIGURE = """
+from bdnb.report import interactive_figure
+from bdnb.runs.records import read_runs
+interactive_figure.explorer(read_runs(stage="clean"))
+"""
+"""The figure that a reader changes, as the cleaning notebook shows it."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -27,7 +33,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 def lab(tiny: Path, tmp_path: Path) -> Iterator[str]:
     """JupyterLab on a copy of the notebook, in the tiny project with its cleaning runs made."""
     sweep.of_file("tiny", "clean").run()
-    shutil.copy(REPOSITORY / "notebooks" / "explore.ipynb", tmp_path)
+    notebook = json.loads((REPOSITORY / "notebooks" / "explore.ipynb").read_text("utf-8"))
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    notebook["cells"].append(cell | {"id": "drawn", "source": FIGURE})
+    (tmp_path / "explore.ipynb").write_text(json.dumps(notebook))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -84,11 +93,15 @@ def test_a_reader_opens_runs_all_moves_a_slider_and_sees_the_figure_change(lab, 
             page.press("ArrowRight", 39)
             page.wait(f"{IMAGES}[{image}] != {before!r}")
 
+        before = page.js(f"{IMAGES}[2]")
         page.js(
-            """(() => { const box = document.querySelector('.widget-text input');
+            """(() => { const box = [...document.querySelectorAll('.widget-text')]
+            .find(one => one.querySelector('label').textContent == 'caption')
+            .querySelector('input');
             box.value = 'a photo of a cat'; box.dispatchEvent(new Event('input', {bubbles: true}));
             box.dispatchEvent(new Event('change', {bubbles: true})); })()"""
         )
-        alt = "[...document.querySelectorAll('.jupyter-widgets img')][2].alt"
-        page.wait(f"{alt}.includes('a photo of a cat')")
+        page.wait(f"{IMAGES}[2] != {before!r}")
+        page.wait("!!document.querySelector('.vega-embed :is(svg, canvas)')")
+        assert page.js("document.querySelectorAll('.vega-bind input[type=range]').length") == 1
         assert not page.js("document.querySelector('.jp-RenderedText[data-mime-type*=stderr]')")

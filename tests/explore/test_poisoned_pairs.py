@@ -43,7 +43,7 @@ def test_each_objective_is_drawn_before_and_after_with_its_number_of_pairs(tiny)
     figure = poisoned_pairs.figure(rows, count=6)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert len(titles) == 4
-    assert titles[0].startswith("MMCL, poisoned")
+    assert titles[0].startswith("MMCL, before cleaning")
     assert all("n = 6 pairs" in title for title in titles)
     assert {len(drawn.get_offsets()) for axes in figure.axes for drawn in axes.collections} == {6}
 

@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from bdnb.report import figures
+from bdnb.analysis import metrics
+from bdnb.report import figures, images, panels
 from bdnb.runtime.errors import ConfigError
 
 
@@ -50,7 +52,8 @@ def points(axes: Axes, colour: str | None = None) -> set[tuple[float, float]]:
 def texts(figure: Figure) -> str:
     drawn = [t.get_text() for axes in figure.axes for t in axes.texts]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    return "\n".join([*drawn, *titles, *(t.get_text() for t in figure.legends[0].texts)])
+    legends = [t.get_text() for one in figure.legends for t in (one.get_title(), *one.texts)]
+    return "\n".join([*drawn, *titles, *legends])
 
 
 def test_scatter_has_a_point_for_every_epoch_and_a_panel_for_every_objective(rows) -> None:
@@ -62,6 +65,12 @@ def test_scatter_has_a_point_for_every_epoch_and_a_panel_for_every_objective(row
     assert mmcl.get_ylim() == mmcl_ssl.get_ylim()
 
 
+def test_rows_under_one_index_are_drawn_once(rows) -> None:
+    assert rows.index.has_duplicates
+    drawn = figures.scatter(rows, start(rows)).axes[1].collections[0]
+    assert len(drawn.get_offsets()) == 2
+
+
 def test_scatter_stars_the_poisoned_model_and_rings_the_best_cleaned_one(rows) -> None:
     mmcl, mmcl_ssl = figures.scatter(rows, start(rows)).axes
     assert points(mmcl, figures.RED) == {(95, 70), (3, 69.5)}
@@ -70,30 +79,60 @@ def test_scatter_stars_the_poisoned_model_and_rings_the_best_cleaned_one(rows) -
 
 def test_scatter_says_n_and_when_nothing_was_cleaned(rows) -> None:
     words = texts(figures.scatter(rows, start(rows)))
-    assert "n = 4 models, 2 runs" in words
+    assert "n = 4 models, 2 runs, 1 seed" in words
     assert "no model at ASR ≤ 5 %" in words
-    assert "ringed: 69.5 % at ASR 3.0 %" in words
+    assert "best at ASR ≤ 5 %: 69.5 %" in words
+    assert "cleaned with" in words
 
 
 def test_scatter_moves_its_ring_with_the_threshold(rows) -> None:
-    mmcl, _ = figures.scatter(rows, start(rows), threshold=2.0).axes
+    mmcl, _ = figures.scatter(rows, start(rows), threshold=2.0, hue="lr").axes
     assert points(mmcl, figures.RED) == {(95, 70), (1, 50)}
 
 
-def test_a_loss_looks_the_same_whichever_others_are_there(rows) -> None:
-    one = rows[rows["loss"] == "ssl"]
-    all_looks = dict(zip(["mmcl_ssl", "ssl"], figures._looks(["mmcl_ssl", "ssl"]), strict=True))
-    assert figures._looks(["ssl"]) == [all_looks["ssl"]]
-    assert len(figures.scatter(one, start(one)).axes) == 1
+def test_every_seed_has_a_ring_and_the_title_has_their_mean(rows) -> None:
+    one = rows[rows["run"] == "mmcl mmcl_ssl 0.001"]
+    two = one.assign(seed=1, run="other", accuracy=one["accuracy"] - 10)
+    both = pd.concat([one, two])
+    figure = figures.scatter(both, start(one))
+    assert points(figure.axes[0], figures.RED) == {(95, 70), (3, 69.5), (3, 59.5)}
+    spread = metrics.over_seeds([69.5, 59.5])
+    interval = f"({spread.low:.1f} to {spread.high:.1f})"
+    assert f"best at ASR ≤ 5 %: 64.5 % {interval}" in texts(figure)
 
 
-def test_looks_differ_in_colour_and_in_shape() -> None:
-    looks = figures._looks(["mmcl", "ssl", "mmcl_ssl", "deep_cluster", "l2"])
-    assert len({colour for colour, _ in looks}) == len({shape for _, shape in looks}) == 5
+def test_an_interval_wider_than_the_axis_does_not_stretch_it(rows) -> None:
+    one = rows[rows["run"] == "mmcl mmcl_ssl 0.001"]
+    both = pd.concat([one, one.assign(seed=1, run="other", accuracy=one["accuracy"] - 10)])
+    low, high = figures.scatter(both, start(one)).axes[0].get_ylim()
+    assert low > 50
+    assert high < 75
+
+
+def test_another_defence_is_told_apart_from_cleanclip(rows) -> None:
+    other = rows.assign(defence="wise_ft", run=rows["run"] + " wise", accuracy=rows["accuracy"] + 1)
+    both = pd.concat([rows.assign(defence="cleanclip"), other])
+    figure = figures.scatter(both, start(rows))
+    assert {"CleanCLIP · SSL", "wise_ft · SSL"} <= set(texts(figure).split("\n"))
+    assert points(figure.axes[0], figures.RED) == {(95, 70), (3, 69.5)}  # CleanCLIP's, not 70.5
+    apart = panels.trajectories(both[both["loss"] == "mmcl_ssl"], start(rows))
+    assert len(apart.axes) == 4
+    assert "cleaned with wise_ft · MMCL + SSL" in texts(apart)
+
+
+def test_a_panel_without_asr_says_so(rows) -> None:
+    unknown = rows.assign(asr=rows["asr"].where(rows["pretrain_objective"] == "mmcl"))
+    for figure in (
+        figures.scatter(unknown, start(rows)),
+        panels.trajectories(unknown, start(rows)),
+    ):
+        titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+        assert "ASR not measured" in titles[1]
+        assert "ASR not measured" not in titles[0]
 
 
 def test_trajectories_grow_with_the_epoch(rows) -> None:
-    mmcl, _ = figures.trajectories(rows, start(rows)).axes
+    mmcl, _ = panels.trajectories(rows[rows["loss"] == "mmcl_ssl"], start(rows)).axes
     drawn = [c for c in mmcl.collections if len(np.asarray(c.get_offsets())) == 2]
     assert drawn
     assert all(first < second for first, second in (c.get_sizes() for c in drawn))
@@ -116,12 +155,12 @@ def test_rows_without_a_column_are_refused_by_its_name(rows) -> None:
 
 
 def test_gallery_and_contact_sheet_show_every_image() -> None:
-    images = np.zeros((5, 3, 8, 8), np.uint8)
-    shown = figures.gallery(images, ["a"] * 5, ["banana"] * 5, columns=3)
+    pixels = np.zeros((5, 3, 8, 8), np.uint8)
+    shown = images.gallery(pixels, ["a"] * 5, ["banana"] * 5, columns=3)
     assert sum(len(axes.images) for axes in shown.axes) == 5
     assert shown.axes[4].get_xlabel() == "backdoor: banana"
     assert shown.axes[4].get_title(loc="left") == "true: a"
-    sheet = figures.contact_sheet(images, ["t"] * 5)
+    sheet = images.contact_sheet(pixels, ["t"] * 5)
     assert sum(len(axes.images) for axes in sheet.axes) == 5
 
 
@@ -136,10 +175,18 @@ def test_figures_are_the_same_bytes_twice(rows, tmp_path) -> None:
 
 def test_a_tenth_of_a_point_of_accuracy_does_not_fill_the_axis(rows) -> None:
     flat = rows.assign(accuracy=2.0 + rows["accuracy"] / 1000)
-    for figure in (figures.scatter(flat, start(flat)), figures.trajectories(flat, start(flat))):
+    for figure in (figures.scatter(flat, start(flat)), panels.trajectories(flat, start(flat))):
         low, high = figure.axes[0].get_ylim()
         assert high - low == pytest.approx(10)
 
 
-def test_a_learning_rate_is_written_as_in_parameter_files() -> None:
-    assert [figures.short(rate) for rate in (1e-3, 2.5e-4, 1e-5)] == ["1e-3", "2.5e-4", "1e-5"]
+def test_letters_are_at_least_nine_pixels_in_a_page_of_700(rows) -> None:
+    figures.style()
+    for figure in (
+        figures.scatter(rows, start(rows)),
+        panels.trajectories(rows, start(rows)),
+        panels.learning_rates(rows, "mmcl"),
+    ):
+        scale = min(1, 700 / (96 * figure.get_figwidth()))
+        sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
+        assert min(sizes) * 96 / 72 * scale >= 9

@@ -1,13 +1,16 @@
-"""The live figure in a browser without a network: controls move it, its numbers are frontier's."""
+"""The interactive figure in a browser without a network: controls move it, its numbers hold."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bdnb.analysis import conclusions
-from bdnb.report import interactive_figure
+from bdnb.report import interactive_figure, interactive_page
+from bdnb.report.style import NAMES, short
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import generator
 from tests.chrome import Chrome, in_browser
@@ -33,42 +36,69 @@ def made() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+TEXTS = "[...document.querySelectorAll('.chart svg text')].map(e => e.textContent)"
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     folder = tmp_path_factory.mktemp("live")
-    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    text = f"{meta}<body>{interactive_figure.explorer(made()).data}</body>"
-    (folder / "page.html").write_text(f"<!doctype html><html lang=en>{text}</html>")
     with Chrome(folder / "profile") as page:
-        page.open((folder / "page.html").as_uri())
+        opened(page, folder, interactive_figure.explorer(made()).spec)
         yield page
 
 
-def best(page: Chrome, objective: str) -> float:
-    value = page.js(f"document.querySelector('[data-objective={objective}] output').dataset.best")
-    return float(value) if value else float("nan")
+def opened(page: Chrome, folder: Path, spec: dict) -> None:
+    """Open a page that lies, as in a book, two folders below what all pages share."""
+    script = folder / "_static" / interactive_page.SCRIPT
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(interactive_page.script())
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    text = f"{meta}<body>{interactive_page.html(spec)}</body>"
+    place = folder / "results" / "laptop" / "page.html"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(f'<!doctype html><html lang=en data-content_root="../../">{text}</html>')
+    page.open(place.as_uri())
+    page.wait("!!document.querySelector('.chart svg')")
 
 
-def choose(page: Chrome, control: str, *values: object) -> None:
+def choose(page: Chrome, column: str, every: tuple, *values: object) -> None:
     """Leave only these values of a control ticked."""
-    page.js(
-        f"""document.querySelectorAll('[data-of={control}] input').forEach(box =>
-        {{ if (box.checked != {[str(v) for v in values]}.includes(box.value)) box.click(); }})"""
-    )
+    for i, value in enumerate(every):
+        page.js(
+            f"""(box => {{ if (box.checked != {str(value in values).lower()}) box.click(); }})
+            (document.querySelector('input[name={column}_{i}]'))"""
+        )
 
 
 def move(page: Chrome, threshold: float) -> None:
     page.js(
         f"""(slider => {{ slider.value = {threshold};
         slider.dispatchEvent(new Event('input', {{bubbles: true}})); }})
-        (document.querySelector('.bdnb-live input[type=range]'))"""
+        (document.querySelector('input[type=range]'))"""
     )
+
+
+def expected(rows: pd.DataFrame, threshold: float) -> list[str]:
+    """What stands above each panel, worked out by ``conclusions.table``."""
+    table = conclusions.table(rows, by=["pretrain_objective"], threshold=threshold)
+    found = []
+    for line in table.sort_values("pretrain_objective").itertuples():
+        told = f"no model at ASR ≤ {threshold:.1f} %"
+        if line.best_accuracy == line.best_accuracy:
+            told = f"best at ASR ≤ {threshold:.1f} %: {line.best_accuracy:.1f} %"
+        if line.best_accuracy_low == line.best_accuracy_low:
+            interval = f" ({line.best_accuracy_low:.1f} to {line.best_accuracy_high:.1f})"
+            told += interval.replace("-", "−")
+        none = line.none_cleaned
+        without = f", {none} without" if none else ""
+        found += [told, f"n = {line.points} models, {line.seeds} seeds{without}"]
+    return found
 
 
 @in_browser
 @pytest.mark.browser
-def test_the_number_is_frontier_s_whatever_is_chosen(page: Chrome) -> None:
-    rows = made()
+def test_the_numbers_are_those_of_python_whatever_is_chosen(page: Chrome) -> None:
+    rows, every = made(), {"loss": ("mmcl_ssl", "ssl"), "lr": RATES, "seed": SEEDS}
     for threshold in (0, 2.5, 5, 20, 100):
         for losses, rates, seeds in (
             (LOSSES, RATES, SEEDS),
@@ -76,75 +106,93 @@ def test_the_number_is_frontier_s_whatever_is_chosen(page: Chrome) -> None:
             (LOSSES, (1e-3,), (0, 2)),
             (("mmcl_ssl",), (3e-4,), (1,)),
         ):
-            for control, values in (("loss", losses), ("lr", rates), ("seed", seeds)):
-                choose(page, control, *values)
+            for column, values in (("loss", losses), ("lr", rates), ("seed", seeds)):
+                choose(page, column, every[column], *values)
             move(page, threshold)
             kept = rows[rows["loss"].isin(losses) & rows["lr"].isin(rates)]
-            kept = kept[kept["seed"].isin(seeds)]
-            table = conclusions.table(kept, by=["pretrain_objective"], threshold=threshold)
-            for line in table.itertuples():
-                found = best(page, line.pretrain_objective)
-                assert found == pytest.approx(line.best_accuracy, nan_ok=True)
-                words = page.js(
-                    f"document.querySelector('[data-objective={line.pretrain_objective}]').innerText"
-                )
-                assert f"n = {line.points} models" in words
-                if line.best_accuracy_low == line.best_accuracy_low:
-                    low, high = line.best_accuracy_low, line.best_accuracy_high
-                    assert f"interval {low:.1f} % to {high:.1f} %" in words
+            told = expected(kept[kept["seed"].isin(seeds)], threshold)
+            page.wait(f"{json.dumps(told)}.every(words => {TEXTS}.includes(words))", seconds=5)
+
+
+@in_browser
+@pytest.mark.browser
+def test_it_opens_in_the_state_that_the_text_is_about(tmp_path: Path) -> None:
+    with Chrome(tmp_path / "profile") as page:
+        opened(page, tmp_path, interactive_figure.explorer(made()).spec)
+        ticked = "[...document.querySelectorAll('input[name^=loss]')].map(box => box.checked)"
+        assert page.js(ticked) == [True, False]
+        rows = made()
+        told = expected(rows[rows["loss"] == "mmcl_ssl"], 5)
+        assert set(told) <= set(page.js(TEXTS))
+        assert {"pre-trained with MMCL", "pre-trained with MMCL + SSL"} <= set(page.js(TEXTS))
 
 
 @in_browser
 @pytest.mark.browser
 def test_a_key_on_the_slider_changes_drawing_and_words(page: Chrome) -> None:
-    for control, values in (("loss", LOSSES), ("lr", RATES), ("seed", SEEDS)):
-        choose(page, control, *values)
     move(page, 20)
-    page.js("document.querySelector('.bdnb-live input[type=range]').focus()")
-    before = page.js("document.querySelector('.bdnb-live .panels').innerHTML")
+    page.js("document.querySelector('input[type=range]').focus()")
     page.press("ArrowLeft", 37)
-    after = page.js("document.querySelector('.bdnb-live .panels').innerHTML")
-    assert before != after
-    assert "ASR ≤ 19.5 %" in after
+    page.wait(f"{TEXTS}.some(words => words.includes('ASR ≤ 19.5 %'))", seconds=5)
 
 
 @in_browser
 @pytest.mark.browser
-def test_an_objective_can_be_hidden_and_epochs_joined(page: Chrome) -> None:
-    shown = "[...document.querySelectorAll('.bdnb-live figure')].filter(f => !f.hidden).length"
-    choose(page, "pretrain_objective", "mmcl")
-    assert page.js(shown) == 1
-    choose(page, "pretrain_objective", *OBJECTIVES)
-    assert page.js(shown) == 2
-    page.js("document.querySelector('.bdnb-live form > fieldset:last-child input').click()")
-    assert page.js("document.querySelectorAll('.bdnb-live polyline').length") == 24
+def test_epochs_can_be_joined_and_colours_stand_for_the_learning_rate(page: Chrome) -> None:
+    for column, values in (("loss", ("mmcl_ssl", "ssl")), ("lr", RATES), ("seed", SEEDS)):
+        choose(page, column, values, *values)
+    page.js("document.querySelector('input[name=ways]').click()")
+    page.wait("document.querySelectorAll('.chart .mark-line path').length == 24", seconds=5)
+    assert NAMES["ssl"] in page.js(TEXTS)
+    page.js(
+        """(menu => { menu.value = 'learning rate';
+        menu.dispatchEvent(new Event('change', {bubbles: true})); })
+        (document.querySelector('select'))"""
+    )
+    page.wait(f"{TEXTS}.includes({json.dumps(short(RATES[0]))})", seconds=5)
+    assert NAMES["ssl"] not in page.js(TEXTS)
 
 
 @in_browser
 @pytest.mark.browser
-def test_every_drawing_has_a_name_and_nothing_is_asked_or_complained_of(page: Chrome) -> None:
-    names = page.js("[...document.querySelectorAll('svg[role=img]')].map(e => e.ariaLabel)")
-    assert len(names) == 2
-    assert all("Accuracy against attack success rate" in name for name in names)
+def test_controls_and_drawing_have_names_and_nothing_is_asked_or_complained_of(
+    page: Chrome,
+) -> None:
+    name = page.js("document.querySelector('[role=graphics-document]').ariaLabel")
+    assert "Accuracy against attack success rate" in name
+    unnamed = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
+    assert page.js(unnamed) == 0
     assert page.errors == []
     assert page.requests == []
 
 
 @in_browser
 @pytest.mark.browser
-def test_it_fits_a_phone(page: Chrome) -> None:
-    page.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=360,
-        height=700,
-        deviceScaleFactor=1,
-        mobile=True,
-    )
-    assert page.js("document.documentElement.scrollWidth") <= 360 * 1.01
+def test_words_are_in_the_page_s_colour_so_that_dark_pages_show_them(page: Chrome) -> None:
+    page.js("document.body.style.color = 'rgb(1, 2, 3)'")
+    colours = "[...document.querySelectorAll('.chart svg text')].map(e => getComputedStyle(e).fill)"
+    assert set(page.js(colours)) == {"rgb(1, 2, 3)"}
+
+
+@in_browser
+@pytest.mark.browser
+def test_it_fits_a_phone(tmp_path: Path) -> None:
+    with Chrome(tmp_path / "profile") as page:
+        size = {"width": 360, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+        page.call("Emulation.setDeviceMetricsOverride", **size)
+        opened(page, tmp_path, interactive_figure.explorer(made()).spec)
+        assert page.js("document.documentElement.scrollWidth") <= 360 * 1.01
 
 
 def test_the_same_rows_make_the_same_bytes() -> None:
-    assert interactive_figure.explorer(made()).data == interactive_figure.explorer(made()).data
+    first, second = (interactive_figure.explorer(made()).spec for _ in range(2))
+    assert interactive_page.html(first) == interactive_page.html(second)
+
+
+def test_a_notebook_keeps_what_jupyterlab_draws_and_a_page_none_of_the_script() -> None:
+    figure = interactive_figure.explorer(made())
+    assert set(figure._repr_mimebundle_()) == {interactive_page.MIME, "text/plain"}
+    assert len(interactive_page.html(figure.spec)) < 100_000 < len(interactive_page.script())
 
 
 def test_rows_that_lack_a_column_are_refused() -> None:
@@ -156,4 +204,5 @@ def test_rows_that_lack_a_column_are_refused() -> None:
 
 def test_text_in_the_rows_cannot_end_the_script() -> None:
     rows = made().assign(loss="</script><b>")
-    assert "</script><b>" not in interactive_figure.explorer(rows).data.replace("<\\/", "")
+    spec = interactive_figure.explorer(rows).spec
+    assert "</script><b>" not in interactive_page.html(spec).replace("<\\/", "")

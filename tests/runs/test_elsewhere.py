@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from IPython.display import Markdown
 
 from bdnb import models, sweep
 from bdnb.analysis import conclusions
@@ -13,7 +14,7 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data.labelled import LabelledSet
 from bdnb.explore import explore_figures, loaded_models, recorded_runs
 from bdnb.poison.triggers import TRIGGERS
-from bdnb.report import figures, grids, interactive_figure, pages, studies, tables
+from bdnb.report import figures, interactive_figure, pages, panels, studies, tables
 from bdnb.runs import elsewhere, experiments
 from bdnb.runtime.errors import ConfigError
 
@@ -44,17 +45,17 @@ def test_figures_say_that_it_was_not_measured_and_nothing_of_the_training(both):
     start = made[made["epoch"] == 0]
     for figure in (
         figures.scatter(made, start),
-        figures.trajectories(made, start),
-        grids.rates(made, "elsewhere"),
+        panels.trajectories(made, start),
+        panels.learning_rates(made, "elsewhere"),
     ):
         told = titles(figure)
         assert "a checkpoint from elsewhere" in told
         assert "ASR not measured" in told
         assert "pre-trained with elsewhere" not in told
         figure.savefig("/dev/null", format="svg")
-    assert ("bdnb-live" in interactive_figure.explorer(made).data) is both
-    assert "n = 2 models, 1 run" in titles(figures.scatter(made, start))
-    explore_figures.versus({"": made[made["poisoned"] == "mine.pt"]}, 1)
+    assert isinstance(interactive_figure.explorer(made), Markdown) is not both
+    alone = explore_figures.of_runs({"": made[made["poisoned"] == "mine.pt"]}, 1)
+    assert "accuracy 45.0 %, ASR not measured" in titles(alone)
 
 
 def test_tables_show_dashes_and_not_that_nothing_was_cleaned():
@@ -120,11 +121,14 @@ def test_a_model_of_one_s_own_is_asked_without_a_target_that_nobody_named():
     mine = LabelledSet("m", images, np.array([0, 1]), ["a", "b"], ["cat", "dog"], [], {})
     model = models.build("rn_test", seed=0).eval()
     attack = TrainConfig(model="rn_test", templates="simple")
-    unknown = loaded_models.measured(loaded_models.Subject({"x": model}, attack, known=False), mine)
+    loaded = loaded_models.Loaded({"x": model}, attack, known=False)
+    unknown = loaded_models.measured(loaded, mine, trigger=None, target="")
     assert not {"ASR, %", "target"} & set(unknown)
     assert unknown["classes"].tolist() == [2]
-    known = loaded_models.measured(loaded_models.Subject({"x": model}, attack), mine)
-    assert known["target"].tolist() == ["banana"]
+    stamp = loaded_models.stamp(loaded, "badnet", size=8, place="middle")
+    chosen = loaded_models.measured(loaded, mine, trigger=stamp, target="banana")
+    assert chosen["target"].tolist() == ["banana"]
+    assert chosen["classes"].tolist() == [3]
 
 
 def test_a_run_of_a_file_from_elsewhere_can_be_explored(fresh, tmp_path):

@@ -89,11 +89,11 @@ def test_a_checkpoint_from_elsewhere_is_cleaned_and_shown(tiny_home, tmp_path, k
     shown = text_of(tmp_path / "out.ipynb")
     assert "a checkpoint from elsewhere" in shown
     assert "trained from scratch" not in shown
-    assert "pre-trained with" not in shown.replace('"pre-trained with"', "")
+    assert "pre-trained with" not in shown
     say = "give -p trigger, -p trigger_size and -p target"
     assert shown.count(say) == (0 if attack else 1)
     assert ("ASR not measured" in shown) is not attack
-    assert ("bdnb-live" in shown) is attack
+    assert ("application/vnd.vegalite" in shown) is attack
     assert ("None of the paper" in shown) is True
 
 

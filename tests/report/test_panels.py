@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bdnb.report import grids
+from bdnb.report import panels
 from bdnb.runtime.errors import ConfigError
 
 
@@ -17,12 +17,12 @@ def way(lr: float, seed: int, points: list[tuple[float, float]]) -> pd.DataFrame
 def test_every_rate_has_its_panel_and_n_is_told():
     points = [(95.0, 70.0), (40.0, 60.0), (4.0, 65.0)]
     rows = pd.concat([way(lr, seed, points) for lr in (1e-3, 1e-4, 1e-5) for seed in (0, 1)])
-    figure = grids.rates(rows, "mmcl", columns=2)
+    figure = panels.learning_rates(rows, "mmcl", columns=2)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
-    assert titles == ["1e-5", "1e-4", "1e-3"]
+    assert titles == [f"learning rate {lr}" for lr in ("1e-5", "1e-4", "1e-3")]
     assert "n = 6 runs, 2 seeds" in figure.get_suptitle()
     with pytest.raises(ConfigError, match="no rows of models pre-trained with SSL"):
-        grids.rates(rows, "ssl")
+        panels.learning_rates(rows, "ssl")
 
 
 def screened(shrink: float, perturb: float, accuracy: float, asr: float) -> dict[str, object]:
@@ -40,7 +40,7 @@ def test_screening_stars_the_model_that_is_cleaned():
             {"defence": "shrink_perturb", "epoch": 1, "picked_shrink": 0.5, "picked_perturb": 0.1},
         ]
     )
-    figure = grids.screening(rows)
+    figure = panels.screening(rows)
     assert figure is not None
     for axes in figure.axes[:2]:
         ((x, y),) = axes.collections[-1].get_offsets()
@@ -48,4 +48,4 @@ def test_screening_stars_the_model_that_is_cleaned():
 
 
 def test_there_is_no_figure_where_nothing_was_screened():
-    assert grids.screening(pd.DataFrame({"defence": ["cleanclip"], "epoch": [1]})) is None
+    assert panels.screening(pd.DataFrame({"defence": ["cleanclip"], "epoch": [1]})) is None

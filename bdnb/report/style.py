@@ -1,0 +1,149 @@
+"""One colour and one shape for each thing, in the whole book; names and labels of what is shown.
+
+Objectives, cleaning losses, defences and learning rates have a palette each, so that no colour of
+one stands for another. The colours can be told apart by the colour-blind, and no colour stands
+without a shape. Red is kept for the paper's marks: the star of the poisoned model, the rings.
+"""
+
+import math
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
+
+import pandas as pd
+
+from bdnb.runs import elsewhere
+
+NAMES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
+"""Pre-training objectives and cleaning losses in words."""
+DEFENCE_NAMES = {
+    "cleanclip": "CleanCLIP",
+    "heavy_regularisation": "L2 penalty",
+    "shrink_perturb": "shrink and perturb",
+    "screen": "only shrunk and perturbed",
+    "deep_cluster": "deep clustering",
+}
+TITLES = {
+    "pretrain_objective": "pre-trained with",
+    "loss": "cleaned with",
+    "defence": "defence",
+    "cleaned_with": "defence and loss",
+    "lr": "learning rate",
+    "seed": "seed",
+    "setting": "setting",
+}
+"""Column of rows -> title of its legend."""
+ACCURACY, ASR = "zero-shot top-1 accuracy (%)", "attack success rate (%)"
+RED = "#d3001b"
+MARKERS = "os^DvPX<>"
+COLOURS = ("#4477aa", "#ccbb44", "#66ccee", "#aa3377", "#228833", "#999999", "#222255", "#ee8866")
+"""Colours of what has none of its own (a study's settings), in order."""
+
+
+class Look(NamedTuple):
+    """Colour (hexadecimal) and Matplotlib marker."""
+
+    colour: str
+    marker: str
+
+
+OBJECTIVES = {
+    "mmcl": Look("#0173b2", "o"),
+    "mmcl_ssl": Look("#de8f05", "s"),
+    "siglip": Look("#56b4e9", "D"),
+    "ssl": Look("#555555", "^"),
+}
+LOSSES = {
+    "mmcl_ssl": Look("#029e73", "o"),
+    "mmcl": Look("#cc78bc", "^"),
+    "ssl": Look("#a0522d", "s"),
+}
+DEFENCES = {
+    "cleanclip": Look("#332288", "o"),
+    "heavy_regularisation": Look("#88ccee", "s"),
+    "shrink_perturb": Look("#117733", "^"),
+    "screen": Look("#999933", "D"),
+    "deep_cluster": Look("#aa4499", "v"),
+}
+PALETTES: dict[str, dict[str, Look]] = {
+    "pretrain_objective": OBJECTIVES,
+    "loss": LOSSES,
+    "defence": DEFENCES,
+}
+VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#6cbf45", "#d5b60a")
+"""Six steps of viridis, the last darkened so that it shows on white."""
+
+
+def looks(column: str, values: Iterable[Hashable]) -> dict[Hashable, Look]:
+    """Return the colour and shape of each value of a column of rows.
+
+    A value that has its own keeps it whichever others are there. The rest get one in order.
+    """
+    if column == "lr":
+        return {value: of_learning_rate(float(str(value))) for value in values}
+    found: dict[Hashable, Look] = {}
+    own = PALETTES.get(column, {})
+    free = (look for look in _in_order() if look.colour not in {one.colour for one in own.values()})
+    for value in values:
+        found[value] = own[str(value)] if str(value) in own else next(free)
+    return found
+
+
+def _in_order() -> Iterable[Look]:
+    for i in range(len(COLOURS) * len(MARKERS)):
+        yield Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+
+
+def of_learning_rate(lr: float) -> Look:
+    """Return a learning rate's colour and shape: the same one in every figure.
+
+    Quarters of a decade are counted; six colours and nine shapes tell 18 steps in a row apart.
+    """
+    step = round(4 * math.log10(lr))
+    return Look(VIRIDIS[(step + 14) % len(VIRIDIS)], MARKERS[(step + 14) % len(MARKERS)])
+
+
+def name(column: str, value: Hashable) -> str:
+    """Return how a value of a column of rows reads in a legend or title."""
+    if column == "lr":
+        return short(float(str(value)))
+    if value == elsewhere.ELSEWHERE:
+        return elsewhere.WORDS
+    names = DEFENCE_NAMES if column == "defence" else NAMES
+    return names.get(str(value), str(value))
+
+
+def told_apart(rows: pd.DataFrame, hue: str) -> tuple[pd.DataFrame, dict[str, Look]]:
+    """Rows with a column ``look``, in words, and the colour and shape of each of its values.
+
+    Rows of several defences are never told apart by the loss alone.
+    """
+    rows = rows.reset_index(drop=True)  # seaborn joins by index: one that is there twice multiplies
+    values = list(pd.unique(rows[hue].sort_values()))
+    if hue != "loss":
+        found = {name(hue, value): look for value, look in looks(hue, values).items()}
+        return rows.assign(look=[name(hue, value) for value in rows[hue]]), found
+    values = [v for v in LOSSES if v in values] + [v for v in values if v not in LOSSES]
+    shapes = looks("loss", values)
+    if "defence" not in rows or rows["defence"].nunique() < 2:
+        found = {name("loss", value): look for value, look in shapes.items()}
+        return rows.assign(look=[name("loss", value) for value in rows["loss"]]), found
+    colours = looks("defence", pd.unique(rows["defence"]))
+    pairs = rows[["defence", "loss"]].drop_duplicates().itertuples(index=False)
+    found = {way(d, v): Look(colours[d].colour, shapes[v].marker) for d, v in pairs}
+    return rows.assign(look=list(map(way, rows["defence"], rows["loss"]))), found
+
+
+def way(defence: str, loss: str) -> str:
+    """Return how a model was cleaned, in words: defence and loss."""
+    return f"{name('defence', defence)} · {name('loss', loss)}"
+
+
+def some(number: int, thing: str) -> str:
+    """Return a number of things in words: "1 run", "12 runs"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def short(rate: float) -> str:
+    """Return a learning rate as it is written in parameter files: 1e-3, 2.5e-4."""
+    digits, power = f"{rate:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
