@@ -132,8 +132,9 @@ def authors_curves() -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["data", "objective", "loss", "threshold", "kept"])
 
 
-def authors_kept() -> pd.Series:
+def authors_kept() -> dict[tuple[str, str, str], float]:
     """The authors' kept accuracy, by data, objective and cleaning loss."""
     curves = authors_curves()
     chosen = curves[curves["threshold"].isin(KEPT_AT)]
-    return chosen.groupby(["data", "objective", "loss"])["kept"].mean()
+    means = chosen.groupby(["data", "objective", "loss"], as_index=False)["kept"].mean()
+    return {(data, of, loss): kept for data, of, loss, kept in means.itertuples(index=False)}

@@ -3,38 +3,42 @@
 Rows of cleaning runs in, a Matplotlib figure out, in the looks of ``figures``.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import ScalarFormatter
 
 from bdnb.analysis import price
 from bdnb.analysis.metrics import CLEANED, before
 from bdnb.report.figures import COLOURS, NAMES, some
-from bdnb.runtime.errors import ConfigError
+from bdnb.report.pages import NOTHING
 
 OBJECTIVES = ("mmcl", "mmcl_ssl")
 MAIN_LOSS = "mmcl_ssl"
 
 
-def curves(rows: pd.DataFrame) -> Figure:
+def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markdown:
     """The share of accuracy that a cleaned model keeps, by the ASR allowed: ours, the authors'.
 
-    rows: a line an epoch of a cleaning run, epoch 0 included, with columns pretrain_objective,
-    loss, seed, epoch, accuracy, asr (percent); those of CleanCLIP's own loss are drawn, each seed
-    thin and their mean thick. Errors: ConfigError without such rows.
+    rows: a line an epoch of a cleaning run, epoch 0 included, with columns poisoned,
+    pretrain_objective, loss, seed, epoch, accuracy, asr (percent); those of CleanCLIP's own loss
+    are drawn where there are some, each seed thin and their mean thick. poisoned: only these.
     """
-    mine = rows[rows["loss"] == MAIN_LOSS] if len(rows) else rows
-    if mine.empty:
-        raise ConfigError(f"no rows of cleaning runs with loss {MAIN_LOSS}")
+    if rows.empty:
+        return NOTHING
+    mine = rows[rows["poisoned"].isin(poisoned)] if poisoned else rows
+    loss = MAIN_LOSS if (mine["loss"] == MAIN_LOSS).any() else mine["loss"].iloc[0]
+    mine = mine[mine["loss"] == loss]
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     ours, theirs = figure.subplots(1, 2, sharex=True, sharey=True)
     marks = []
-    for i, objective in enumerate(OBJECTIVES):
-        look = {"color": COLOURS[i], "ls": ("-", "--")[i]}
+    others = sorted(set(mine["pretrain_objective"]) - set(OBJECTIVES))
+    for i, objective in enumerate([*OBJECTIVES, *others]):
+        look = {"color": COLOURS[i], "ls": ("-", "--", ":")[i % 3]}
         own = mine[mine["pretrain_objective"] == objective]
         made = [price.curve(one) for _, one in own.groupby("seed")]
         for one in made:
@@ -42,13 +46,17 @@ def curves(rows: pd.DataFrame) -> Figure:
         if made:
             mean = np.mean(made, axis=0)
             ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **look)
-        marks.append(Line2D([], [], lw=2.5, label=f"pre-trained with {NAMES[objective]}", **look))
+        marks.append(
+            Line2D(
+                [], [], lw=2.5, label=f"pre-trained with {NAMES.get(objective, objective)}", **look
+            )
+        )
     seeds = some(mine["seed"].nunique(), "seed")
     ours.set_title(f"here: mean of {seeds} (thick), each (thin)", loc="left")
     _authors(theirs)
     for axes in (ours, theirs):
         axes.set(xscale="log", xlim=(1, 100), ylim=(-3, None), xlabel="ASR allowed (%)")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.axvline(CLEANED, color="0.25", ls=":", lw=1.2)
         axes.axvspan(price.KEPT_AT[0], price.KEPT_AT[-1], color="0.92", zorder=0)
     ours.set_ylabel("accuracy kept (% of that before)")
@@ -70,9 +78,10 @@ def _authors(axes: Axes) -> None:
 
 
 def conclusions(judged: pd.DataFrame) -> Figure:
-    """Every claim that has numbers, a line each: each seed a dot, right of 0 where it speaks for it.
+    """Every claim that has numbers, a line each; a seed is a dot, right of 0 if it speaks for it.
 
-    judged: of ``conclusions.verdicts``. The scale is points beyond the claim's edge.
+    judged: of ``conclusions.verdicts``. The scale is points beyond the claim's edge;
+    a bar is the seeds' mean.
     """
     lines = [
         (f"{line['id']}: {found.claim.quantity}", found)
@@ -91,18 +100,18 @@ def conclusions(judged: pd.DataFrame) -> Figure:
         axes.text(1.01, place, words, transform=axes.get_yaxis_transform(), va="center", size=9)
     axes.axvline(0, color="0.25", ls="--", lw=1.2)
     axes.set_yticks(range(len(lines)), [words for words, _ in lines], size=9)
-    axes.set_xlabel("points beyond the claim's edge; dot: a seed, bar: their mean")
-    axes.invert_yaxis()
+    axes.set(xlabel="points beyond the claim's edge", ylim=(len(lines) - 0.4, -0.6))
     return figure
 
 
 def noise(rows: pd.DataFrame) -> Markdown:
     """How much each measure would move if the test images were drawn again: a simulation.
 
-    rows: of CleanCLIP's own loss, with poisoned, seed and those of ``curves``.
+    rows: as ``curves`` takes them; those of CleanCLIP's own loss count.
     """
     if rows.empty:
-        return Markdown("")
+        return NOTHING
+    rows = rows[rows["loss"] == MAIN_LOSS]
     images = price.test_images(rows)
     models = [own for _, own in rows.groupby(["poisoned", "seed"]) if (own["epoch"] == 0).any()]
     made = pd.DataFrame([price.sampling_error(own, images=images) for own in models])
@@ -110,7 +119,7 @@ def noise(rows: pd.DataFrame) -> Markdown:
     accuracy = np.mean([before(own).accuracy for own in models])
     return Markdown(
         f"Were the {images:,} test images drawn again, kept accuracy would move by "
-        f"{mean['kept']:.1f} points (standard deviation, mean of {some(len(made), 'model')}; at most "
-        f"{most['kept']:.1f}), the accuracy kept at an ASR of 5 % by {mean['kept_at_5']:.1f} (at "
-        f"most {most['kept_at_5']:.1f}), of a model that has {accuracy:.0f} % before cleaning."
+        f"{mean['kept']:.1f} points (standard deviation, mean of {some(len(made), 'model')}; at "
+        f"most {most['kept']:.1f}), that kept at an ASR of 5 % by {mean['kept_at_5']:.1f} (at most "
+        f"{most['kept_at_5']:.1f}), of a model that has {accuracy:.0f} % before cleaning."
     )
