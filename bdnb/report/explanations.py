@@ -55,12 +55,12 @@ def differences(judged: pd.DataFrame, scale: str) -> Markdown:
 
 
 def filled(text: str, judged: pd.DataFrame) -> str:
-    """A paragraph with its placeholders filled in: ``{C1.ours:.0f}``, also low, high and n.
+    """A paragraph with its placeholders filled in: ``{C1.ours:.0f}``, also low, high, at_5 and n.
 
     judged: of ``conclusions.verdicts``. Errors: ConfigError for another placeholder.
     """
     numbers = {
-        line["id"]: SimpleNamespace(**{key: line[key] for key in ("ours", "low", "high", "n")})
+        line["id"]: SimpleNamespace(**{key: line[key] for key in ("ours", "low", "high", "at_5", "n")})
         for line in judged.to_dict("records")
     }
     try:
