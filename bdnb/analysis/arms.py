@@ -47,7 +47,7 @@ class Arm:
         for column, least in self.above.items():
             mask &= rows.get(column, pd.Series(math.nan, index=rows.index)) > least
         chosen = rows[mask]
-        if self.fewest:
+        if self.fewest and len(chosen):
             chosen = chosen[chosen[self.fewest] == chosen[self.fewest].min()]
         if self.like:
             other = self.like.rows(rows)

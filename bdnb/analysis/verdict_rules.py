@@ -23,11 +23,11 @@ from bdnb.analysis.price import kept_accuracy, kept_at
 from bdnb.runtime.errors import ConfigError
 
 HOLDS, FAILS, OPEN, MUTE = "holds", "does not hold", "not decided", "cannot tell here"
-LEAST_SPREAD = 3.0
-"""Standard deviation over seeds (points) that is assumed at least: a little above what the sampling
-of 1,500 test images does to one seed's kept accuracy (``price.sampling_error``). With it a claim
-that lies at its edge is decided in at most 4 % of draws either way, where seeds spread by up to 9
-points and there are 3 to 8 of them."""
+LEAST_SPREAD = 2.0
+"""Standard deviation over seeds (points) that is assumed at least: what the sampling of 1,500 test
+images does to one seed's kept accuracy (``price.sampling_error``). With it a claim that lies at its
+edge is decided either way in at most 6 % of draws, where seeds spread by up to 9 points and there
+are 3 to 8 of them."""
 MIN_SEEDS = 2
 COLUMNS = ("run", "seed", "epoch", "accuracy", "asr", "poisoned", "defence", "loss", "lr", "study")
 

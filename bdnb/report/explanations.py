@@ -60,7 +60,9 @@ def filled(text: str, judged: pd.DataFrame) -> str:
     judged: of ``conclusions.verdicts``. Errors: ConfigError for another placeholder.
     """
     numbers = {
-        line["id"]: SimpleNamespace(**{key: line[key] for key in ("ours", "low", "high", "at_5", "n")})
+        line["id"]: SimpleNamespace(
+            **{key: line[key] for key in ("ours", "low", "high", "at_5", "n")}
+        )
         for line in judged.to_dict("records")
     }
     try:

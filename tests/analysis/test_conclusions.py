@@ -317,3 +317,39 @@ def test_the_papers_words_have_the_authors_numbers():
 
 
 BOTH = ("CC6M", "CC3M")
+
+
+def everything(**columns):
+    """Rows that every claim can be asked of."""
+    models = [f"train_{kind}{of}" for kind in ("", "finetune_", "vit_", "label_") for of in OF]
+    made = [runs(name, CLEAN, **columns) for name in models]
+    made += [runs(name, CLEAN, loss=loss, **columns) for name in models[:2] for loss in OF]
+    made += [runs(n, COSTLY, **columns, study="nonideal", poisons=2) for n in models[:2]]
+    made += [runs(STRONG, CLEAN, **columns, **about) for about in STUDIES.values()]
+    ssl = [runs(name, CLEAN, loss="ssl", **columns) for name in models[:2]]
+    return pd.concat([*made, *ssl], ignore_index=True)
+
+
+OF = ("mmcl", "mmcl_ssl")
+
+
+def test_of_one_seed_every_conclusion_is_undecided():
+    made = conclusions.verdicts(everything(seeds=(1,)))
+    assert set(made["verdict"]) == {"not decided (one seed)"}
+    assert set(made["n"]) == {1}
+
+
+def test_without_a_backdoor_no_conclusion_can_be_told():
+    rows = everything()
+    rows.loc[rows["epoch"] == 0, "asr"] = 30.0
+    made = conclusions.verdicts(rows)
+    assert made["verdict"].str.startswith("cannot tell here (no backdoor").all()
+
+
+def test_the_order_of_rows_and_the_names_of_seeds_change_nothing():
+    rows = everything()
+    other = rows.assign(seed=rows["seed"].map({0: 7, 1: 3, 2: 5})).sample(frac=1, random_state=0)
+    numbers = ["ours", "low", "high", "n", "at_5"]
+    found, again = conclusions.verdicts(rows), conclusions.verdicts(other)
+    assert found["verdict"].tolist() == again["verdict"].tolist()
+    pd.testing.assert_frame_equal(found[numbers], again[numbers])

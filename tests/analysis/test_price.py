@@ -15,6 +15,7 @@ from bdnb.runtime.errors import ConfigError
 from tests.conftest import REPOSITORY
 
 POINTS = REPOSITORY.parent / "shared" / "paper" / "points"
+LAW = settings(max_examples=40, deadline=None)
 PERCENT = st.integers(0, 100).map(float)
 MODELS = st.lists(st.tuples(PERCENT, PERCENT), max_size=12)
 
@@ -31,6 +32,7 @@ def test_the_curve_is_the_share_of_its_accuracy_that_the_best_model_under_each_a
     assert price.kept_at(rows) == 62.5
 
 
+@LAW
 @given(MODELS)
 def test_the_curve_is_the_papers_measure_at_every_threshold(models):
     rows = one_seed(models)
@@ -38,6 +40,7 @@ def test_the_curve_is_the_papers_measure_at_every_threshold(models):
     assert price.curve(rows) == pytest.approx(np.nan_to_num(slow))
 
 
+@LAW
 @given(MODELS)
 def test_the_curve_never_falls_and_kept_accuracy_lies_between_its_ends(models):
     rows = one_seed(models)
@@ -47,6 +50,7 @@ def test_the_curve_never_falls_and_kept_accuracy_lies_between_its_ends(models):
     assert low - 1e-9 <= price.kept_accuracy(rows) <= high + 1e-9
 
 
+@LAW
 @given(MODELS, st.tuples(PERCENT, PERCENT), st.integers(0, 10))
 def test_another_candidate_or_a_better_one_never_lowers_kept_accuracy(models, more, gain):
     rows = one_seed([*models, more])
@@ -159,7 +163,7 @@ def test_the_shipped_curves_are_those_of_the_authors_points():
         assert there[name] == pytest.approx(values, abs=0.006), name
 
 
-@settings(max_examples=30)
+@LAW
 @given(st.lists(st.integers(0, 1500), min_size=40, max_size=60, unique=True))
 def test_the_number_of_test_images_is_read_off_their_accuracies(counts):
     rows = pd.DataFrame({"accuracy": [100 * count / 1500 for count in [*counts, 1]]})
