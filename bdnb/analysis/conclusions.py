@@ -1,85 +1,31 @@
-"""Rows -> answers: the paper's conclusions C1 to C15 and the rules that decide them.
+"""The paper's conclusions C1 to C15 as a table of claims, and C0, added after the first runs.
 
-Rules and constants were written before the runs; ``verdict_rules`` decides a claim.
-In: rows of cleaning runs. Out: a table with the paper's numbers, ours with their spread over
-seeds, and verdicts. The quantities are those of ``metrics``, which this module passes on.
+Every claim is decided by the rule of ``verdict_rules``; almost all are about kept accuracy
+(``price``), whose edges are such that the authors' own published points meet C0, C1 and C2.
 """
-
-import math
 
 import pandas as pd
 
-from bdnb.analysis.metrics import (
-    CLEANED,
-    KEPT,
-    Smoothness,
-    Spread,
-    before,
-    best_accuracy_at,
-    best_point,
-    by_seed,
-    candidates,
-    change_at,
-    last_epoch,
-    lowest_asr,
-    over_seeds,
-    over_thresholds,
-    pareto_front,
-    points_under,
-    relative_change,
-    smoothness,
-    table,
-)
-from bdnb.analysis.published import PAPER
-from bdnb.analysis.verdict_rules import Band, Claim, Conclusion, Measure, decide, judge
+from bdnb.analysis.arms import Arm
+from bdnb.analysis.metrics import candidates, smoothness
+from bdnb.analysis.verdict_rules import Claim, Conclusion, judge
 
-__all__ = [
-    "CLEANED",
-    "CONCLUSIONS",
-    "KEPT",
-    "PAPER",
-    "Smoothness",
-    "Spread",
-    "before",
-    "best_accuracy_at",
-    "best_point",
-    "by_seed",
-    "candidates",
-    "change_at",
-    "decide",
-    "last_epoch",
-    "lowest_asr",
-    "over_seeds",
-    "over_thresholds",
-    "pareto_front",
-    "points_under",
-    "relative_change",
-    "rules",
-    "smoothness",
-    "table",
-    "verdicts",
-]
-
-NO_LOSS = Band(-5, -10, "%")
-LOSS = Band(-10, -5, "%")
-CONTRAST = Band(5, 0, "points")
-HIGHER = Band(1, 0, "points")
-STAYS_HIGH = Band(50, 25, "%")
-FALLS = Band(50, 75, "%")
-MOSTLY = Band(50, 25, "%")
-SELDOM = Band(25, 50, "%")
+KEPT, CONTRAST = 90.0, 5.0
+"""Edges: share of the accuracy (percent) that is as good as all; points that are a difference."""
+WEAK, STRONG = "train_mmcl", "train_mmcl_ssl"
 
 
 def verdicts(rows_clean: pd.DataFrame, rows_train: pd.DataFrame | None = None) -> pd.DataFrame:
     """Each conclusion's verdict from the rows of cleaning runs.
 
     rows_clean: a line an epoch of a run, columns run, seed, epoch (0: before cleaning),
-    accuracy and asr (percent), poisoned, defence, loss, lr, study, poisons, ssl_weight; where there
-    is a column finished, runs without it are left out. May be empty.
-    rows_train: rows of training runs, to name seeds that were trained but not cleaned.
-    Out: columns id, statement, quantity, paper (words), ours, low, high (of the first claim; NaN
-    when there is none), n (seeds), verdict, rule, evidence (each claim with its numbers).
-    Errors: ConfigError for rows without a needed column.
+    accuracy and asr (percent), poisoned, defence, loss, lr, study, and where they apply poisons,
+    ssl_weight, options and loss terms; where there is a column finished, runs without it are left
+    out. May be empty. rows_train: rows of training runs, to name seeds that were trained but not
+    cleaned. Out: columns id, statement, quantity, paper (words), ours, low, high (of the first
+    claim; NaN when there is none), n (seeds), at_5 (the first claim's number at ASR <= 5 % alone),
+    verdict, rule, evidence (each claim in words) and findings. Errors: ConfigError for rows without
+    a needed column.
     """
     return judge(CONCLUSIONS, rows_clean, rows_train)
 
@@ -89,206 +35,211 @@ def rules() -> pd.DataFrame:
     return pd.DataFrame([conclusion.about for conclusion in CONCLUSIONS])
 
 
-def change(poisoned: str) -> Measure:
-    """Relative change of accuracy at ASR <= 5 % of a model; -inf where none is cleaned."""
-    return lambda rows: by_seed(_of(rows, poisoned), change_at).fillna(-math.inf)
+def rebound(rows: pd.DataFrame) -> float:
+    """How far ASR comes back from its lowest to the last epoch, points, mean over a seed's runs."""
+    runs = [smoothness(run).rebound for _, run in rows.groupby("run")]
+    return sum(runs) / len(runs)
 
 
-def contrast(poisoned: str, other: str) -> Measure:
-    """A model's change less another's; NaN for a seed of only one, or with neither cleaned."""
-    return lambda rows: change(poisoned)(rows) - change(other)(rows)
+def lowest_asr(rows: pd.DataFrame) -> float:
+    """Lowest ASR (percent) of any epoch, whatever the accuracy."""
+    return float(candidates(rows)["asr"].min())
 
 
-def asr_kept(poisoned: str) -> Measure:
-    """Lowest ASR among models that keep 90 % of the accuracy before cleaning."""
-    return lambda rows: by_seed(_of(rows, poisoned), lowest_asr)
+def _arm(
+    poisoned: str, *, loss: str = "mmcl_ssl", study: str = "main", like: Arm | None = None
+) -> Arm:
+    """CleanCLIP with one loss."""
+    where = {"defence": "cleanclip", "loss": loss, "study": study}
+    return Arm(poisoned=poisoned, where=where, like=like)
 
 
-def asr_left(poisoned: str) -> Measure:
-    """Lowest ASR of any epoch, whatever the accuracy, in percent of the ASR before."""
-
-    def measure(rows: pd.DataFrame) -> float:
-        return 100 * float(candidates(rows)["asr"].min()) / before(rows).asr
-
-    return lambda rows: by_seed(_of(rows, poisoned), measure)
-
-
-def rebound_contrast(poisoned: str, other: str) -> Measure:
-    """How much more a model's ASR comes back after its lowest than another's, mean over runs."""
-
-    def measure(rows: pd.DataFrame) -> float:
-        runs = [smoothness(run).rebound for _, run in rows.groupby("run")]
-        return sum(runs) / len(runs)
-
-    return lambda rows: by_seed(_of(rows, poisoned), measure) - by_seed(_of(rows, other), measure)
-
-
-def ends_clean(poisoned: str) -> Measure:
-    """Of the runs that reach ASR <= 5 %, the percentage that end with it; -inf where none does."""
-
-    def measure(rows: pd.DataFrame) -> float:
-        models = candidates(rows)
-        reached = models.loc[models["asr"] <= CLEANED, "run"].unique()
-        last = last_epoch(rows[rows["run"].isin(reached)])["asr"] <= CLEANED
-        return 100 * float(last.mean()) if len(reached) else -math.inf
-
-    return lambda rows: by_seed(_of(rows, poisoned), measure)
-
-
-def poisons_hurt(poisoned: str) -> Measure:
-    """``asr_kept`` with poisons left among the cleaning pairs less that without, in points.
-
-    Both of the same seeds and learning rates: more rates would find a lower ASR by themselves.
-    """
-    return lambda rows: asr_kept(poisoned)(_fewest(rows)) - asr_kept(poisoned)(_ideal(rows))
-
-
-def poisons_contrast(poisoned: str, other: str) -> Measure:
-    """``asr_kept`` of a model less that of another, both with poisons left, in points."""
-    return lambda rows: asr_kept(poisoned)(_fewest(rows)) - asr_kept(other)(_fewest(rows))
-
-
-def _of(rows: pd.DataFrame, poisoned: str) -> pd.DataFrame:
-    return rows[rows["poisoned"] == poisoned]
-
-
-def _ideal(rows: pd.DataFrame) -> pd.DataFrame:
-    """The runs without poisons, of the seeds and learning rates that were run with some."""
-    tried = _fewest(rows)[["poisoned", "seed", "lr"]].drop_duplicates()
-    return rows[rows["study"] == "main"].merge(tried)
-
-
-def _fewest(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of the non-ideal runs those with the fewest poisons (5 per 100K in the paper)."""
-    left = rows[(rows["study"] == "nonideal") & (rows["poisons"] > 0)]
-    return left[left["poisons"] == left["poisons"].min()]
-
-
-def _where(
-    *poisoned: str, loss: str = "mmcl_ssl", study: str = "main"
-) -> dict[str, tuple[str, ...]]:
-    """Rows of CleanCLIP with one loss in one study."""
-    chosen = {"poisoned": poisoned, "defence": ("cleanclip",)}
-    return chosen | {"loss": (loss,), "study": (study,)}
-
-
-WEAK, STRONG = "train_mmcl", "train_mmcl_ssl"
-AT_5 = "change of accuracy at ASR ≤ 5 %"
-
-
-def _less_effective(number: int, how: str, kind: str, paper: str) -> Conclusion:
-    """C5, C6, C7. The paper's own MMCL models lose accuracy there, so the contrast is asked for."""
+def _contrast(number: int, how: str, kind: str, paper: str) -> Conclusion:
+    """C5, C6, C7: C0 for other models."""
     weak, strong = f"train_{kind}_mmcl", f"train_{kind}_mmcl_ssl"
     return Conclusion(
         id=f"C{number}",
-        statement=f"{how}, cleaning costs the MMCL+SSL model more accuracy than the MMCL model",
+        statement=f"{how}, cleaning costs the MMCL + SSL model more accuracy than the MMCL model",
         paper=paper,
-        where=_where(weak, strong),
         claims=(
-            Claim(f"{AT_5}, MMCL less MMCL+SSL", CONTRAST, contrast(weak, strong)),
-            Claim(f"{AT_5}, MMCL+SSL", LOSS, change(strong)),
+            Claim(
+                quantity="kept accuracy, MMCL less MMCL + SSL",
+                of=_arm(weak),
+                less=_arm(strong),
+                edge=CONTRAST,
+            ),
         ),
     )
 
 
-def _not_cleaned_by(
-    number: int, how: str, paper: str, where: dict[str, tuple[str, ...]], **beyond: float
-) -> Conclusion:
-    """C10 to C15: what else was tried on the MMCL+SSL model."""
+def _tried(number: int, how: str, paper: str, tried: Arm) -> Conclusion:
+    """C10 to C15: what else was tried on the MMCL + SSL model, against plain CleanCLIP."""
     return Conclusion(
         id=f"C{number}",
-        statement=f"{how} does not clean the MMCL+SSL model without a large loss of accuracy",
+        statement=f"{how} buys the MMCL + SSL model little: it stays behind the MMCL model",
         paper=paper,
-        where={"poisoned": (STRONG,)} | where,
-        beyond=beyond,
-        claims=(Claim(f"{AT_5}, MMCL+SSL", LOSS, change(STRONG)),),
+        claims=(
+            Claim(
+                quantity="kept accuracy, with it less plain CleanCLIP",
+                of=tried,
+                less=_arm(STRONG, like=tried),
+                edge=CONTRAST,
+                above=False,
+            ),
+            Claim(
+                quantity="kept accuracy, MMCL with plain CleanCLIP less MMCL + SSL with it",
+                of=_arm(WEAK, like=tried),
+                less=tried,
+                edge=CONTRAST,
+            ),
+        ),
     )
+
+
+def _kept(arm: Arm, name: str, edge: float = KEPT, *, above: bool = False) -> Claim:
+    return Claim(quantity=f"kept accuracy, {name}", of=arm, edge=edge, above=above, unit="%")
+
+
+POISONS = {
+    name: Arm(
+        poisoned=name,
+        where={"defence": "cleanclip", "loss": "mmcl_ssl", "study": "nonideal"},
+        above={"poisons": 0},
+        fewest="poisons",
+    )
+    for name in (WEAK, STRONG)
+}
+"""Of the non-ideal runs those with the fewest poisons (5 per 100K in the paper)."""
+
+
+def _defence(name: str) -> Arm:
+    return Arm(poisoned=STRONG, where={"defence": name})
 
 
 CONCLUSIONS: tuple[Conclusion, ...] = (
     Conclusion(
+        id="C0",
+        statement="CleanCLIP costs the MMCL + SSL model more accuracy than the MMCL model "
+        "(the paper's title; added after the first runs)",
+        paper="37 points (CC6M), 19 (CC3M), from the authors' points",
+        claims=(
+            Claim(
+                quantity="kept accuracy, MMCL less MMCL + SSL",
+                of=_arm(WEAK),
+                less=_arm(STRONG),
+                edge=CONTRAST,
+            ),
+        ),
+    ),
+    Conclusion(
         id="C1",
         statement="CleanCLIP cleans MMCL models with no loss of accuracy",
-        paper="+1 % (CC6M), +3 % (CC3M)",
-        where=_where(WEAK),
-        claims=(Claim(f"{AT_5}, MMCL", NO_LOSS, change(WEAK)),),
+        paper="92 % (CC6M), 105 % (CC3M), from the authors' points; +1 %, +3 % at ASR ≤ 5 %",
+        claims=(_kept(_arm(WEAK), "MMCL", above=True),),
     ),
     Conclusion(
         id="C2",
-        statement="CleanCLIP does not clean MMCL+SSL models without a large loss of accuracy",
-        paper="-45 % (CC6M), -17 % (CC3M)",
-        where=_where(STRONG),
-        claims=(Claim(f"{AT_5}, MMCL+SSL", LOSS, change(STRONG)),),
+        statement="CleanCLIP does not clean MMCL + SSL models without a large loss of accuracy",
+        paper="55 % (CC6M), 86 % (CC3M), from the authors' points; -45 %, -17 % at ASR ≤ 5 %",
+        claims=(_kept(_arm(STRONG), "MMCL + SSL"),),
     ),
     Conclusion(
         id="C3",
         statement="MMCL alone as cleaning loss leaves ASR high",
-        paper="figure only (2, 10)",
-        where=_where(WEAK, STRONG, loss="mmcl"),
+        paper="0 % of either model (CC6M), 77 % and 81 % (CC3M), from the authors' points",
         claims=(
-            Claim("lowest ASR at 90 % of the accuracy, MMCL", STAYS_HIGH, asr_kept(WEAK)),
-            Claim("lowest ASR at 90 % of the accuracy, MMCL+SSL", STAYS_HIGH, asr_kept(STRONG)),
+            _kept(_arm(WEAK, loss="mmcl"), "MMCL", 50),
+            _kept(_arm(STRONG, loss="mmcl"), "MMCL + SSL", 50),
         ),
     ),
     Conclusion(
         id="C4",
         statement="SSL alone as cleaning loss lowers ASR, but costs accuracy",
-        paper="figure only (2, 10); the authors' points: -1 % for MMCL on CC6M",
-        where=_where(WEAK, STRONG, loss="ssl"),
+        paper="99 % of MMCL, 31 % of MMCL + SSL (CC6M), 77 % and 16 % (CC3M), from the authors' "
+        "points",
         claims=(
-            Claim(f"{AT_5}, MMCL", LOSS, change(WEAK)),
-            Claim(f"{AT_5}, MMCL+SSL", LOSS, change(STRONG)),
-            Claim("lowest ASR in % of that before, MMCL", FALLS, asr_left(WEAK)),
-            Claim("lowest ASR in % of that before, MMCL+SSL", FALLS, asr_left(STRONG)),
+            _kept(_arm(WEAK, loss="ssl"), "MMCL"),
+            _kept(_arm(STRONG, loss="ssl"), "MMCL + SSL"),
+            *(
+                Claim(
+                    quantity=f"lowest ASR of any epoch, {name}",
+                    of=_arm(poisoned, loss="ssl"),
+                    edge=20,
+                    above=False,
+                    unit="%",
+                    measure=lowest_asr,
+                )
+                for name, poisoned in (("MMCL", WEAK), ("MMCL + SSL", STRONG))
+            ),
         ),
     ),
-    _less_effective(
-        5, "Poisoned by fine-tuning", "finetune", "16 points: MMCL -17 %, MMCL+SSL -33 %"
+    _contrast(
+        5, "Poisoned by fine-tuning", "finetune", "MMCL -17 %, MMCL + SSL -33 % at ASR ≤ 5 %"
     ),
-    _less_effective(6, "With a ViT", "vit", "11 points: MMCL -30 %, MMCL+SSL -41 %"),
-    _less_effective(
-        7, "With label-consistent poison", "label", "26 points: MMCL +10 %, MMCL+SSL -16 %"
+    _contrast(6, "With a ViT", "vit", "MMCL -30 %, MMCL + SSL -41 % at ASR ≤ 5 %"),
+    _contrast(
+        7, "With label-consistent poison", "label", "MMCL +10 %, MMCL + SSL -16 % at ASR ≤ 5 %"
     ),
     Conclusion(
         id="C8",
-        statement="MMCL trajectories are smooth and end at low ASR; those of MMCL+SSL are not, "
-        "their best model lies in the middle",
+        statement="ASR comes back in the trajectories of MMCL + SSL models, not in those of MMCL",
         paper="figure only (5, 19, 20)",
-        where=_where(WEAK, STRONG),
-        claims=(
+        claims=tuple(
             Claim(
-                "rise of ASR from its lowest to the last epoch, MMCL+SSL less MMCL",
-                CONTRAST,
-                rebound_contrast(STRONG, WEAK),
-            ),
-            Claim("runs that reach ASR ≤ 5 % and end there, MMCL", MOSTLY, ends_clean(WEAK)),
-            Claim("runs that reach ASR ≤ 5 % and end there, MMCL+SSL", SELDOM, ends_clean(STRONG)),
+                quantity=f"rise of ASR from its lowest to the last epoch, {name}",
+                of=_arm(of),
+                less=_arm(less) if less else None,
+                edge=CONTRAST,
+                above=above,
+                measure=rebound,
+            )
+            for name, of, less, above in (
+                ("MMCL + SSL less MMCL", STRONG, WEAK, True),
+                ("MMCL", WEAK, None, False),
+                ("MMCL + SSL", STRONG, None, True),
+            )
         ),
     ),
     Conclusion(
         id="C9",
-        statement="A few poisons left in the cleaning set hurt both models, MMCL+SSL worse",
-        paper="ASR 30-50 % at kept accuracy (MMCL, CC6M), over 90 % (MMCL+SSL, CC3M)",
-        where={
-            "poisoned": (WEAK, STRONG),
-            "defence": ("cleanclip",),
-            "loss": ("mmcl_ssl",),
-            "study": ("main", "nonideal"),
-        },
+        statement="A few poisons left in the cleaning set hurt both models, MMCL + SSL worse",
+        paper="ASR 30-50 % at kept accuracy (MMCL, CC6M), over 90 % (MMCL + SSL, CC3M)",
         claims=(
-            Claim("rise of the lowest ASR by poisons, MMCL", CONTRAST, poisons_hurt(WEAK)),
-            Claim("rise of the lowest ASR by poisons, MMCL+SSL", CONTRAST, poisons_hurt(STRONG)),
-            Claim("MMCL+SSL less MMCL, with poisons", HIGHER, poisons_contrast(STRONG, WEAK)),
+            *(
+                Claim(
+                    quantity=f"kept accuracy without less with poisons, {name}",
+                    of=_arm(poisoned, like=POISONS[poisoned]),
+                    less=POISONS[poisoned],
+                    edge=CONTRAST,
+                )
+                for name, poisoned in (("MMCL", WEAK), ("MMCL + SSL", STRONG))
+            ),
+            Claim(
+                quantity="kept accuracy with poisons, MMCL less MMCL + SSL",
+                of=POISONS[WEAK],
+                less=POISONS[STRONG],
+                edge=CONTRAST,
+            ),
         ),
     ),
-    _not_cleaned_by(10, "Adding DeepClust", "figure only (7)", {"defence": ("deep_cluster",)}),
-    _not_cleaned_by(
-        11, "Heavy regularisation", "figure only (8)", {"defence": ("heavy_regularisation",)}
+    _tried(10, "Adding DeepClust", "figure only (7)", _defence("deep_cluster")),
+    _tried(11, "Heavy regularisation", "figure only (8)", _defence("heavy_regularisation")),
+    _tried(12, "Shrink and perturb", "figure only (9)", _defence("shrink_perturb")),
+    _tried(13, "Twice the cleaning data", "-90 % at ASR ≤ 5 %", _arm(STRONG, study="twice_data")),
+    _tried(
+        14,
+        "Cleaning for five times the epochs",
+        "-24 % at ASR ≤ 5 %",
+        _arm(STRONG, study="more_epochs"),
     ),
-    _not_cleaned_by(12, "Shrink and perturb", "figure only (9)", {"defence": ("shrink_perturb",)}),
-    _not_cleaned_by(13, "Twice the cleaning data", "-90 %", {"study": ("twice_data",)}),
-    _not_cleaned_by(14, "Five times the epochs", "-24 %", {"study": ("more_epochs",)}),
-    _not_cleaned_by(
-        15, "A larger SSL weight", "figure only (15)", {"study": ("ssl_weight",)}, ssl_weight=1.0
+    _tried(
+        15,
+        "A larger SSL weight",
+        "figure only (15)",
+        Arm(
+            poisoned=STRONG,
+            where={"defence": "cleanclip", "loss": "mmcl_ssl", "study": "ssl_weight"},
+            above={"ssl_weight": 1.0},
+        ),
     ),
 )

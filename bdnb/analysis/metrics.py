@@ -1,11 +1,11 @@
-"""Numbers from rows: best accuracy at ASR <= t, Pareto front, smoothness, spread over seeds.
+"""Numbers from rows: the best model at ASR <= t, smoothness, spread over seeds.
 
 In: tidy rows as ``records.read_runs`` gives them, a line an epoch of a run, accuracy and asr in
 percent, epoch 0 the poisoned model before cleaning. Out: numbers and smaller tables. Section 4.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,6 @@ from bdnb.runtime.errors import ConfigError
 
 CLEANED = 5.0
 """The paper's line: a model is cleaned when its ASR is at most this many percent."""
-KEPT = 0.9
-"""Share of the poisoned model's accuracy that counts as accuracy kept."""
 
 
 class Start(NamedTuple):
@@ -30,8 +28,8 @@ class Start(NamedTuple):
 class Spread(NamedTuple):
     """Mean over seeds with the bounds of its 95 % t-interval.
 
-    n: seeds with a value. missing: seeds without one (no model at ASR <= t: "none cleaned").
-    low, high: NaN when n < 2.
+    n: seeds with a value, which mean and interval are over. missing: seeds without one (no model at
+    ASR <= t: "none cleaned"). low, high: NaN when n < 2.
     """
 
     mean: float
@@ -92,37 +90,10 @@ def best_accuracy_at(rows: pd.DataFrame, threshold: float = CLEANED) -> float:
     return math.nan if best is None else float(best["accuracy"])
 
 
-def points_under(rows: pd.DataFrame, threshold: float = CLEANED) -> int:
-    """How many candidate models have ASR <= threshold."""
-    return int((candidates(rows)["asr"] <= threshold).sum())
-
-
-def over_thresholds(rows: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
-    """``best_accuracy_at`` and ``points_under`` for each of many thresholds.
-
-    Columns: threshold, accuracy (NaN where there is none), points, candidates (of them all).
-    """
-    values = [(t, best_accuracy_at(rows, t), points_under(rows, t)) for t in thresholds]
-    table = pd.DataFrame(values, columns=["threshold", "accuracy", "points"])
-    return table.assign(candidates=len(candidates(rows)))
-
-
 def last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
     """The last row of each run: what a defender gets who cleans to the end and looks no further."""
     _need(rows, "run", "epoch")
     return rows.loc[rows.groupby("run", sort=False)["epoch"].idxmax()]
-
-
-def pareto_front(rows: pd.DataFrame) -> pd.DataFrame:
-    """The candidates that no other beats in both accuracy and ASR, by rising ASR.
-
-    Of equal points the first is kept.
-    """
-    ordered = candidates(rows).sort_values(
-        ["asr", "accuracy"], ascending=[True, False], kind="stable"
-    )
-    best_before = ordered["accuracy"].astype(float).cummax().shift(fill_value=-math.inf)
-    return ordered[ordered["accuracy"] > best_before]
 
 
 def before(rows: pd.DataFrame) -> Start:
@@ -135,32 +106,6 @@ def before(rows: pd.DataFrame) -> Start:
     if start.empty:
         raise ConfigError("no row of epoch 0: nothing says what the model was before cleaning")
     return Start(float(start["accuracy"].mean()), float(start["asr"].mean()))
-
-
-def relative_change(before: float, after: float) -> float:
-    """Change of accuracy in percent of what it was: Table 1. NaN when ``after`` is NaN.
-
-    Errors: ConfigError when ``before`` is not positive.
-    """
-    if not before > 0:
-        raise ConfigError(f"accuracy before cleaning is {before}: no change relative to it")
-    return 100 * (after - before) / before
-
-
-def change_at(rows: pd.DataFrame, threshold: float = CLEANED) -> float:
-    """Relative change (percent) of accuracy from before to the best at ASR <= threshold."""
-    return relative_change(before(rows).accuracy, best_accuracy_at(rows, threshold))
-
-
-def lowest_asr(rows: pd.DataFrame, *, keep: float = KEPT) -> float:
-    """Lowest ASR (percent) among models with at least ``keep`` of the accuracy before cleaning.
-
-    The poisoned model is among them: where no cleaned model keeps its accuracy, this is its ASR.
-    """
-    start = before(rows)
-    kept = candidates(rows)
-    kept = kept[kept["accuracy"] >= keep * start.accuracy]
-    return min(start.asr, float(kept["asr"].min())) if len(kept) else start.asr
 
 
 def smoothness(trajectory: pd.DataFrame) -> Smoothness:
@@ -194,10 +139,16 @@ def smoothness(trajectory: pd.DataFrame) -> Smoothness:
     )
 
 
-def over_seeds(values: Iterable[float], *, level: float = 0.95) -> Spread:
-    """Mean and t-interval over seeds. Values that are not finite stand for "none cleaned".
+def over_seeds(
+    values: Iterable[float],
+    *,
+    least_spread: float = 0.0,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Spread:
+    """Mean and 95 % t-interval over seeds; NaN stands for a seed without a value.
 
-    They are not in the mean, but counted in ``missing``. Without any value the mean is NaN.
+    least_spread: standard deviation that is assumed at least. limits: what the quantity can be;
+    the interval is cut there. Without any value the mean is NaN.
     """
     given = np.asarray(list(values), dtype=float)
     finite = given[np.isfinite(given)]
@@ -205,51 +156,19 @@ def over_seeds(values: Iterable[float], *, level: float = 0.95) -> Spread:
     mean = float(finite.mean()) if n else math.nan
     if n < 2:
         return Spread(mean, math.nan, math.nan, n, missing)
-    t = float(stdtrit(n - 1, (1 + level) / 2))
-    half = t * float(finite.std(ddof=1)) / math.sqrt(n)
-    return Spread(mean, mean - half, mean + half, n, missing)
+    half = t_factor(n) * max(float(finite.std(ddof=1)), least_spread)
+    return Spread(mean, max(mean - half, limits[0]), min(mean + half, limits[1]), n, missing)
+
+
+def t_factor(n: int) -> float:
+    """Half the width of a 95 % t-interval of n values, in standard deviations."""
+    return float(stdtrit(n - 1, 0.975)) / math.sqrt(n)
 
 
 def by_seed(rows: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> pd.Series:
     """A measure of each seed's rows: index seed. ``over_seeds`` takes it."""
     _need(rows, "seed")
     return pd.Series({seed: measure(own) for seed, own in rows.groupby("seed")}, dtype=float)
-
-
-MEASURES: dict[str, Callable[[pd.DataFrame, float], float]] = {
-    "accuracy_before": lambda rows, t: before(rows).accuracy,
-    "asr_before": lambda rows, t: before(rows).asr,
-    "best_accuracy": best_accuracy_at,
-    "change": change_at,
-    "last_accuracy": lambda rows, t: best_accuracy_at(last_epoch(rows), t),
-    "lowest_asr": lambda rows, t: lowest_asr(rows),
-}
-
-
-def table(rows: pd.DataFrame, *, by: Sequence[str], threshold: float = CLEANED) -> pd.DataFrame:
-    """A line a group of runs, with each of ``MEASURES`` as mean, low and high over seeds.
-
-    by: columns that tell groups apart, such as poisoned and loss. Further columns: seeds;
-    none_cleaned (seeds without a model at ASR <= threshold); points_under and points (models
-    under the threshold and all). ``last_accuracy`` is the best among last epochs only.
-    """
-    _need(rows, *by)
-    lines = []
-    for names, own in rows.groupby(list(by), sort=False, dropna=False):
-        line = dict(zip(by, names, strict=True))
-        for name, measure in MEASURES.items():
-            spread = _spread(own, measure, threshold)
-            line |= {name: spread.mean, f"{name}_low": spread.low, f"{name}_high": spread.high}
-        line["none_cleaned"] = _spread(own, best_accuracy_at, threshold).missing
-        line |= {"seeds": own["seed"].nunique(), "points_under": points_under(own, threshold)}
-        lines.append(line | {"points": len(candidates(own))})
-    return pd.DataFrame(lines)
-
-
-def _spread(
-    rows: pd.DataFrame, measure: Callable[[pd.DataFrame, float], float], threshold: float
-) -> Spread:
-    return over_seeds(by_seed(rows, lambda own: measure(own, threshold)))
 
 
 def _need(rows: pd.DataFrame, *columns: str) -> None:

@@ -1,117 +1,143 @@
-"""Deciding a conclusion from numbers per seed: bands, claims, and the line of the verdict.
+"""The one rule that decides every claim, and the line of a conclusion's verdict.
 
-A conclusion is one or more claims that must all hold. A claim is about one number per seed. It
-holds when every seed is beyond ``Band.holds`` and the mean's 95 % interval clears
-``Band.fails``; it does not hold when every seed is beyond ``Band.fails`` on the other side and
-the interval clears ``Band.holds``; else it is not decided here. Nothing is decided from one seed.
-A seed in which no model reaches ASR <= 5 % counts as worse than every loss of accuracy; mean
-and interval are over the other seeds, and the number of such seeds is told.
+A claim says that a number, one per seed, lies above (or below) an edge. It *holds* when the 95 %
+t-interval over seeds lies wholly on that side, *does not hold* when it lies wholly on the other,
+and is *not decided* otherwise. Two things are added to the t-interval. The seeds' spread counts as
+at least ``LEAST_SPREAD``, so that seeds which agree by luck decide nothing. And a seed that speaks
+for one side never weakens it: values further out, which would only widen the interval, are drawn in
+to the value that serves that side best. So the verdict is monotone in every value.
+*Cannot tell here* is said where the numbers, whatever they are, are no answer: ``arms``.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from bdnb.analysis.metrics import over_seeds
+from bdnb.analysis import arms
+from bdnb.analysis.arms import Arm
+from bdnb.analysis.metrics import Spread, by_seed, over_seeds, t_factor
+from bdnb.analysis.price import kept_accuracy, kept_at
 from bdnb.runtime.errors import ConfigError
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided here"
-BACKDOORED = 80.0
-"""ASR (percent) that a model must have before cleaning, for its cleaning to say anything."""
+HOLDS, FAILS, OPEN, MUTE = "holds", "does not hold", "not decided", "cannot tell here"
+LEAST_SPREAD = 2.0
+"""Standard deviation over seeds (points) that is assumed at least: what the sampling of 1,500 test
+images does to one seed's kept accuracy (``price.sampling_error``). With it a claim that lies at its
+edge is decided either way in at most 6 % of draws, where seeds spread by up to 9 points and there
+are 3 to 8 of them."""
 MIN_SEEDS = 2
 COLUMNS = ("run", "seed", "epoch", "accuracy", "asr", "poisoned", "defence", "loss", "lr", "study")
 
-Measure = Callable[[pd.DataFrame], pd.Series]
+Measure = Callable[[pd.DataFrame], float]
 
 
-@dataclass(frozen=True)
-class Band:
-    """Where a claim holds and where it fails; upwards when ``holds`` is the larger."""
-
-    holds: float
-    fails: float
-    unit: str
-
-    @property
-    def words(self) -> str:
-        """The rule as a sentence."""
-        up = self.holds > self.fails
-        more, less = ("≥", "≤") if up else ("≤", "≥")
-        above, below = ("above", "below") if up else ("below", "above")
-        return (
-            f"holds if every seed {more} {self.holds:g} and interval {above} {self.fails:g}, "
-            f"not if every seed {less} {self.fails:g} and interval {below} {self.holds:g} "
-            f"({self.unit})"
-        )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One number per seed, and the band that it must lie in.
+    """A number per seed, and the side of an edge that it must lie on.
 
-    measure: the conclusion's rows -> Series by seed; infinite where no model was cleaned.
+    measure: rows of one seed of an arm -> number. less: the arm whose number is taken off, by seed.
     """
 
     quantity: str
-    band: Band
-    measure: Measure
+    of: Arm
+    less: Arm | None = None
+    edge: float
+    above: bool = True
+    unit: str = "points"
+    measure: Measure = kept_accuracy
+
+    @property
+    def rule(self) -> str:
+        """The rule as a sentence."""
+        side, other = ("above", "below") if self.above else ("below", "above")
+        edge = f"{self.edge:g} {self.unit}"
+        return f"{self.quantity}: holds if the interval is {side} {edge}, not if {other} it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusion:
-    """One of the paper's conclusions: the rows that it is about, and its claims."""
+    """One of the paper's conclusions: claims that must all hold."""
 
     id: str
     statement: str
     paper: str
-    where: Mapping[str, tuple[str, ...]]
-    """Column -> values. Each value of poisoned and of study must have rows."""
     claims: tuple[Claim, ...]
-    beyond: Mapping[str, float] = field(default_factory=dict)
-    """Column -> number that it must exceed."""
 
     @property
-    def rule(self) -> str:
-        """What decides it, in words."""
-        return "; and ".join(f"{claim.quantity}: {claim.band.words}" for claim in self.claims)
+    def models(self) -> set[str]:
+        """The poisoned models that it is about."""
+        return {arm.poisoned for claim in self.claims for arm in (claim.of, claim.less) if arm}
 
     @property
     def about(self) -> dict[str, str]:
         """What is known of it before the runs."""
-        quantity = self.claims[0].quantity
-        about = {"id": self.id, "statement": self.statement, "quantity": quantity}
-        return about | {"paper": self.paper, "rule": self.rule}
-
-    def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows that it is about."""
-        mask = pd.Series(True, index=rows.index)
-        for column, values in self.where.items():
-            mask &= rows[column].isin(values)
-        for column, least in self.beyond.items():
-            mask &= rows[column] > least
-        return rows[mask]
+        about = {"id": self.id, "statement": self.statement, "paper": self.paper}
+        rules = "; and ".join(claim.rule for claim in self.claims)
+        return about | {"quantity": self.claims[0].quantity, "rule": rules}
 
 
-def decide(values: pd.Series, band: Band) -> str:
-    """One claim: "holds", "does not hold" or "not decided here ...", by the rule above.
+@dataclass(frozen=True)
+class Finding:
+    """What the rows say of one claim. verdict: a word, and why in brackets where it needs that."""
 
-    values: by seed; NaN where a seed has no number, infinite where no model was cleaned.
+    claim: Claim
+    values: pd.Series
+    """By seed."""
+    verdict: str
+    most: float = 100.0
+    """What an arm's number can be at most."""
+    at_5: float = math.nan
+    """Mean of the same at ASR <= 5 % alone, for kept accuracy."""
+
+    @property
+    def spread(self) -> Spread:
+        """Mean and interval as shown, no wider than what the quantity can be."""
+        limits = (-self.most if self.claim.less else 0.0, self.most)
+        return over_seeds(self.values, least_spread=LEAST_SPREAD, limits=limits)
+
+    @property
+    def beyond(self) -> pd.Series:
+        """How far each seed is beyond the edge, on the side that the claim is about."""
+        distance = self.values - self.claim.edge
+        return distance if self.claim.above else -distance
+
+
+def bounds(values: pd.Series) -> tuple[float, float]:
+    """The two ends that a verdict is read from: (at least, at most), both monotone in every value.
+
+    At least: the highest lower end of the interval over all values no larger than those given. With
+    lower end = mean - t * spread, a concave function, it is found by cutting the largest values.
     """
+    given = values.to_numpy(dtype=float)
+    return _at_least(given), -_at_least(-given)
+
+
+def _at_least(values: np.ndarray) -> float:
+    n, factor = len(values), t_factor(len(values))
+    low, high = float(values.min()), float(values.max())
+    for _ in range(60):
+        cut = (low + high) / 2
+        given = np.minimum(values, cut)
+        spread = float(given.std(ddof=1))
+        # The derivative of the interval's end by the cut.
+        helps = spread <= LEAST_SPREAD or (cut - given.mean()) * n * factor < (n - 1) * spread
+        low, high = (cut, high) if helps else (low, cut)
+    given = np.minimum(values, high)
+    return float(given.mean()) - factor * max(float(given.std(ddof=1)), LEAST_SPREAD)
+
+
+def decide(values: pd.Series, edge: float, *, above: bool = True) -> str:
+    """The rule: "holds", "does not hold" or "not decided". values: by seed, none missing."""
     if len(values) < MIN_SEEDS:
         return f"{OPEN} ({'one seed' if len(values) else 'no rows'})"
-    if values.isna().any():
-        seeds = ", ".join(str(seed) for seed in values.index[values.isna()])
-        return f"{OPEN} (no number for seed {seeds})"
-    up = 1 if band.holds > band.fails else -1
-    holds, fails, seeds_up = up * band.holds, up * band.fails, up * values
-    spread = over_seeds(seeds_up)
-    low, high = (spread.low, spread.high) if spread.n > 1 else (math.inf, -math.inf)
-    if seeds_up.min() >= holds and low > fails:
-        return HOLDS
-    if seeds_up.max() <= fails and high < holds:
-        return FAILS
+    least, most = bounds(values)
+    if least > edge:
+        return HOLDS if above else FAILS
+    if most < edge:
+        return FAILS if above else HOLDS
     return OPEN
 
 
@@ -119,80 +145,109 @@ def judge(
     conclusions: Iterable[Conclusion], clean: pd.DataFrame, train: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """A line a conclusion with its verdict; see ``conclusions.verdicts``."""
-    conclusions = list(conclusions)
-    extra = {column for conclusion in conclusions for column in conclusion.beyond}
-    lacking = [name for name in (*COLUMNS, *sorted(extra)) if name not in clean]
+    lacking = [name for name in COLUMNS if name not in clean]
     if len(clean) and lacking:
         raise ConfigError(f"rows of cleaning runs without the columns {lacking}")
     whole = clean[clean["finished"].notna()] if "finished" in clean else clean
     return pd.DataFrame([_line(conclusion, whole, train) for conclusion in conclusions])
 
 
+def find(claim: Claim, clean: pd.DataFrame) -> Finding:
+    """What the rows say of one claim."""
+    of, less = claim.of.rows(clean), claim.less.rows(clean) if claim.less else None
+    for arm, rows in ((claim.of, of), (claim.less, less)):
+        if arm and rows is not None and (reason := arms.not_ready(arm, rows)):
+            return Finding(claim, pd.Series(dtype=float), f"{OPEN} ({reason})")
+    values = _values(claim.measure, of, less)
+    found = decide(values, claim.edge, above=claim.above)
+    if reason := _mute(claim, found, of, less):
+        found = f"{MUTE} ({reason})"
+    if claim.measure is not kept_accuracy:
+        return Finding(claim, values, found, 100.0)
+    start = of.loc[of["epoch"] == 0, "accuracy"].min()
+    at_5 = float(_values(kept_at, of, less).mean())
+    return Finding(claim, values, found, 1e4 / max(start, 1.0), at_5)
+
+
+def _values(measure: Measure, of: pd.DataFrame, less: pd.DataFrame | None) -> pd.Series:
+    """By seed; of two arms the difference, for the seeds of both."""
+    values = by_seed(of, measure)
+    return values if less is None else (values - by_seed(less, measure)).dropna()
+
+
+def _mute(claim: Claim, found: str, of: pd.DataFrame, less: pd.DataFrame | None) -> str:
+    """Why the numbers are no answer here; empty when they are one."""
+    sides = [of] if less is None else [of, less]
+    for rows in sides:
+        if reason := arms.no_backdoor(rows) or arms.inert(rows):
+            return reason
+    if claim.measure is not kept_accuracy:
+        return ""
+    if less is not None and arms.at_floor(of, less):
+        return "neither model keeps any accuracy"
+    if not found.startswith((HOLDS, FAILS)):
+        return ""
+    # At the edge of its grid an arm may do better than was measured, never worse.
+    upwards = (found == HOLDS) == claim.above
+    for rows, stands in zip(sides, (upwards, not upwards), strict=False):
+        if not stands and arms.at_edge(rows):
+            return f"best {rows['poisoned'].iloc[0]} at the edge of its learning rates"
+    return ""
+
+
 def _line(
     conclusion: Conclusion, clean: pd.DataFrame, train: pd.DataFrame | None
 ) -> Mapping[str, object]:
-    rows = conclusion.rows(clean) if len(clean) else clean
-    if reason := _not_ready(conclusion, rows):
-        nothing = {"ours": math.nan, "low": math.nan, "high": math.nan, "n": 0}
-        return conclusion.about | nothing | {"verdict": f"{OPEN} ({reason})", "evidence": ""}
-    values = [claim.measure(rows) for claim in conclusion.claims]
-    found = [decide(v, claim.band) for v, claim in zip(values, conclusion.claims, strict=True)]
-    spread = over_seeds(values[0])
-    numbers = {"ours": spread.mean, "low": spread.low, "high": spread.high, "n": len(values[0])}
-    notes = [_note(c, v, f) for c, v, f in zip(conclusion.claims, values, found, strict=True)]
-    notes += _not_cleaned(conclusion, rows, train)
-    weak = _weak(rows)
-    verdict = f"{OPEN} (no backdoor to clean: {weak})" if weak else _joint(found)
-    return conclusion.about | numbers | {"verdict": verdict, "evidence": "; ".join(notes)}
+    if clean.empty:
+        found = [Finding(c, pd.Series(dtype=float), f"{OPEN} (no rows)") for c in conclusion.claims]
+    else:
+        found = [find(claim, clean) for claim in conclusion.claims]
+    first = found[0].spread
+    numbers = {"ours": first.mean, "low": first.low, "high": first.high, "n": first.n}
+    notes = [_note(one) for one in found if len(one.values)]
+    notes += _not_cleaned(conclusion, clean, train) if notes else []
+    return (
+        conclusion.about
+        | numbers
+        | {
+            "at_5": found[0].at_5,
+            "verdict": _joint([one.verdict for one in found]),
+            "evidence": "; ".join(notes),
+            "findings": tuple(found),
+        }
+    )
 
 
-def _joint(found: list[str]) -> str:
+def _joint(verdicts: list[str]) -> str:
     """The verdict on claims that must all hold."""
-    if FAILS in found:
-        return FAILS
-    return next((verdict for verdict in found if verdict != HOLDS), HOLDS)
+    for word in (FAILS, MUTE, OPEN):
+        for verdict in verdicts:
+            if verdict.startswith(word):
+                return verdict
+    return HOLDS
 
 
-def _not_ready(conclusion: Conclusion, rows: pd.DataFrame) -> str:
-    """Why there is nothing to decide from; empty when there is."""
-    if rows.empty:
-        return "no rows"
-    for column in ("poisoned", "study"):
-        for value in conclusion.where.get(column, ()):
-            if not (rows[column] == value).any():
-                return f"no rows of {column} {value}"
-    first = rows.groupby("run")["epoch"].min()
-    late = first.index[first > 0]
-    return f"no row before cleaning in {', '.join(map(str, late[:3]))}" if len(late) else ""
-
-
-def _weak(rows: pd.DataFrame) -> str:
-    """The poisoned models without a backdoor worth cleaning; empty when all have one."""
-    start = rows[rows["epoch"] == 0].groupby(["poisoned", "seed"])["asr"].mean()
-    weak = start[~(start >= BACKDOORED)].reset_index()
-    lines = zip(weak["poisoned"], weak["seed"], weak["asr"], strict=True)
-    return ", ".join(f"{name} seed {seed}, ASR {asr:.1f} %" for name, seed, asr in lines)
-
-
-def _note(claim: Claim, values: pd.Series, found: str) -> str:
-    spread = over_seeds(values)
-    number = f"{spread.mean:.1f} {claim.band.unit}" if spread.n else "no number"
+def _note(found: Finding) -> str:
+    spread, unit = found.spread, found.claim.unit
+    number = f"{spread.mean:.1f} {unit}"
     if spread.n > 1:
+        least, most = bounds(found.values)
         number += f" [{spread.low:.1f}, {spread.high:.1f}]"
-    none = f", none cleaned in {spread.missing} of {len(values)} seeds" if spread.missing else ""
-    return f"{claim.quantity}: {number}, n={spread.n}{none}: {found}"
+        number += f", at least {least:.1f}" if least > found.claim.edge else ""
+        number += f", at most {most:.1f}" if most < found.claim.edge else ""
+    return f"{found.claim.quantity}: {number}, n={spread.n}: {found.verdict}"
 
 
 def _not_cleaned(
-    conclusion: Conclusion, rows: pd.DataFrame, train: pd.DataFrame | None
+    conclusion: Conclusion, clean: pd.DataFrame, train: pd.DataFrame | None
 ) -> list[str]:
     """Seeds that were trained, but have no whole cleaning run among the rows."""
     if train is None or train.empty:
         return []
     notes = []
-    for name in conclusion.where.get("poisoned", ()):
+    for name in sorted(conclusion.models):
         trained = set(train.loc[train["experiment"] == name, "seed"])
-        cleaned = set(rows.loc[rows["poisoned"] == name, "seed"])
+        cleaned = set(clean.loc[clean["poisoned"] == name, "seed"])
         if missing := ", ".join(str(seed) for seed in sorted(trained - cleaned)):
             notes.append(f"{name}: seed {missing} trained, but not cleaned")
     return notes

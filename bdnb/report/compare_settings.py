@@ -4,39 +4,34 @@ In: rows with columns ``setting`` and ``objective`` (``regimes.settings``). Out:
 sentence. Settings are compared by seed, so that what two seeds differ by is not counted.
 """
 
-import math
 from collections.abc import Mapping
 
 import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis import conclusions
+from bdnb.analysis.metrics import before
+from bdnb.analysis.price import kept_accuracy, kept_at
 from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
 
 SHOWN: Mapping[str, str] = {
     "accuracy": "accuracy before, points",
     "asr": "ASR before, points",
-    "cleaned": "best accuracy at ASR ≤ 5 %, points",
-    "lowest": "lowest ASR at 90 % of the accuracy, points",
+    "kept": "kept accuracy, points",
+    "kept_at_5": "kept at ASR ≤ 5 %, points",
 }
 
 
 def compare(rows: pd.DataFrame, base: str = "main") -> pd.DataFrame:
     """A line a setting, objective and seed: its numbers less those of ``base``.
 
-    Columns: setting, objective, seed, and in points accuracy and asr (before cleaning), cleaned
-    (best accuracy at ASR <= 5 %) and lowest (ASR at 90 % of the accuracy). A model that was never
-    cleaned stands below every accuracy: -inf where the setting's was not, inf where the base's was
-    not, NaN where neither was. Seeds without a base are left out.
+    Columns: setting, objective, seed, and in points accuracy and asr (before cleaning), kept (kept
+    accuracy) and kept_at_5 (the same at ASR <= 5 % alone). Seeds without a base are left out.
     """
     lines = []
     for keys, own in rows.groupby(["setting", "objective", "seed"], sort=False):
-        start, best = conclusions.before(own), conclusions.best_accuracy_at(own)
-        cleaned = -math.inf if math.isnan(best) else best
-        numbers = {"accuracy": start.accuracy, "asr": start.asr, "cleaned": cleaned}
-        numbers |= {"lowest": conclusions.lowest_asr(own)}
+        numbers = dict(zip(SHOWN, (*before(own), kept_accuracy(own), kept_at(own)), strict=True))
         lines.append(dict(zip(("setting", "objective", "seed"), keys, strict=True)) | numbers)
     made = pd.DataFrame(lines)
     plain = made[made["setting"] == base].drop(columns="setting")
@@ -63,30 +58,17 @@ def answer(rows: pd.DataFrame, base: str = "main") -> Markdown:
     said = [f"{some(made['setting'].nunique(), 'setting')} against `{base}`, by seed."]
     means = made.groupby(["setting", "objective"])[list(SHOWN)].mean()
     for key, words in SHOWN.items():
-        known = means[key][means[key].abs() < math.inf]
-        if len(known):
-            place = int(known.abs().argmax())
-            setting, objective = known.index[place]
+        if len(means):
+            place = int(means[key].abs().argmax())
+            setting, objective = means.index[place]
             said.append(
                 f"Most by `{setting}`, {NAMES.get(objective, objective)}: "
-                f"{words.partition(',')[0]} {known.iloc[place]:+.1f} points."
+                f"{words.partition(',')[0]} {means[key].iloc[place]:+.1f} points."
             )
     return Markdown(" ".join(said))
 
 
 def _spread(values: pd.Series) -> str:
-    """A mean with the range of its seeds; in words where a model was not cleaned."""
-    known = values[values.abs() < math.inf]
-    told = [
-        f"{words} ({some(int(count), 'seed')})"
-        for words, count in (
-            ("not cleaned", (values == -math.inf).sum()),
-            ("only this one cleaned", (values == math.inf).sum()),
-            ("neither cleaned", values.isna().sum()),
-        )
-        if count
-    ]
-    if len(known):
-        spread = f" ({known.min():+.1f} to {known.max():+.1f})" if len(known) > 1 else ""
-        told.insert(0, f"{known.mean():+.1f}{spread}")
-    return "; ".join(told)
+    """A mean with the range of its seeds."""
+    spread = f" ({values.min():+.1f} to {values.max():+.1f})" if len(values) > 1 else ""
+    return f"{values.mean():+.1f}{spread}"

@@ -33,18 +33,17 @@ def paragraphs(scale: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, text in zip(parts[::2], parts[1::2], strict=True):
         if name not in known or name in found:
-            raise ConfigError(f"{path}: section {name}: expected each of C1 to C15 once at most")
+            raise ConfigError(f"{path}: section {name}: expected each of C0 to C15 once at most")
         found[name] = text.strip()
     return found
 
 
-def differences(clean: pd.DataFrame, train: pd.DataFrame, scale: str) -> Markdown:
-    """Every conclusion that does not hold or is not decided: its numbers, and why, if written.
+def differences(judged: pd.DataFrame, scale: str) -> Markdown:
+    """Every conclusion with rows that does not simply hold: its numbers, and why, if written.
 
-    clean, train: rows as ``conclusions.verdicts`` takes them. Those without rows are left out.
+    judged: of ``conclusions.verdicts``.
     Errors: ConfigError for a placeholder that is no number of a verdict.
     """
-    judged = conclusions.verdicts(clean, train)
     said, texts = [], paragraphs(scale)
     for line in judged[(judged["verdict"] != HOLDS) & (judged["n"] > 0)].to_dict("records"):
         said.append(_evidence(line))
@@ -56,12 +55,14 @@ def differences(clean: pd.DataFrame, train: pd.DataFrame, scale: str) -> Markdow
 
 
 def filled(text: str, judged: pd.DataFrame) -> str:
-    """A paragraph with its placeholders filled in: ``{C1.ours:.0f}``, also low, high and n.
+    """A paragraph with its placeholders filled in: ``{C1.ours:.0f}``, also low, high, at_5 and n.
 
     judged: of ``conclusions.verdicts``. Errors: ConfigError for another placeholder.
     """
     numbers = {
-        line["id"]: SimpleNamespace(**{key: line[key] for key in ("ours", "low", "high", "n")})
+        line["id"]: SimpleNamespace(
+            **{key: line[key] for key in ("ours", "low", "high", "at_5", "n")}
+        )
         for line in judged.to_dict("records")
     }
     try:

@@ -12,7 +12,8 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis import conclusions, published
+from bdnb.analysis import conclusions, price, published
+from bdnb.analysis.metrics import last_epoch
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.report import images, style, tables
@@ -120,8 +121,8 @@ def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
     return tables.styled(frame)
 
 
-def best_models(rows: pd.DataFrame, threshold: float = conclusions.CLEANED) -> Styler | Markdown:
-    """Best accuracy at ASR <= threshold for each poisoned model and loss, the paper's beside it.
+def best_models(rows: pd.DataFrame) -> Styler | Markdown:
+    """Return what each model keeps after each cleaning loss, the paper's beside it.
 
     Where no ASR was measured at all: ``accuracy_alone``.
     """
@@ -131,23 +132,17 @@ def best_models(rows: pd.DataFrame, threshold: float = conclusions.CLEANED) -> S
         return accuracy_alone(rows)
     # A run that two studies ask for is there twice.
     once = rows.drop_duplicates(["run", "epoch", "poisoned"])
-    made = conclusions.table(once, by=["poisoned", "loss"], threshold=threshold)
+    made = price.groups(once, by=["poisoned", "loss"])
     paper = published.paper().set_index("poisoned")
     whole = made["loss"] == "mmcl_ssl"
     frame = pd.DataFrame(
-        {
-            "poisoned model": made["poisoned"],
-            "cleaning loss": made["loss"].map(LOSSES),
-            "accuracy before, %": made["accuracy_before"],
-            "ASR before, %": made["asr_before"],
-            f"best accuracy at ASR ≤ {threshold:g} %": [
-                _interval(made, i, "best_accuracy") for i in range(len(made))
-            ],
-            "paper's": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
-            "change, %": made["change"],
+        {"poisoned model": made["poisoned"], "cleaning loss": made["loss"].map(LOSSES)}
+        | tables.measured(made)
+        | {
+            "kept accuracy of last epochs, %": made["kept_last"].map(tables.mean),
+            "kept accuracy, the authors' points, %": _authors_kept(made),
+            "paper's best accuracy": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
             "paper's change, %": made["poisoned"].map(paper["change"]).where(whole),
-            "last epoch, %": made["last_accuracy"],
-            f"models at ASR ≤ {threshold:g} %": tables.counted(made),
             "seeds": made["seeds"],
         }
     )
@@ -158,7 +153,7 @@ def accuracy_alone(rows: pd.DataFrame) -> Styler:
     """Accuracy before cleaning and after it, for each model and loss, where there is no ASR."""
     lines = []
     for (name, loss), own in rows.groupby(["poisoned", "loss"], sort=False):
-        after, last = own[own["epoch"] > 0], conclusions.last_epoch(own)
+        after, last = own[own["epoch"] > 0], last_epoch(own)
         lines.append(
             {
                 "model": name,
@@ -173,8 +168,20 @@ def accuracy_alone(rows: pd.DataFrame) -> Styler:
     return tables.styled(pd.DataFrame(lines))
 
 
+def _authors_kept(made: pd.DataFrame) -> list[float]:
+    """Kept accuracy of the authors' model of the same name and cleaning loss; NaN without one."""
+    named = {"train_cc3m_": "CC3M", "train_": "CC6M"}
+    kept = {
+        (f"{prefix}{objective}", loss): value
+        for (data, objective, loss), value in price.authors_kept().items()
+        for prefix, source in named.items()
+        if source == data
+    }
+    return [kept.get(key, np.nan) for key in zip(made["poisoned"], made["loss"], strict=True)]
+
+
 def headline(rows: pd.DataFrame) -> Markdown:
-    """What CleanCLIP did to the two models from scratch, in a sentence each, for the front page.
+    """What CleanCLIP did to the two models from scratch, and their contrast, for the front page.
 
     rows: of cleaning runs, a line an epoch.
     """
@@ -185,24 +192,28 @@ def headline(rows: pd.DataFrame) -> Markdown:
         own = mine[mine["poisoned"] == poisoned] if len(mine) else mine
         if own.empty:
             continue
-        made = conclusions.table(own, by=["poisoned"]).iloc[0]
-        start = f"{made['accuracy_before']:.1f} % accurate at an ASR of {made['asr_before']:.1f} %"
-        if pd.isna(made["best_accuracy"]):
-            end = "no cleaned model has an ASR of 5 % or less"
-        else:
-            spread = f", 95 % interval {made['best_accuracy_low']:.1f} to "
-            spread += f"{made['best_accuracy_high']:.1f} %"
-            end = (
-                f"the most accurate cleaned model at an ASR of 5 % or less has "
-                f"{made['best_accuracy']:.1f} % ({made['change']:+.0f} % relative"
-                f"{'' if pd.isna(made['best_accuracy_low']) else spread})"
-            )
-            if made["none_cleaned"]:
-                end += f", and in {made['none_cleaned']} of the seeds there is none"
-        seeds = f"n = {style.some(made['seeds'], 'seed')}"
-        runs = style.some(own["run"].nunique(), "cleaning run")
-        lines.append(f"- pre-trained with **{name}**: {start}; {end} ({seeds}, {runs}).")
-    return Markdown("\n".join(lines)) if lines else NOTHING
+        made = price.groups(own, by=["poisoned"]).iloc[0]
+        kept = made["kept"]
+        between = "" if pd.isna(kept.low) else f" (95 % interval {kept.low:.1f} to {kept.high:.1f})"
+        lines.append(
+            f"- pre-trained with **{name}**: {made['accuracy_before'].mean:.1f} % accurate at an "
+            f"ASR of {made['asr_before'].mean:.1f} %; cleaned, it keeps {kept.mean:.1f} %{between} "
+            f"of that accuracy, and {made['kept_at_5'].mean:.1f} % at an ASR of 5 % or less "
+            f"(n = {style.some(made['seeds'], 'seed')}, "
+            f"{style.some(own['run'].nunique(), 'cleaning run')})."
+        )
+    if not lines:
+        return NOTHING
+    first = conclusions.verdicts(mine).iloc[0]
+    if first["n"]:
+        between = "" if pd.isna(first["low"]) else f" ({first['low']:.1f} to {first['high']:.1f})"
+        lines.append(
+            f"- the first less the second: **{first['ours']:.1f} points**{between}; that cleaning "
+            f"costs the second more: **{first['verdict']}**. In the paper: {first['paper']}."
+        )
+    words = "Kept accuracy is a mean over the ASRs allowed, " + ", ".join(map(str, price.KEPT_AT))
+    lines.append(f"\n{words} %: the grey band of the figure.")
+    return Markdown("\n".join(lines))
 
 
 def main_study(rows: pd.DataFrame) -> pd.DataFrame:
@@ -212,21 +223,16 @@ def main_study(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
 
 
-def _interval(made: pd.DataFrame, i: int, name: str) -> str:
-    mean, low, high = (made[f"{name}{end}"].tolist()[i] for end in ("", "_low", "_high"))
-    if pd.isna(mean):
-        return "none cleaned" if made["points"].tolist()[i] else "–"
-    spread = "" if pd.isna(low) else f" ({low:.1f} to {high:.1f})"
-    return f"{mean:.1f}{spread}"
+def verdicts(judged: pd.DataFrame) -> Styler:
+    """C0 to C15: the paper's number, ours with its interval, the verdict.
 
-
-def verdicts(clean: pd.DataFrame, train: pd.DataFrame) -> Styler:
-    """C1 to C15: the paper's number, ours with its interval, the verdict."""
-    return tables.judged(conclusions.verdicts(clean, train), rules=False)
+    judged: of ``conclusions.verdicts``.
+    """
+    return tables.judged(judged, rules=False)
 
 
 def rules() -> Styler:
-    """The rule of each conclusion, as written before the runs."""
+    """The claims of each conclusion, and what decides them."""
     return tables.styled(conclusions.rules()[["id", "rule"]])
 
 

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis import conclusions
-from bdnb.analysis.conclusions import CLEANED, KEPT
+from bdnb.analysis.conclusions import CONTRAST, rebound
+from bdnb.analysis.metrics import last_epoch
+from bdnb.analysis.price import groups
 from bdnb.config import parameters
 from bdnb.report import style
-from bdnb.report.style import ASR, NAMES, some
+from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
@@ -65,9 +66,8 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     """A line a setting and amount of cleaning: both objectives' numbers side by side.
 
     rows: as ``settings`` returns them. Columns: what the setting is; for each objective
-    accuracy_before, asr_before, change (relative, at ASR <= 5 %; NaN: none cleaned), lowest_asr
-    (at 90 % of the accuracy) and rebound (ASR at the end above its lowest, mean over runs),
-    percent, means over seeds; seeds; runs.
+    accuracy_before, asr_before, kept (kept accuracy), kept_at_5 (at ASR <= 5 % alone) and rebound
+    (ASR at the end above its lowest, mean over runs), percent, means over all seeds; seeds; runs.
     """
     told = ["classes", "scenes", "side", *(f"train_{key}" for key in ("place", *TRAINED))]
     lines = []
@@ -75,9 +75,8 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
         line: dict[str, Any] = {"setting": setting, "cleaning": cleaning}
         line |= {name: _both(own, name) for name in told}
         for objective, its in own.groupby("objective"):
-            runs = [conclusions.smoothness(run).rebound for _, run in its.groupby("run")]
-            numbers = dict(conclusions.table(its, by=["objective"]).iloc[0])
-            numbers |= {"rebound": sum(runs) / len(runs)}
+            made = groups(its, by=["objective"]).iloc[0]
+            numbers = {k: made[k].mean for k in SHOWN if k in made} | {"rebound": rebound(its)}
             line |= {f"{k}_{objective}": numbers[k] for k in SHOWN}
         line |= {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()}
         lines.append(line)
@@ -93,8 +92,8 @@ def _both(rows: pd.DataFrame, name: str) -> object:
 SHOWN: Mapping[str, str] = {
     "accuracy_before": "accuracy before, %",
     "asr_before": "ASR before, %",
-    "change": "change at ASR ≤ 5 %",
-    "lowest_asr": "lowest ASR at 90 %",
+    "kept": "kept accuracy, %",
+    "kept_at_5": "kept at ASR ≤ 5 %",
     "rebound": "ASR at the end above its lowest",
 }
 
@@ -130,7 +129,7 @@ def models(train: pd.DataFrame) -> Styler:
     train: rows of training runs, as ``experiments.rows`` gives them; means over seeds. Models that
     were not cleaned, for want of a backdoor, are among them.
     """
-    last = conclusions.last_epoch(train)
+    last = last_epoch(train)
     last = last.assign(model=last["experiment"].str.removeprefix("train_"))
     told = {"attack": "attack", "poisoned_pairs": "poisoned pairs", "trigger_size": "patch, pixels"}
     numbers = {"accuracy": "accuracy, %", "asr": "ASR, %"}
@@ -142,21 +141,21 @@ def models(train: pd.DataFrame) -> Styler:
 
 
 def contrast(rows: pd.DataFrame) -> Figure:
-    """The lowest ASR that cleaning reaches at 90 % of the accuracy, both objectives, by setting."""
+    """Kept accuracy of both objectives, by setting."""
     made = compare(rows)
     figure = Figure(figsize=(8, 0.42 * len(made) + 1.6), layout="constrained")
     axes = figure.subplots()
     places = range(len(made))
     looks = style.looks("pretrain_objective", OBJECTIVES)
     for objective, (colour, marker) in looks.items():
-        if f"lowest_asr_{objective}" in made:
-            axes.scatter(made[f"lowest_asr_{objective}"], places, color=colour, marker=marker, s=60)
-    lows, highs = (made.filter(like="lowest_asr").agg(how, axis=1) for how in ("min", "max"))
+        if f"kept_{objective}" in made:
+            axes.scatter(made[f"kept_{objective}"], places, color=colour, marker=marker, s=60)
+    lows, highs = (made.filter(regex="^kept_mmcl").agg(how, axis=1) for how in ("min", "max"))
     axes.hlines(places, lows, highs, color="0.6", lw=1, zorder=0)
-    axes.axvline(CLEANED, color="0.25", ls="--", lw=1.2)
+    axes.axvline(100, color="0.25", ls="--", lw=1.2)
     words = made["setting"] + ", " + made["cleaning"] + " (n = " + made["seeds"].astype(str) + ")"
-    axes.set(yticks=places, yticklabels=words, xlim=(-3, 103))
-    axes.set_xlabel(f"lowest {ASR} of a model with {100 * KEPT:.0f} % of the accuracy")
+    axes.set(yticks=places, yticklabels=words, xlim=(-3, None))
+    axes.set_xlabel("kept accuracy (% of that before cleaning)")
     axes.invert_yaxis()
     sns.despine(ax=axes, left=True)
     marks = [
@@ -170,28 +169,22 @@ def contrast(rows: pd.DataFrame) -> Figure:
 
 def answer(rows: pd.DataFrame) -> Markdown:
     """In how many settings the contrast shows, and in which: counted from the rows."""
-    made = compare(rows).dropna(subset=[f"lowest_asr_{o}" for o in OBJECTIVES])
+    made = compare(rows).dropna(subset=[f"kept_{o}" for o in OBJECTIVES])
     fit = made[(made["asr_before_mmcl"] >= 95) & (made["asr_before_mmcl_ssl"] >= 95)]
-    gap = made["lowest_asr_mmcl_ssl"] - made["lowest_asr_mmcl"]
+    gap = made["kept_mmcl"] - made["kept_mmcl_ssl"]
     back = made["rebound_mmcl_ssl"] - made["rebound_mmcl"]
-    changes = made[["change_mmcl", "change_mmcl_ssl"]]
-    cleaned = changes.notna().sum()
-    costs = changes.fillna(-math.inf)
-    cost = (costs["change_mmcl"] - costs["change_mmcl_ssl"]).fillna(0)
+    most = made[["kept_mmcl", "kept_mmcl_ssl"]].max()
+    points = f"{CONTRAST:g} points"
+    more, less = int((back >= CONTRAST).sum()), int((back <= -CONTRAST).sum())
     return Markdown(
-        f"Of {some(len(made), 'setting')} with both models recorded, both start at an ASR of 95 % "
-        f"or more in {len(fit)}. "
-        f"The model trained with MMCL + SSL keeps at least 5 points more ASR, at 90 % of its "
-        f"accuracy, in {_which(made, gap >= 5)}; at least 5 points "
-        f"less in {int((gap <= -5).sum())}. From its lowest to the last epoch its ASR comes back "
-        f"by at least 5 points more than the other's in {int((back >= 5).sum())}, by at least 5 "
-        f"less in {int((back <= -5).sum())}. Some model reaches an ASR of 5 % or less for MMCL in "
-        f"{cleaned['change_mmcl']}, for MMCL + SSL in {cleaned['change_mmcl_ssl']}. "
-        f"That ASR costs the MMCL + SSL model at least 5 points more accuracy (relative; or it "
-        f"alone never gets there) in {_which(made, cost >= 5)}, the other in "
-        f"{_which(made, cost <= -5)}. "
-        f"At that ASR accuracy changes at best by {_least(changes['change_mmcl'])} for MMCL and "
-        f"by {_least(changes['change_mmcl_ssl'])} for MMCL + SSL (relative; none: none cleaned)."
+        f"Of {some(made['setting'].nunique(), 'setting')} with both models recorded, cleaned in "
+        f"{some(len(made), 'way')}, both start at an ASR of 95 % or more in {len(fit)}. "
+        f"The model trained with MMCL keeps more of its accuracy, by {points} or more, in "
+        f"{_which(made, gap >= CONTRAST)}; the one trained with MMCL + SSL in "
+        f"{_which(made, gap <= -CONTRAST)}. From its lowest to the last epoch the latter's ASR "
+        f"comes back by at least {points} more than the other's in {more}, by at least as much "
+        f"less in {less}. The most that any keeps is {most['kept_mmcl']:.1f} % for MMCL and "
+        f"{most['kept_mmcl_ssl']:.1f} % for MMCL + SSL."
     )
 
 
@@ -199,7 +192,3 @@ def _which(made: pd.DataFrame, there: pd.Series) -> str:
     """How many lines, and of which settings."""
     names = ", ".join(made["setting"][there].unique())
     return f"{int(there.sum())} ({names})" if names else "0"
-
-
-def _least(changes: pd.Series) -> str:
-    return "none" if changes.dropna().empty else f"{changes.max():+.1f} %"

@@ -3,7 +3,7 @@
 A study's name in, text out; its rows in, the same with readable settings out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -186,15 +186,17 @@ def settings(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     )
 
 
-def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
+def main_rows(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> pd.DataFrame:
     """Recorded rows of plain CleanCLIP (experiment ``clean``) on the models of these rows.
 
     Of their seeds and learning rates only: more rates would find a better model by themselves.
+    poisoned: on these models instead.
     """
     scale = rows["scale"].iloc[0]
     if not experiments.is_experiment(scale, "clean"):
         return pd.DataFrame()
-    alike = set(zip(rows["poisoned"], rows["seed"], rows["lr"], strict=True))
+    tried = set(zip(rows["poisoned"], rows["seed"], rows["lr"], strict=True))
+    alike = {(name or own, *rest) for own, *rest in tried for name in poisoned or ("",)}
     asked = [
         config
         for config in experiments.of_file(scale, "clean")

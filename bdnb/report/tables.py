@@ -14,39 +14,72 @@ from pandas.api.types import is_numeric_dtype
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis import conclusions
+from bdnb.analysis.metrics import (
+    CLEANED,
+    Smoothness,
+    Spread,
+    best_accuracy_at,
+    by_seed,
+    last_epoch,
+    over_seeds,
+)
+from bdnb.analysis.metrics import smoothness as smoothness_of
+from bdnb.analysis.price import KEPT_AT, groups
 from bdnb.config import authors
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report import studies
-from bdnb.report.style import NAMES, short
+from bdnb.report.style import NAMES, short, some
 from bdnb.runs import elsewhere
 
 OURS = "ours (95 % interval)"
-VERDICT = ["id", "statement", "quantity", "paper", OURS, "n", "verdict"]
+AT_5 = "at ASR ≤ 5 % alone"
+VERDICT = ["id", "statement", "quantity", "paper", OURS, AT_5, "n", "verdict"]
 """What is shown of a conclusion."""
+KEPT = "kept accuracy, %"
+MEASURE = (
+    "Judged by kept accuracy: the share of the accuracy before cleaning that the best model keeps, "
+    f"mean over ASR ≤ {', '.join(map(str, KEPT_AT))} %. The interval is Student's over <i>n</i> "
+    "seeds, of one data set and one test set."
+)
 
 
 def best(rows: pd.DataFrame) -> Styler:
-    """Best accuracy at ASR of at most 5 % for each setting, and what the last epochs give.
+    """What each setting's models keep of their accuracy, and the best at ASR of at most 5 %.
 
     rows: as ``settings`` returns them.
     """
     ordered = rows.sort_values(["panel", "setting"], kind="stable")
     plain = ordered.astype({"panel": str, "setting": str})
-    made = conclusions.table(plain, by=["panel", "setting"])
-    frame = pd.DataFrame(
-        {
-            "model": made["panel"],
-            "setting": made["setting"],
-            "accuracy before, %": made["accuracy_before"],
-            "ASR before, %": made["asr_before"],
-            "best accuracy at ASR ≤ 5 %": made["best_accuracy"],
-            "change, %": made["change"],
-            "lowest ASR at 90 % of the accuracy, %": made["lowest_asr"],
-            "models at ASR ≤ 5 %": counted(made),
-            "seeds": made["seeds"],
-        }
-    )
-    return styled(frame)
+    made = groups(plain, by=["panel", "setting"])
+    frame = made[["panel", "setting"]].rename(columns={"panel": "model"})
+    return styled(frame.join(pd.DataFrame(measured(made))).assign(seeds=made["seeds"]))
+
+
+def measured(made: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns that every table of groups has. made: as ``price.groups`` returns it."""
+    return {
+        "accuracy before, %": made["accuracy_before"].map(mean),
+        "ASR before, %": made["asr_before"].map(mean),
+        KEPT: made["kept"].map(cell),
+        "kept at ASR ≤ 5 %, %": made["kept_at_5"].map(mean),
+        "best accuracy at ASR ≤ 5 %": made["best_accuracy"].map(cell),
+    }
+
+
+def mean(spread: Spread) -> float:
+    """A mean over all seeds."""
+    return spread.mean
+
+
+def cell(spread: Spread) -> str:
+    """A mean with its interval; where seeds are without a value, of how many seeds it is."""
+    seeds = spread.n + spread.missing
+    if not spread.n:
+        return f"none ({some(seeds, 'seed')})"
+    if spread.missing:
+        return f"{spread.mean:.1f} ({spread.n} of {some(seeds, 'seed')})"
+    interval = "" if pd.isna(spread.low) else f" ({spread.low:.1f} to {spread.high:.1f})"
+    return f"{spread.mean:.1f}{interval}"
 
 
 def counted(made: pd.DataFrame) -> pd.Series:
@@ -59,21 +92,26 @@ def counted(made: pd.DataFrame) -> pd.Series:
 
 
 def verdict(rows: pd.DataFrame, name: str) -> Styler:
-    """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule."""
-    made = conclusions.verdicts(rows[rows["defence"] != "screen"])
-    line = made[made["id"] == studies.of(name).conclusion]
-    return judged(line)
+    """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule.
+
+    Beside the study's rows, where recorded, plain CleanCLIP's on both models decides it.
+    """
+    plain = studies.main_rows(rows, {conclusions.WEAK, conclusions.STRONG})
+    both = pd.concat([rows, plain], ignore_index=True)
+    once = both.drop_duplicates(["run", "epoch", "poisoned", "study"])
+    made = conclusions.verdicts(once)
+    return judged(made[made["id"] == studies.of(name).conclusion])
 
 
 def model_verdicts(rows: pd.DataFrame) -> Styler | Markdown:
-    """Those of C1 to C7 that are about the poisoned models of these rows, each with its verdict.
+    """Those of C0 to C7 that are about the poisoned models of these rows, each with its verdict.
 
     rows: of cleaning runs, a line an epoch. A sentence where none is about them.
     """
-    made = conclusions.verdicts(rows)
     there = set(rows["poisoned"])
-    about = {c.id: set(c.where["poisoned"]) for c in conclusions.CONCLUSIONS[:7]}
-    line = made[[bool(about.get(name, set()) & there) for name in made["id"]]]
+    about = {c.id for c in conclusions.CONCLUSIONS[:8] if c.models & there}
+    made = conclusions.verdicts(rows)
+    line = made[made["id"].isin(about)]
     if line.empty:
         return Markdown("None of the paper's conclusions is about these models.")
     return judged(line)
@@ -85,20 +123,19 @@ def judged(made: pd.DataFrame, *, rules: bool = True) -> Styler:
     made: lines of ``conclusions.verdicts``. rules: below the table, by what rule each was decided.
     """
     ours = [_ours(line) for line in made.to_dict("records")]
-    shown = made.assign(**{OURS: ours})
+    shown = made.rename(columns={"at_5": AT_5})
+    shown[OURS] = ours
     table = styled(shown[VERDICT])
-    if not rules:
-        return table
-    lines = zip(made["id"], made["rule"], strict=True)
-    words = [f"<b>{name}</b>: {escape(rule)}." for name, rule in lines]
-    return table.set_caption("Decided by rule:<br>" + "<br>".join(words))
+    words = [MEASURE]
+    if rules:
+        lines = zip(made["id"], made["rule"], strict=True)
+        words += ["Decided by rule:", *(f"<b>{name}</b>: {escape(rule)}." for name, rule in lines)]
+    return table.set_caption("<br>".join(words))
 
 
 def _ours(line: Mapping[Any, Any]) -> str:
-    if pd.isna(line["ours"]):
-        return "none cleaned" if "none cleaned" in str(line["evidence"]) else "–"
     spread = "" if pd.isna(line["low"]) else f" ({line['low']:.1f} to {line['high']:.1f})"
-    return f"{line['ours']:.1f}{spread}"
+    return "–" if pd.isna(line["ours"]) else f"{line['ours']:.1f}{spread}"
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:
@@ -109,38 +146,37 @@ def smoothness(rows: pd.DataFrame) -> Styler:
     lines = []
     for (objective, lr), own in rows.groupby(["pretrain_objective", "lr"]):
         measured = own[own["asr"].notna()]
-        found = [conclusions.smoothness(run) for _, run in measured.groupby("run")]
-        ways = pd.DataFrame(found, columns=conclusions.Smoothness._fields)
+        found = [smoothness_of(run) for _, run in measured.groupby("run")]
+        ways = pd.DataFrame(found, columns=Smoothness._fields)
         names = {"path": "path", "chord": "chord", "tortuosity": "path / chord"}
         names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
-        names |= {"best_at": "best epoch at ASR ≤ 5 % / last"}
         line = {
             "objective": _named(str(objective)),
             "rate": short(float(str(lr))),
         }
         means = {new: ways[old].mean() for old, new in names.items()}
-        lines.append(line | means | {"n": len(ways)})
-    return styled(
-        pd.DataFrame(lines), formats={"path / chord": "{:.2f}", names["best_at"]: "{:.2f}"}
-    )
+        best = ways["best_at"].dropna()
+        place = f"{best.mean():.2f} ({len(best)} of {some(len(ways), 'run')})" if len(best) else "–"
+        lines.append(line | means | {"best epoch at ASR ≤ 5 % / last": place, "n": len(ways)})
+    return styled(pd.DataFrame(lines), formats={"path / chord": "{:.2f}"})
 
 
 def last_epochs(rows: pd.DataFrame) -> Styler:
     """What a defender gets who keeps the last epoch of a run, beside the oracle's choice."""
     lines = []
     for (objective, lr), own in rows.groupby(["pretrain_objective", "lr"]):
-        last = conclusions.last_epoch(own)
-        oracle = conclusions.over_seeds(conclusions.by_seed(own, conclusions.best_accuracy_at))
+        last = last_epoch(own)
+        oracle = over_seeds(by_seed(own, best_accuracy_at), limits=(0.0, 100.0))
         lines.append(
             {
                 "objective": _named(str(objective)),
                 "rate": short(float(str(lr))),
-                "oracle: best accuracy at ASR ≤ 5 %": oracle.mean,
+                "oracle: best accuracy at ASR ≤ 5 %": cell(oracle),
                 "last epoch: accuracy, %": last["accuracy"].mean(),
                 "last epoch: ASR, %": last["asr"].mean(),
                 "of them at ASR ≤ 5 %": "–"
                 if elsewhere.unmeasured(own)
-                else f"{(last['asr'] <= conclusions.CLEANED).sum()} of {len(last)}",
+                else f"{(last['asr'] <= CLEANED).sum()} of {len(last)}",
             }
         )
     return styled(pd.DataFrame(lines))

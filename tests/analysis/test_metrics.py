@@ -3,8 +3,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from bdnb.analysis import metrics
@@ -31,20 +29,17 @@ def test_best_accuracy_is_the_oracles_over_all_epochs_and_rates_threshold_includ
     assert metrics.best_accuracy_at(rows, 4.0) == 50
     best = metrics.best_point(rows)
     assert (best["run"], best["epoch"], best["lr"]) == ("fast", 2, 1e-3)
-    assert metrics.points_under(rows) == 3
 
 
 def test_no_model_under_the_threshold_is_told_and_not_made_up(rows):
     assert math.isnan(metrics.best_accuracy_at(rows, 1.0))
     assert metrics.best_point(rows, 1.0) is None
-    assert metrics.points_under(rows, 1.0) == 0
-    assert math.isnan(metrics.change_at(rows, 1.0))
 
 
 def test_the_model_before_cleaning_is_no_candidate_even_without_a_backdoor():
     rows = run("a", [1, 60], [70, 65])
     assert math.isnan(metrics.best_accuracy_at(rows))
-    assert metrics.pareto_front(rows)["epoch"].tolist() == [1]
+    assert metrics.candidates(rows)["epoch"].tolist() == [1]
 
 
 def test_rows_of_a_diverged_run_are_no_candidates(rows):
@@ -57,49 +52,15 @@ def test_of_equal_accuracies_the_lower_asr_is_best():
     assert metrics.best_point(rows)["run"] == "b"
 
 
-def test_accuracy_over_thresholds_rises(rows):
-    table = metrics.over_thresholds(rows, [1, 3, 5, 100])
-    assert table["points"].tolist() == [0, 1, 3, 4]
-    assert table["candidates"].tolist() == [4] * 4
-    assert table["accuracy"].fillna(-1).tolist() == [-1, 50, 67, 68]
-
-
 def test_the_last_epoch_is_each_runs_own(rows):
     last = metrics.last_epoch(rows.sample(frac=1, random_state=0))
     assert sorted(zip(last["run"], last["asr"], strict=True)) == [("fast", 5.0), ("slow", 4.9)]
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=25),
-)
-def test_the_pareto_front_is_what_no_point_dominates(pairs):
-    rows = pd.DataFrame(pairs, columns=["asr", "accuracy"]).assign(epoch=1)
-    front = set(zip(*(metrics.pareto_front(rows)[c] for c in ("asr", "accuracy")), strict=True))
-    slow = {
-        (a, b)
-        for a, b in pairs
-        if not any((x <= a and y >= b) and (x < a or y > b) for x, y in pairs)
-    }
-    assert front == slow
-
-
-def test_relative_change_is_that_of_table_1():
-    assert metrics.relative_change(23.86, 13.05) == pytest.approx(-45.3, abs=0.01)
-    assert metrics.relative_change(23.76, 24.04) == pytest.approx(1.18, abs=0.01)
-    with pytest.raises(ConfigError, match="accuracy before cleaning is 0"):
-        metrics.relative_change(0, 5)
 
 
 def test_before_is_epoch_0_and_is_asked_for(rows):
     assert metrics.before(rows) == (70, 98)
     with pytest.raises(ConfigError, match="no row of epoch 0"):
         metrics.before(rows[rows["epoch"] > 0])
-
-
-def test_the_lowest_asr_counts_models_that_keep_their_accuracy_and_else_the_poisoned_one(rows):
-    assert metrics.lowest_asr(rows) == 4.9
-    assert metrics.lowest_asr(rows, keep=0.7) == 2
-    assert metrics.lowest_asr(rows, keep=0.99) == 98
 
 
 def test_a_straight_trajectory_is_smooth():
@@ -152,18 +113,11 @@ def test_over_seeds_counts_seeds_without_a_value():
     assert math.isnan(metrics.over_seeds([math.nan]).mean)
 
 
-def test_the_table_has_means_spread_and_counts_of_each_group(rows):
-    other = rows.assign(seed=1, accuracy=rows["accuracy"] + 2, run=rows["run"] + "1")
-    never = rows.assign(loss="mmcl", asr=90.0)
-    both = pd.concat([rows.assign(loss="ssl"), other.assign(loss="ssl"), never])
-    table = metrics.table(both, by=["loss"]).set_index("loss")
-    ssl, mmcl = table.loc["ssl"], table.loc["mmcl"]
-    assert (ssl["best_accuracy"], ssl["seeds"], ssl["none_cleaned"]) == (68, 2, 0)
-    assert (ssl["points_under"], ssl["points"]) == (6, 8)
-    assert ssl["best_accuracy_low"] < 68 < ssl["best_accuracy_high"]
-    assert ssl["last_accuracy"] == 68
-    assert math.isnan(mmcl["best_accuracy"])
-    assert (mmcl["none_cleaned"], mmcl["points_under"]) == (1, 0)
+def test_an_interval_counts_a_least_spread_and_ends_where_its_quantity_does():
+    wide = metrics.over_seeds([1.0, 1.0, 1.0], least_spread=3.0)
+    assert (wide.low, wide.high) == pytest.approx((1 - 2.484 * 3, 1 + 2.484 * 3), abs=0.01)
+    cut = metrics.over_seeds([1.0, 99.0], limits=(0.0, 100.0))
+    assert (cut.mean, cut.low, cut.high) == (50, 0, 100)
 
 
 def test_missing_columns_are_named(rows):

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from pandas.io.formats.style import Styler
 
-from bdnb.report.figures import COLOURS
+from bdnb.report.style import COLOURS
 from bdnb.report.tables import styled
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.project import root

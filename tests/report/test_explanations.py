@@ -2,11 +2,14 @@
 
 import math
 import re
+from functools import partial
 
 import pandas as pd
 import pytest
 
-from bdnb.analysis import conclusions
+from bdnb.analysis import arms, conclusions
+from bdnb.analysis.metrics import by_seed
+from bdnb.analysis.price import kept_accuracy, kept_at
 from bdnb.report import explanations, regimes
 from bdnb.runs import experiments, shipped
 from bdnb.runtime.errors import ConfigError
@@ -45,20 +48,17 @@ def write(scale, text):
 
 def test_each_difference_has_its_numbers_and_its_paragraph(fresh, rows):
     write("tiny", "# Title\n\n## C1\nOurs is {C1.ours:.0f}, of {C1.n} seeds.\n\n## C9\nUnused.\n")
-    said = explanations.differences(rows, pd.DataFrame(), "tiny").data
+    said = explanations.differences(conclusions.verdicts(rows), "tiny").data
     assert "**C1, does not hold.** CleanCLIP cleans MMCL models" in said
-    assert "Ours is -50, of 3 seeds." in said
-    assert "≤ 5 %" in said
+    assert "Ours is 50, of 3 seeds." in said
     assert "Unused" not in said
     assert "**C2" not in said
 
 
 def test_without_a_difference_it_says_so(fresh):
-    said = explanations.differences(runs(WEAK, CLEAN), pd.DataFrame(), "tiny").data
-    assert "No conclusion that has rows here differs" in said
-    assert (
-        "No conclusion that has rows" in explanations.differences(pd.DataFrame(), rows, "tiny").data
-    )
+    for made in (runs(WEAK, CLEAN), pd.DataFrame()):
+        said = explanations.differences(conclusions.verdicts(made), "tiny").data
+        assert "No conclusion that has rows here differs" in said
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_without_a_difference_it_says_so(fresh):
 def test_a_section_or_placeholder_that_is_none_is_named(fresh, rows, text, named):
     write("tiny", text)
     with pytest.raises(ConfigError, match=re.escape(named)):
-        explanations.differences(rows, pd.DataFrame(), "tiny")
+        explanations.differences(conclusions.verdicts(rows), "tiny")
 
 
 @pytest.mark.parametrize("scale", shipped.scales())
@@ -87,101 +87,85 @@ def test_what_is_written_on_shipped_rows_is_on_their_differences_and_types_no_nu
     differ = set(judged.index[judged["verdict"] == "does not hold"])
     assert texts.keys() >= differ
     assert not [name for name in texts if judged.loc[name, "verdict"] == "holds"]
-    said = explanations.differences(clean, train, scale).data
+    said = explanations.differences(conclusions.verdicts(clean, train), scale).data
     assert all(f"**{name}, " in said for name in texts)
     assert not re.search(r"\bnan\b|\binf\b", said)
     for text in texts.values():
         assert not re.search(r"(?<![\w.{])\d", re.sub(r"\{[^}]*\}|\bC\d+|`[^`]*`", "", text))
 
 
-def test_what_is_said_of_mmcl_alone_is_so(shipped_rows):
-    _, rows = shipped_rows("laptop")
-    alone = rows[(rows["study"] == "main") & (rows["loss"] == "mmcl")]
-    lowest = pd.concat([conclusions.asr_kept(p)(alone) for p in (WEAK, STRONG)])
-    assert (lowest < 50).sum() >= 2
-    assert (lowest > 90).sum() >= 2
-    assert alone["lr"].nunique() == 1
+def kept(rows, name):
+    return by_seed(rows[rows["poisoned"] == name], kept_accuracy)
 
 
-def test_what_is_said_of_fine_tuning_is_so(cleaned):
-    weak, strong = (
-        conclusions.change(f"train_finetune_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl")
-    )
-    assert (pd.concat([weak, strong]) < -10).all()
-    assert (len(weak), (strong < weak).sum()) == (3, 2)
+def alike(rows, other):
+    """Plain cleaning of the main study at the seeds and rates of other rows."""
+    main = rows[rows["study"] == "main"]
+    return main.merge(other[["seed", "lr"]].drop_duplicates())
 
 
-def test_what_is_said_of_vits_is_so(cleaned):
-    weak, strong = (conclusions.change(f"train_vit_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
-    assert (pd.concat([weak, strong]) < -10).all()
-    contrast = sorted(weak - strong)
-    assert contrast[2] > 5
-    assert all(abs(points) < 2 for points in contrast[:2])
-    before = cleaned[cleaned["epoch"] == 0].groupby("poisoned")["accuracy"]
-    assert before.max()[["train_vit_mmcl", "train_vit_mmcl_ssl"]].max() < 50
-    assert before.min()[[WEAK, STRONG]].min() > 60
-
-
-def test_what_is_said_of_label_consistent_poison_is_so(cleaned):
-    weak, strong = (conclusions.change(f"train_label_{o}")(cleaned) for o in ("mmcl", "mmcl_ssl"))
-    assert len(weak) == 3
-    assert (strong < weak).all()
-    assert (weak < -10).all()
-
-
-def test_what_is_said_of_the_rebound_is_so(cleaned):
-    back = conclusions.rebound_contrast(STRONG, WEAK)(cleaned[cleaned["study"] == "main"])
-    assert (back > 0).mean() > 0.5
-    assert not (back > 0).all()
-
-
-def test_what_is_said_of_poisons_is_so(cleaned):
-    left = cleaned[(cleaned["study"] == "nonideal") & (cleaned["poisons"] > 0)]
-    fewest = left[left["poisons"] == left["poisons"].min()]
-    assert fewest["lr"].nunique() == 2
+def test_what_is_said_of_the_contrast_is_so(cleaned):
     main = cleaned[cleaned["study"] == "main"]
-    none = main[main["lr"].isin(fewest["lr"]) & main["seed"].isin(fewest["seed"])]
+    weak, strong = (main[main["poisoned"] == name] for name in (WEAK, STRONG))
+    shares = [partial(kept_at, threshold=t) for t in (4, 5, 7)]
+    at_4, at_5, at_7 = ((by_seed(weak, one) - by_seed(strong, one)).mean() for one in shares)
+    assert at_4 < 0 < at_5
+    assert at_7 < 0
+
+
+def test_what_is_said_of_the_losses_alone_is_so(shipped_rows):
+    _, rows = shipped_rows("laptop")
+    main = rows[rows["study"] == "main"]
+    alone = {loss: main[main["loss"] == loss] for loss in ("mmcl", "ssl")}
+    assert all(own["lr"].nunique() == 1 for own in alone.values())
+    assert (kept(alone["mmcl"], WEAK) == 0).mean() > 0.5
+    disagree = kept(alone["mmcl"], STRONG)
+    assert disagree.min() < 10
+    assert disagree.max() > 50
     for name in (WEAK, STRONG):
-        assert (conclusions.change(name)(none) > -math.inf).all()
-        assert (conclusions.change(name)(fewest) > -math.inf).sum() == 1
-    for some in (fewest, none):
-        start = some[some["epoch"] == 0].groupby(["poisoned", "seed"])["asr"].mean()
-        kept = conclusions.asr_kept(WEAK)(some)
-        assert kept.to_dict() == pytest.approx(start[WEAK].to_dict())
-    rises = conclusions.poisons_hurt(STRONG)(cleaned)
-    assert (rises > 0).any()
-    assert not (rises > 0).all()
+        assert kept(alone["ssl"], name).max() < 25
+        own = alone["ssl"][alone["ssl"]["poisoned"] == name]
+        assert by_seed(own, conclusions.lowest_asr).max() < 20
+
+
+def test_what_is_said_of_a_larger_rate_is_so(cleaned):
+    main = cleaned[(cleaned["study"] == "main") & (cleaned["poisoned"] == STRONG)]
+    assert kept(main, STRONG).mean() < 75
+    assert arms.at_edge(main)
+
+
+def test_what_is_said_of_what_did_nothing_or_everything_is_so(shipped_rows):
+    _, rows = shipped_rows("laptop")
+    cluster = rows[(rows["defence"] == "deep_cluster") & (rows["epoch"] > 0)]
+    assert (cluster["loss_deep_cluster"] > 0.96 * math.log(150)).all()
+    l2 = rows[(rows["defence"] == "heavy_regularisation") & (rows["epoch"] > 0)]
+    penalty = l2["loss_l2"] * l2["option_weight"]
+    ratio = (penalty / (l2["loss_total"] - penalty)).groupby(l2["run"]).median()
+    assert ratio.min() > 10
+    screen = rows[(rows["defence"] == "screen") & (rows["epoch"] > 0)]
+    assert sorted(screen["option_shrink"].unique())[-2:] == [0.9, 1.0]
+    assert screen.loc[screen["option_shrink"] <= 0.9, "accuracy"].max() < 3
+    tried = conclusions.verdicts(rows).set_index("id").loc[["C10", "C11", "C12"], "verdict"]
+    assert tried.str.startswith("cannot tell here").all()
 
 
 def test_what_is_said_of_twice_the_data_is_so(cleaned):
-    twice = conclusions.change(STRONG)(cleaned[cleaned["study"] == "twice_data"])
-    once = conclusions.change(STRONG)(cleaned[cleaned["study"] == "main"])[twice.index]
-    assert (twice > once).all()
+    twice = cleaned[cleaned["study"] == "twice_data"]
+    once = alike(cleaned, twice)
+    assert (kept(twice, STRONG) > kept(once, STRONG)).all()
+    assert (kept(twice, STRONG) > kept(once, WEAK)).all()
 
 
 def test_what_is_said_of_five_times_the_epochs_is_so(cleaned):
     more = cleaned[cleaned["study"] == "more_epochs"]
-    five = conclusions.change(STRONG)(more)
-    usual = cleaned[(cleaned["study"] == "main") & cleaned["lr"].isin(more["lr"])]
     assert more["lr"].nunique() == 1
-    assert len(five) == 3
-    assert (five[five > -math.inf] < -10).sum() == 2
-    assert (conclusions.change(STRONG)(usual) == -math.inf).all()
+    assert (kept(more, STRONG) > kept(alike(cleaned, more), STRONG)).all()
 
 
 def test_what_is_said_of_the_search_is_so(shipped_rows):
     _, clean = shipped_rows("search")
-    found = regimes.compare(regimes.settings(clean)).set_index("setting")
-    longer = found.loc["c50_longer", ["change_mmcl", "change_mmcl_ssl"]]
-    assert (longer >= 0).all()
-    assert (found.loc["c50_longer", ["asr_before_mmcl", "asr_before_mmcl_ssl"]] > 90).all()
-    changes = found[["change_mmcl", "change_mmcl_ssl"]]
-    before = found[["asr_before_mmcl", "asr_before_mmcl_ssl"]]
-    for less in ("c50_rare", "c50_small"):
-        assert (before.loc[less] < before.loc["c50"]).all()
-        assert (changes.loc["c50"] < changes.loc[less]).all()
-        assert (changes.loc[less] < 0).all()
-        assert found.loc[less, "seeds"] == 1
-    back = found["rebound_mmcl_ssl"] - found["rebound_mmcl"]
-    assert back.idxmax() == "c150_long"
-    assert found["train_epochs"].astype(int).idxmax() == "c150_long"
+    found = regimes.compare(regimes.settings(clean)).set_index("setting").loc["c50_longer"]
+    assert found["kept_mmcl"] > 100 > found["kept_mmcl_ssl"] + 5
+    assert found["asr_before_mmcl"] > 90
+    assert found["asr_before_mmcl_ssl"] > 90
+    assert found["seeds"] == 1

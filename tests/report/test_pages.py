@@ -1,6 +1,7 @@
 import shutil
 
 import pandas as pd
+import pytest
 
 from bdnb.data import datasets
 from bdnb.report import pages
@@ -17,8 +18,8 @@ def rows(study: str) -> pd.DataFrame:
 def test_a_run_that_two_studies_share_is_counted_once():
     twice = pd.concat([rows("main"), rows("stopping")], ignore_index=True)
     shown = pages.best_models(twice).data
-    assert shown["models at ASR ≤ 5 %"].tolist() == ["2 of 2"]
     assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0"]
+    assert shown["kept accuracy, the authors' points, %"].tolist() == pytest.approx([92.0], abs=0.1)
     assert "n = 1 run, 3 rows; seed 0;" in pages.provenance(twice).data
 
 
@@ -45,25 +46,26 @@ def test_table_2_takes_plain_cleaning_of_the_main_study_only():
     assert pages.main_study(pd.DataFrame()).empty
 
 
-def test_the_headline_says_both_models_numbers_and_n():
-    weak = rows("main").assign(defence="cleanclip")
+def test_the_headline_says_both_models_numbers_and_their_contrast():
+    weak = rows("main").assign(defence="cleanclip", lr=1e-3)
     strong = weak.assign(poisoned="train_mmcl_ssl", run="clean-b", asr=[95.0, 40.0, 30.0])
     said = pages.headline(pd.concat([weak, strong], ignore_index=True)).data
-    assert "80.0 % accurate at an ASR of 95.0 %" in said
-    assert "has 70.0 % (-12 % relative) (n = 1 seed, 1 cleaning run)" in said
-    assert said.count("\n") == 1
-    assert "no cleaned model" in said.splitlines()[1]
+    assert "80.0 % accurate at an ASR of 95.0 %; cleaned, it keeps 77.5 % of that accuracy" in said
+    assert "and 87.5 % at an ASR of 5 % or less (n = 1 seed, 1 cleaning run)" in said
+    assert "it keeps 0.0 % of that accuracy, and 0.0 % at an ASR of 5 % or less" in said
+    assert "the first less the second: **77.5 points**" in said
+    assert "**not decided (one seed)**. In the paper: 37 points (CC6M)" in said
+    assert "2, 3, 4, 5, 6, 8, 10, 12, 16, 20 %" in said
     assert "Nothing is recorded" in pages.headline(pd.DataFrame()).data
 
 
-def test_the_headline_of_several_seeds_says_interval_and_seeds_that_were_not_cleaned():
-    first = rows("main").assign(defence="cleanclip")
-    second = first.assign(seed=1, run="b", accuracy=[80.0, 74.0, 60.0])
+def test_the_headline_of_several_seeds_counts_one_that_was_not_cleaned():
+    first = rows("main").assign(defence="cleanclip", lr=1e-3)
+    second = first.assign(seed=1, run="b")
     third = first.assign(seed=2, run="c", asr=[95.0, 40.0, 30.0])
     said = pages.headline(pd.concat([first, second, third], ignore_index=True)).data
-    # Student's t for two seeds is 12.706: 72 ± 12.706 * 2.828 / sqrt(2).
-    assert "has 72.0 % (-10 % relative, 95 % interval 46.6 to 97.4 %)" in said
-    assert "in 1 of the seeds there is none (n = 3 seeds" in said
+    assert "it keeps 51.7 % (95 % interval 0.0 to 125.0) of that accuracy, and 58.3 % at" in said
+    assert "(n = 3 seeds, 3 cleaning runs)" in said
 
 
 def test_a_set_from_elsewhere_is_counted_by_what_img2dataset_wrote(fresh, tmp_path):

@@ -1,9 +1,12 @@
 """Studies name their settings in order, and their tables say what the rows say."""
 
+import math
+
 import pandas as pd
 import pytest
 
 from bdnb.analysis.conclusions import CONCLUSIONS
+from bdnb.analysis.metrics import over_seeds
 from bdnb.report import studies, tables
 from bdnb.runtime.errors import ConfigError
 
@@ -57,14 +60,22 @@ def test_every_study_belongs_to_a_conclusion():
 
 def test_the_best_model_of_each_setting_is_told(rows, tiny):
     made = tables.best(studies.settings(rows, "ssl_weight")).data
-    best = made.set_index("setting")["best accuracy at ASR ≤ 5 %"]
-    assert best["SSL weight 8"] == 30
-    assert pd.isna(best["SSL weight 2"])
+    made = made.set_index("setting")
+    best = made["best accuracy at ASR ≤ 5 %"]
+    assert best.to_dict() == {"SSL weight 2": "none (1 seed)", "SSL weight 8": "30.0"}
+    assert made["kept accuracy, %"].to_dict() == {"SSL weight 2": "0.0", "SSL weight 8": "54.0"}
+
+
+def test_a_mean_over_some_of_the_seeds_says_so():
+    assert tables.cell(over_seeds([48.0, 50.0, math.nan])) == "49.0 (2 of 3 seeds)"
+    assert tables.cell(over_seeds([48.0, 50.0])) == "49.0 (36.3 to 61.7)"
+    assert tables.cell(over_seeds([math.nan] * 3)) == "none (3 seeds)"
+    assert tables.cell(over_seeds([48.0])) == "48.0"
 
 
 def test_the_last_epoch_stands_beside_the_oracle_s_choice(rows):
     (line,) = tables.last_epochs(rows).data.to_dict("records")
-    assert line["oracle: best accuracy at ASR ≤ 5 %"] == 30
+    assert line["oracle: best accuracy at ASR ≤ 5 %"] == "30.0"
     assert line["last epoch: accuracy, %"] == pytest.approx((45 + 40) / 2)
     assert line["of them at ASR ≤ 5 %"] == "0 of 2"
 
@@ -72,6 +83,7 @@ def test_the_last_epoch_stands_beside_the_oracle_s_choice(rows):
 def test_a_run_that_turns_back_is_less_smooth(rows):
     (line,) = tables.smoothness(rows).data.to_dict("records")
     assert line["largest rise of ASR"] == pytest.approx((47 + 0) / 2)
+    assert line["best epoch at ASR ≤ 5 % / last"] == "0.50 (1 of 2 runs)"
     assert line["n"] == 2
 
 
@@ -82,13 +94,29 @@ def test_a_cleaning_page_shows_the_conclusions_about_its_models():
     ways += [ways[0].assign(run="b", poisoned="train_vit_mmcl_ssl")]
     shown = tables.model_verdicts(pd.concat(ways, ignore_index=True)).data
     assert shown["id"].tolist() == ["C6"]
-    assert shown["verdict"].tolist() == ["not decided here (one seed)"]
-    assert "<b>C6</b>: change of accuracy at ASR ≤ 5 %" in tables.model_verdicts(ways[0]).to_html()
-    assert tables.model_verdicts(ways[0].assign(poisoned="train_mmcl")).data["id"].tolist() == [
-        "C1",
-        "C3",
-        "C4",
-    ]
+    assert shown["verdict"].tolist() == ["not decided (one seed)"]
+    html = tables.model_verdicts(ways[0]).to_html()
+    assert "<b>C6</b>: kept accuracy, MMCL less MMCL + SSL: holds if" in html
+    assert "Judged by kept accuracy" in html
+    scratch = tables.model_verdicts(ways[0].assign(poisoned="train_mmcl")).data
+    assert scratch["id"].tolist() == ["C0", "C1", "C3", "C4"]
+
+
+def test_a_study_is_judged_beside_plain_cleaning_of_both_models(rows, monkeypatch):
+    def recorded(asked):
+        names = {config.poisoned for config in asked}
+        way = [(90.0, 50.0), (3.0, 30.0)]
+        return pd.concat(cleaning(1, way).assign(run=n, poisoned=n, study="main") for n in names)
+
+    mine = rows.assign(poisoned="train_mmcl_ssl", scale="laptop", lr=3e-3, seed=2)
+    mine = mine.assign(run=mine["run"] + "s")
+    monkeypatch.setattr(
+        studies.experiments,
+        "rows",
+        lambda asked: recorded(asked).assign(lr=3e-3, seed=2),
+    )
+    (line,) = tables.verdict(mine, "ssl_weight").data.to_dict("records")
+    assert (line["id"], line["n"], line["verdict"]) == ("C15", 1, "not decided (one seed)")
 
 
 def test_every_departure_of_the_authors_is_listed_once_with_both_values():

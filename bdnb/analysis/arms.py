@@ -1,0 +1,162 @@
+"""The cleaning runs that a claim is about, and when they are no answer to it.
+
+An arm is one poisoned model cleaned in one way. It says nothing where what was tried did nothing
+(or everything), where its best model lies at the edge of the learning rates tried, or where there
+was no backdoor to clean.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from bdnb.analysis.metrics import before, best_point, by_seed
+from bdnb.analysis.price import KEPT_AT, kept_accuracy
+
+BACKDOORED = 80.0
+"""ASR (percent) that a model must have before cleaning, for its cleaning to say anything."""
+CHANCE_LOSS = 0.98
+"""A clustering loss of at least this share of ln k, its value by chance: the term did nothing."""
+SWAMPED, IDLE = 10.0, 0.01
+"""A penalty more than ten times, or less than a hundredth of, the rest of the loss."""
+DESTROYED = 0.1
+"""Share of the accuracy before, below which shrinking and perturbing left no model to clean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Which runs: those of a poisoned model with these values in these columns.
+
+    above: column -> number that it must exceed. fewest: of the runs left those with the least of
+    this column. like: only seeds and learning rates of this arm too (and, where there are some, its
+    number of epochs): more rates would find a better model by themselves.
+    """
+
+    poisoned: str
+    where: Mapping[str, str]
+    above: Mapping[str, float] = field(default_factory=dict)
+    fewest: str = ""
+    like: "Arm | None" = None
+
+    def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Its rows among all cleaning rows; none where a column it asks for is not there."""
+        mask = rows["poisoned"] == self.poisoned
+        for column, value in self.where.items():
+            mask &= rows[column] == value
+        for column, least in self.above.items():
+            mask &= rows.get(column, pd.Series(math.nan, index=rows.index)) > least
+        chosen = rows[mask]
+        if self.fewest and len(chosen):
+            chosen = chosen[chosen[self.fewest] == chosen[self.fewest].min()]
+        if self.like:
+            other = self.like.rows(rows)
+            chosen = chosen.merge(other[["seed", "lr"]].drop_duplicates())
+            if "epochs" in rows and chosen["epochs"].isin(other["epochs"]).any():
+                chosen = chosen[chosen["epochs"].isin(other["epochs"])]
+        if self.where.get("defence") == "shrink_perturb":
+            chosen = chosen.assign(picked_accuracy=_picked(chosen, rows))
+        if "option_k" in chosen:
+            chosen = chosen.assign(k=chosen["option_k"].fillna(chosen["option_k"].max()))
+        return chosen
+
+
+def _picked(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
+    """Accuracy of the shrunk and perturbed model that each run cleans; NaN where none is found."""
+    names = ["poisoned", "seed", "picked_shrink", "picked_perturb"]
+    screened = rows[(rows["defence"] == "screen") & (rows["epoch"] > 0)]
+    if screened.empty or not set(names) <= set(rows):
+        return pd.Series(math.nan, index=chosen.index)
+    about = ["poisoned", "seed", "option_shrink", "option_perturb"]
+    accuracy = screened.groupby(about)["accuracy"].mean()
+    keys = pd.MultiIndex.from_frame(chosen[names])
+    return pd.Series(accuracy.reindex(keys).to_numpy(), index=chosen.index)
+
+
+def not_ready(arm: Arm, rows: pd.DataFrame) -> str:
+    """Why there is nothing to decide from; empty when there is."""
+    if rows.empty:
+        what = ", ".join(f"{column} {value}" for column, value in arm.where.items())
+        return f"no rows of {arm.poisoned}, {what}"
+    first = rows.groupby("run")["epoch"].min()
+    late = first.index[first > 0]
+    return f"no row before cleaning in {', '.join(map(str, late[:3]))}" if len(late) else ""
+
+
+def no_backdoor(rows: pd.DataFrame) -> str:
+    """The seeds without a backdoor worth cleaning; empty when all have one."""
+    start = rows[rows["epoch"] == 0].groupby(["poisoned", "seed"])["asr"].mean()
+    weak = start[~(start >= BACKDOORED)].reset_index()
+    lines = zip(weak["poisoned"], weak["seed"], weak["asr"], strict=True)
+    said = ", ".join(f"{name} seed {seed}, ASR {asr:.1f} %" for name, seed, asr in lines)
+    return f"no backdoor to clean: {said}" if said else ""
+
+
+def inert(rows: pd.DataFrame) -> str:
+    """What kept most runs from being a test of what was tried; empty when nothing did."""
+    after = rows[rows["epoch"] > 0]
+    if _most(after, _cluster_chance):
+        return "the clustering loss stays where chance puts it"
+    if _most(after, _penalty_swamps):
+        return "the penalty swamps the loss"
+    if _most(after, _penalty_idle):
+        return "the penalty is nothing beside the loss"
+    if _most(rows, _destroyed):
+        return "the model that was picked is destroyed"
+    return ""
+
+
+def _most(rows: pd.DataFrame, test: Callable[[pd.DataFrame], bool]) -> bool:
+    found = [test(run) for _, run in rows.groupby("run")]
+    return sum(found) > len(found) / 2
+
+
+def _cluster_chance(run: pd.DataFrame) -> bool:
+    """A classifier's labels have one cluster a class, as many as the grids give k-means."""
+    if run.get("k", pd.Series()).isna().all() or "loss_deep_cluster" not in run:
+        return False
+    return bool(run["loss_deep_cluster"].mean() >= CHANCE_LOSS * math.log(run["k"].max()))
+
+
+def _penalty(run: pd.DataFrame) -> float:
+    """The penalty in the loss over the rest of the loss; NaN without a penalty."""
+    if "loss_l2" not in run or "option_weight" not in run:
+        return math.nan
+    penalty = run["option_weight"] * run["loss_l2"]
+    return float((penalty / (run["loss_total"] - penalty)).median())
+
+
+def _penalty_swamps(run: pd.DataFrame) -> bool:
+    return _penalty(run) > SWAMPED
+
+
+def _penalty_idle(run: pd.DataFrame) -> bool:
+    return _penalty(run) < IDLE
+
+
+def _destroyed(run: pd.DataFrame) -> bool:
+    if "picked_accuracy" not in run:
+        return False
+    return bool(run["picked_accuracy"].max() < DESTROYED * before(run).accuracy)
+
+
+def at_floor(of: pd.DataFrame, less: pd.DataFrame) -> bool:
+    """Whether in most seeds neither of two arms has any model at the ASRs of kept accuracy."""
+    floor = (by_seed(of, kept_accuracy) == 0) & (by_seed(less, kept_accuracy) == 0)
+    return bool(floor.mean() > 0.5)
+
+
+def at_edge(rows: pd.DataFrame) -> bool:
+    """Whether most seeds have their best models at the largest or the smallest learning rate.
+
+    A seed has when more than half of the thresholds of kept accuracy with a model have; one without
+    any model has when there are fewer than three rates, so that all are at the edge.
+    """
+    rates = rows["lr"].unique()
+    edges = (rates.min(), rates.max())
+    found = []
+    for _, own in rows.groupby("seed"):
+        best = [best_point(own, threshold) for threshold in KEPT_AT]
+        there = [point["lr"] in edges for point in best if point is not None]
+        found.append(sum(there) > len(there) / 2 if there else len(rates) < 3)
+    return sum(found) > len(found) / 2

@@ -1,0 +1,132 @@
+"""Figures of what cleaning costs: the price curve, and the conclusions seed by seed.
+
+Rows of cleaning runs in, a Matplotlib figure out, in the looks of ``figures``.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bdnb.analysis import price
+from bdnb.analysis.metrics import CLEANED, before
+from bdnb.report import style
+from bdnb.report.pages import NOTHING
+from bdnb.report.style import NAMES, some
+
+OBJECTIVES = ("mmcl", "mmcl_ssl")
+MAIN_LOSS = "mmcl_ssl"
+
+
+def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markdown:
+    """The share of accuracy that a cleaned model keeps, by the ASR allowed: ours, the authors'.
+
+    rows: a line an epoch of a cleaning run, epoch 0 included, with columns poisoned,
+    pretrain_objective, loss, seed, epoch, accuracy, asr (percent); those of CleanCLIP's own loss
+    are drawn where there are some, each seed thin and their mean thick. poisoned: only these.
+    """
+    if rows.empty:
+        return NOTHING
+    mine = rows[rows["poisoned"].isin(poisoned)] if poisoned else rows
+    loss = MAIN_LOSS if (mine["loss"] == MAIN_LOSS).any() else mine["loss"].iloc[0]
+    mine = mine[mine["loss"] == loss]
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    ours, theirs = figure.subplots(1, 2, sharex=True, sharey=True)
+    marks = []
+    others = sorted(set(mine["pretrain_objective"]) - set(OBJECTIVES))
+    for i, objective in enumerate([*OBJECTIVES, *others]):
+        look = {"color": colour(objective), "ls": ("-", "--", ":")[i % 3]}
+        own = mine[mine["pretrain_objective"] == objective]
+        made = [price.curve(one) for _, one in own.groupby("seed")]
+        for one in made:
+            ours.step(price.THRESHOLDS, one, where="post", lw=0.8, alpha=0.5, **look)
+        if made:
+            mean = np.mean(made, axis=0)
+            ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **look)
+        marks.append(
+            Line2D(
+                [], [], lw=2.5, label=f"pre-trained with {NAMES.get(objective, objective)}", **look
+            )
+        )
+    seeds = some(mine["seed"].nunique(), "seed")
+    ours.set_title(f"here: mean of {seeds} (thick), each (thin)", loc="left")
+    _authors(theirs)
+    for axes in (ours, theirs):
+        axes.set(xscale="log", xlim=(1, 100), ylim=(-3, None), xlabel="ASR allowed (%)")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.axvline(CLEANED, color="0.25", ls=":", lw=1.2)
+        axes.axvspan(price.KEPT_AT[0], price.KEPT_AT[-1], color="0.92", zorder=0)
+    ours.set_ylabel("accuracy kept (% of that before)")
+    figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def colour(objective: str) -> str:
+    """Return the colour of a pre-training objective; grey for one of the user's."""
+    look = style.OBJECTIVES.get(objective)
+    return look.colour if look else "0.5"
+
+
+def _authors(axes: Axes) -> None:
+    """The curves of the authors' points, CC6M thick and CC3M thin."""
+    theirs = price.authors_curves()
+    for (data, objective), own in theirs[theirs["loss"] == MAIN_LOSS].groupby(
+        ["data", "objective"]
+    ):
+        i = OBJECTIVES.index(objective)
+        width = 2.5 if data == "CC6M" else 1.0
+        look = {"color": colour(objective), "ls": ("-", "--")[i], "lw": width}
+        axes.step(own["threshold"], own["kept"], where="post", **look)
+    axes.set_title("the authors' points: CC6M (thick), CC3M (thin)", loc="left")
+
+
+def conclusions(judged: pd.DataFrame) -> Figure:
+    """Every claim that has numbers, a line each; a seed is a dot, right of 0 if it speaks for it.
+
+    judged: of ``conclusions.verdicts``. The scale is points beyond the claim's edge;
+    a bar is the seeds' mean.
+    """
+    lines = [
+        (f"{line['id']}: {found.claim.quantity}", found)
+        for line in judged.to_dict("records")
+        for found in line["findings"]
+        if len(found.values)
+    ]
+    figure = Figure(figsize=(9, 0.32 * max(len(lines), 1) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for place, (_, found) in enumerate(lines):
+        muted = found.verdict.startswith("cannot")
+        shade = "0.6" if muted else "0.15"
+        axes.scatter(found.beyond, [place] * len(found.beyond), s=22, color=shade, alpha=0.8, lw=0)
+        axes.scatter([found.beyond.mean()], [place], s=130, color=shade, marker="|", lw=2)
+        words = found.verdict.partition(" (")[0]
+        axes.text(1.01, place, words, transform=axes.get_yaxis_transform(), va="center", size=9)
+    axes.axvline(0, color="0.25", ls="--", lw=1.2)
+    axes.set_yticks(range(len(lines)), [words for words, _ in lines], size=9)
+    axes.set(xlabel="points beyond the claim's edge", ylim=(len(lines) - 0.4, -0.6))
+    return figure
+
+
+def noise(rows: pd.DataFrame) -> Markdown:
+    """How much each measure would move if the test images were drawn again: a simulation.
+
+    rows: as ``curves`` takes them; those of CleanCLIP's own loss count.
+    """
+    if rows.empty:
+        return NOTHING
+    rows = rows[rows["loss"] == MAIN_LOSS]
+    images = price.test_images(rows)
+    models = [own for _, own in rows.groupby(["poisoned", "seed"]) if (own["epoch"] == 0).any()]
+    made = pd.DataFrame([price.sampling_error(own, images=images) for own in models])
+    mean, most = made.mean(), made.max()
+    accuracy = np.mean([before(own).accuracy for own in models])
+    return Markdown(
+        f"Were the {images:,} test images drawn again, kept accuracy would move by "
+        f"{mean['kept']:.1f} points (standard deviation, mean of {some(len(made), 'model')}; at "
+        f"most {most['kept']:.1f}), that kept at an ASR of 5 % by {mean['kept_at_5']:.1f} (at most "
+        f"{most['kept_at_5']:.1f}), of a model that has {accuracy:.0f} % before cleaning."
+    )

@@ -1,0 +1,61 @@
+"""The price figures draw what the rows say."""
+
+import pandas as pd
+import pytest
+
+from bdnb.analysis import conclusions
+from bdnb.analysis.price import THRESHOLDS
+from bdnb.report import price
+from tests.analysis.test_conclusions import CLEAN, COSTLY, STRONG, WEAK, runs
+
+
+@pytest.fixture
+def rows():
+    made = [runs(WEAK, CLEAN), runs(STRONG, COSTLY)]
+    return pd.concat(
+        [own.assign(pretrain_objective=own["poisoned"].str.removeprefix("train_")) for own in made]
+    )
+
+
+def drawn(axes):
+    """Curves as (line width, value at an ASR of 5 %)."""
+    place = THRESHOLDS.index(5)
+    lines = [line for line in axes.get_lines() if len(line.get_ydata()) == len(THRESHOLDS)]
+    return [(line.get_linewidth(), round(float(line.get_ydata()[place]))) for line in lines]
+
+
+def test_ours_has_each_seed_and_their_mean_and_the_authors_stand_beside_it(rows):
+    ours, theirs = price.curves(rows).axes
+    assert drawn(ours) == [(0.8, 100)] * 3 + [(2.5, 100)] + [(0.8, 50)] * 3 + [(2.5, 50)]
+    assert sorted(drawn(theirs)) == [(1.0, 83), (1.0, 103), (2.5, 55), (2.5, 101)]
+    assert ours.get_xscale() == "log"
+    assert ours.get_xlim() == (1, 100)
+
+
+def test_only_the_models_named_are_drawn_and_no_rows_are_said_to_be_none(rows):
+    ours, _ = price.curves(rows, [STRONG]).axes
+    assert drawn(ours) == [(0.8, 50)] * 3 + [(2.5, 50)]
+    assert "Nothing is recorded" in price.curves(pd.DataFrame(), [STRONG]).data
+
+
+def test_a_page_of_another_loss_or_objective_has_its_curve_too(rows):
+    ssl = rows.assign(loss="ssl", pretrain_objective="siglip")
+    ours, _ = price.curves(ssl).axes
+    assert len(drawn(ours)) == 4
+
+
+def test_each_claim_has_its_seeds_as_dots_beyond_its_edge(rows):
+    (axes,) = price.conclusions(conclusions.verdicts(rows)).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[0] == "C0: kept accuracy, MMCL less MMCL + SSL"
+    dots, mean = (axes.collections[i].get_offsets()[:, 0] for i in (0, 1))
+    assert dots.tolist() == pytest.approx([45, 45, 45], abs=0.2)
+    assert mean.tolist() == pytest.approx([45], abs=0.2)
+    assert axes.texts[0].get_text() == "holds"
+
+
+def test_the_sentence_on_noise_names_images_and_models(rows):
+    said = price.noise(rows.assign(accuracy=rows["accuracy"].round(1))).data
+    assert said.startswith("Were the 1,000 test images drawn again, kept accuracy would move by")
+    assert "mean of 6 models" in said
+    assert "Nothing is recorded" in price.noise(pd.DataFrame()).data
