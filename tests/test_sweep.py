@@ -146,7 +146,7 @@ def test_bad_numbers_are_refused_before_the_model_is_trained_although_the_data_i
     (fresh / "data" / ".npm").parent.mkdir()
     (fresh / "data" / ".npm").symlink_to(REPOSITORY / "data" / ".npm")
     made = sweep.from_notebook("clean", namespace(target="nosuch", poisoned="train_mmcl"))
-    with pytest.raises(ConfigError, match=r"target='nosuch': not among 6 classes"):
+    with pytest.raises(ConfigError, match=r"target='nosuch': tiny has 6 classes"):
         made.run()
     assert not (fresh / "runs").exists()
 

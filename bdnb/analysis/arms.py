@@ -77,7 +77,8 @@ def not_ready(arm: Arm, rows: pd.DataFrame) -> str:
     """Why there is nothing to decide from; empty when there is."""
     if rows.empty:
         what = ", ".join(f"{column} {value}" for column, value in arm.where.items())
-        return f"no rows of {arm.poisoned}, {what}"
+        both = ", at the seeds and rates to compare" if arm.like else ""
+        return f"no rows of {arm.poisoned}, {what}{both}"
     first = rows.groupby("run")["epoch"].min()
     late = first.index[first > 0]
     return f"no row before cleaning in {', '.join(map(str, late[:3]))}" if len(late) else ""

@@ -50,15 +50,15 @@ class LabelledSet:
         return class_index(self.classnames, name, where=f"the labelled set {self.name!r}")
 
 
-def class_index(classnames: Sequence[str], name: str, *, where: str) -> int:
-    """Return the label of a class of a set.
+def class_index(classnames: Sequence[str], name: str, *, where: str, what: str = "class ") -> int:
+    """Return the label of a class of a set. what, where: words of the message.
 
     Errors: ConfigError when the set lacks it (with near matches) or has it twice.
     """
     labels = [label for label, known in enumerate(classnames) if known == name]
     if len(labels) > 1:
         raise ConfigError(
-            f"class {name!r}: {where} has it {len(labels)} times "
+            f"{what}{name!r}: {where} has it {len(labels)} times "
             f"(labels {', '.join(map(str, labels))}): name each class once in {CLASSNAMES}"
         )
     if labels:
@@ -67,7 +67,7 @@ def class_index(classnames: Sequence[str], name: str, *, where: str) -> int:
     near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
     hint = ", ".join(repr(classnames[folded.index(n)]) for n in near)
     raise ConfigError(
-        f"class {name!r}: {where} has {len(classnames)} classes, not this one; "
+        f"{what}{name!r}: {where} has {len(classnames)} classes, not this one; "
         f"{f'near it: {hint}' if hint else 'none is near it'}"
     )
 

@@ -4,6 +4,7 @@ Rows of cleaning runs in, a Matplotlib figure out, in the looks of ``figures``.
 """
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     marks = []
     others = sorted(set(mine["pretrain_objective"]) - set(OBJECTIVES))
     for i, objective in enumerate([*OBJECTIVES, *others]):
-        look = {"color": colour(objective), "ls": ("-", "--", ":")[i % 3]}
+        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":")[i % 3]}
         own = mine[mine["pretrain_objective"] == objective]
         made = [price.curve(one) for _, one in own.groupby("seed")]
         for one in made:
@@ -74,12 +75,11 @@ def colour(objective: str) -> str:
 def _authors(axes: Axes) -> None:
     """The curves of the authors' points, CC6M thick and CC3M thin."""
     theirs = price.authors_curves()
-    for (data, objective), own in theirs[theirs["loss"] == MAIN_LOSS].groupby(
-        ["data", "objective"]
-    ):
+    for (data, named), own in theirs[theirs["loss"] == MAIN_LOSS].groupby(["data", "objective"]):
+        objective = str(named)
         i = OBJECTIVES.index(objective)
         width = 2.5 if data == "CC6M" else 1.0
-        look = {"color": colour(objective), "ls": ("-", "--")[i], "lw": width}
+        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--")[i], "lw": width}
         axes.step(own["threshold"], own["kept"], where="post", **look)
     axes.set_title("the authors' points: CC6M (thick), CC3M (thin)", loc="left")
 

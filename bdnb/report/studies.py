@@ -190,17 +190,18 @@ def main_rows(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> pd.DataFram
     """Recorded rows of plain CleanCLIP (experiment ``clean``) on the models of these rows.
 
     Of their seeds and learning rates only: more rates would find a better model by themselves.
-    poisoned: on these models instead.
+    poisoned: on these models instead, at all rates.
     """
     scale = rows["scale"].iloc[0]
     if not experiments.is_experiment(scale, "clean"):
         return pd.DataFrame()
-    tried = set(zip(rows["poisoned"], rows["seed"], rows["lr"], strict=True))
-    alike = {(name or own, *rest) for own, *rest in tried for name in poisoned or ("",)}
+    alike = set(zip(rows["poisoned"], rows["seed"], rows["lr"], strict=True))
+    others = {(name, seed) for name in poisoned for seed in rows["seed"].unique()}
     asked = [
-        config
-        for config in experiments.of_file(scale, "clean")
-        if config.loss == "mmcl_ssl" and (config.poisoned, config.seed, config.lr) in alike
+        c
+        for c in experiments.of_file(scale, "clean")
+        if c.loss == "mmcl_ssl"
+        and ((c.poisoned, c.seed) in others if poisoned else (c.poisoned, c.seed, c.lr) in alike)
     ]
     return experiments.rows(asked)
 

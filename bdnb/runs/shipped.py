@@ -85,7 +85,10 @@ def unpack(scale: str, out: Path) -> list[Path]:
             continue
         made.append(out / experiments.folder(config).name)
         known = {"test_images": TEST_IMAGES[scale]} if scale in TEST_IMAGES else {}
-        rows = (json.dumps(known | row, ensure_ascii=False) + "\n" for row in one["rows"])
+        rows = (
+            json.dumps({**known, **row} if known.keys() - row else row, ensure_ascii=False) + "\n"
+            for row in one["rows"]
+        )
         texts[made[-1] / "rows.jsonl"] = "".join(rows)
         texts[made[-1] / "manifest.json"] = json.dumps(one["manifest"], indent=2) + "\n"
     for path, text in texts.items():

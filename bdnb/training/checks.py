@@ -62,7 +62,7 @@ def check_numbers(
         if used is not None and value > used:
             raise ConfigError(f"{name}={value}: above the {used} pairs there are")
     if there.classes:
-        class_index(there.classes, target, where=f"target: {data}")
+        class_index(there.classes, target, where=data, what="target=")
 
 
 def check_trigger(stamp: Stamp, model: str) -> None:

@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import Run
+from bdnb.runtime.command import Stopped
 from bdnb.runtime.errors import ConfigError
 
 Makers = Mapping[type, Callable[[Any, Run], None]]
@@ -29,7 +30,7 @@ def make(config: Stage, makers: Makers) -> Run:
     Errors: those of ``makers``; those of ``on_processes``.
     """
     run = Run(experiments.folder(config))
-    if experiments.recorded(config):
+    if experiments.recorded(config, warn=False):
         run.settle()
         return run
     if run.finished:
@@ -77,7 +78,7 @@ def on_processes(count: int, work: Callable[..., object], *given: Any) -> None:
     except SignalException as error:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
-        raise SystemExit(128 + error.sigval) from None
+        raise Stopped(128 + error.sigval) from None
 
 
 def _worker(work: Callable[..., object], *given: Any) -> None:

@@ -250,7 +250,7 @@ def test_a_parameter_that_does_not_fit_is_refused(tiny):
     for given, message in (
         ({"size": 3}, "'size' is not a parameter"),
         ({"classes": "cat"}, "classes='cat': expected a list"),
-        ({"classes": ["cat", 3]}, "classes=.*expected words"),
+        ({"classes": ["cat", 3]}, "classes=.*expected a word"),
     ):
         with pytest.raises(ConfigError, match=message):
             panels.settings({"scale": "tiny"} | given)

@@ -213,7 +213,7 @@ CASES = [
     value("clean", r"experiment='\.\./x': expected a name", experiment="../x"),
     value("train", r"data='\.\./tiny': expected a name", data="../tiny"),
     before_work("train", r"data='nosuch': no params/nosuch/data.yaml", data="nosuch"),
-    before_work("train", r"target='bananas': not among 6 classes; near: banana", target="bananas"),
+    before_work("train", r"target='bananas': tiny has 6 classes, not this one; near it: 'banana'", target="bananas"),
     before_work("train", r"trigger size 100 pixels: larger than the images, 32 x 32", trigger_size=100),
     before_work("train", r"pairs=1000000000: tiny has 96", pairs=10**9),
     before_work("train", r"poison_count=97: above the 96 pairs", poison_count=97),
@@ -221,7 +221,7 @@ CASES = [
     before_work("train", r"init='/nope': no such checkpoint", init="/nope"),
     before_work("clean", r"pairs=49: tiny has 48", pairs=49),
     before_work("clean", r"poisons=49: above the 48 pairs", poisons=49),
-    before_work("clean", r"target='nosuch': not among 6 classes", target="nosuch"),
+    before_work("clean", r"target='nosuch': tiny has 6 classes", target="nosuch"),
     before_work("clean", r"trigger size 33 pixels: larger than the images", trigger_size=33),
     before_work("clean", r"poisoned='nosuch': no such checkpoint", poisoned="nosuch"),
     Case(

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bdnb.analysis import conclusions
+from bdnb.analysis import metrics
 from bdnb.report import interactive_figure, interactive_page
 from bdnb.report.style import NAMES, short
 from bdnb.runtime.errors import ConfigError
@@ -79,19 +80,19 @@ def move(page: Chrome, threshold: float) -> None:
 
 
 def expected(rows: pd.DataFrame, threshold: float) -> list[str]:
-    """What stands above each panel, worked out by ``conclusions.table``."""
-    table = conclusions.table(rows, by=["pretrain_objective"], threshold=threshold)
+    """What stands above each panel, worked out by ``metrics``."""
+    measure = partial(metrics.best_accuracy_at, threshold=threshold)
     found = []
-    for line in table.sort_values("pretrain_objective").itertuples():
+    for _, own in rows.groupby("pretrain_objective"):
+        spread = metrics.over_seeds(metrics.by_seed(own, measure))
         told = f"no model at ASR ≤ {threshold:.1f} %"
-        if line.best_accuracy == line.best_accuracy:
-            told = f"best at ASR ≤ {threshold:.1f} %: {line.best_accuracy:.1f} %"
-        if line.best_accuracy_low == line.best_accuracy_low:
-            interval = f" ({line.best_accuracy_low:.1f} to {line.best_accuracy_high:.1f})"
-            told += interval.replace("-", "−")
-        none = line.none_cleaned
-        without = f", {none} without" if none else ""
-        found += [told, f"n = {line.points} models, {line.seeds} seeds{without}"]
+        if spread.n:
+            told = f"best at ASR ≤ {threshold:.1f} %: {spread.mean:.1f} %"
+        if spread.low == spread.low:
+            told += f" ({spread.low:.1f} to {spread.high:.1f})".replace("-", "−")
+        without = f", {spread.missing} without" if spread.missing else ""
+        seeds = own["seed"].nunique()
+        found += [told, f"n = {len(metrics.candidates(own))} models, {seeds} seeds{without}"]
     return found
 
 

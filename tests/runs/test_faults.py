@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,10 +43,13 @@ def result(made: TrainConfig) -> tuple[list[dict], list[bytes]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_home):
-    """What an undisturbed run leaves."""
+def whole(tiny_home, tmp_path_factory):
+    """What an undisturbed run leaves, in a project without the runs of other tests."""
+    home = tmp_path_factory.mktemp("whole")
+    shutil.copytree(tiny_home / "params", home / "params")
+    (home / "data").symlink_to(tiny_home / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BDNB_HOME", str(tiny_home))
+        patch.setenv("BDNB_HOME", str(home))
         train(config())
         return result(config())
 

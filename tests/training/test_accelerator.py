@@ -114,10 +114,3 @@ def test_a_tracker_that_is_not_installed_is_named_before_any_work(fresh, monkeyp
     with pytest.raises(ConfigError, match=r"log_with='trackio': not installed: pip install tracki"):
         train(config(log_with="trackio"))
     assert not experiments.folder(config()).exists()
-
-
-def test_bf16_that_a_gpu_only_emulates_is_not_taken_for_fast(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    emulated = lambda including_emulation=True: including_emulation  # noqa: E731
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", emulated)
-    assert not device.has_fast_bf16()
