@@ -85,11 +85,9 @@ def unpack(scale: str, out: Path) -> list[Path]:
             continue
         made.append(out / experiments.folder(config).name)
         known = {"test_images": TEST_IMAGES[scale]} if scale in TEST_IMAGES else {}
-        rows = (
-            json.dumps({**known, **row} if known.keys() - row else row, ensure_ascii=False) + "\n"
-            for row in one["rows"]
-        )
-        texts[made[-1] / "rows.jsonl"] = "".join(rows)
+        rows = [row if known.keys() <= row.keys() else known | row for row in one["rows"]]
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        texts[made[-1] / "rows.jsonl"] = "".join(lines)
         texts[made[-1] / "manifest.json"] = json.dumps(one["manifest"], indent=2) + "\n"
     for path, text in texts.items():
         if path.is_file() and path.read_bytes() != text.encode():

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -128,3 +129,18 @@ def test_a_line_that_cannot_be_read_is_named(fresh):
 def test_with_nothing_recorded_there_is_nothing_to_ship(fresh):
     with pytest.raises(ConfigError, match="no finished run to ship"):
         shipped.pack("tiny")
+
+
+def test_rows_that_say_their_test_images_are_unpacked_byte_for_byte(fresh, monkeypatch):
+    """A finished run's manifest holds its rows to a checksum."""
+    monkeypatch.setitem(shipped.TEST_IMAGES, "tiny", 24)
+    config = experiments.of_file("tiny", "train_mmcl")[0]
+    run = Run(experiments.folder(config))
+    run.start(stage="train", config=dataclasses.asdict(config), device="cpu")
+    run.append({"epoch": 0, "test_images": 24, "accuracy": 1.5, "asr": 2.0})
+    run.finish()
+    before = (run.folder / "rows.jsonl").read_bytes()
+    shipped.pack("tiny")
+    (folder,) = shipped.unpack("tiny", fresh / "unpacked")
+    assert (folder / "rows.jsonl").read_bytes() == before
+    assert Run(folder).finished
