@@ -56,6 +56,8 @@ def test_retrieval_is_measured_on_the_same_held_out_pairs_before_and_after_clean
         ("heavy_regularisation", {"weight": 5.0, "by": "decay"}, "loss_ssl"),
         ("shrink_perturb", {"shrink": 0.9, "perturb": 0.001}, "loss_ssl"),
         ("deep_cluster", {"k": 8}, "loss_deep_cluster"),
+        ("par", {}, "loss_away_text"),
+        ("retrain", {}, "loss_ssl"),
         ("deep_cluster", {"k": 8, "lookup": "batch", "features": "train"}, "loss_deep_cluster"),
     ],
 )
@@ -69,6 +71,19 @@ def test_deep_clustering_takes_labels_from_another_model(tiny):
     other = experiments.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
     options = {"labels": "classifier", "classifier": str(other)}
     assert clean.clean(config(defence="deep_cluster", options=options)).finished
+
+
+def test_a_model_trained_anew_keeps_nothing_of_the_backdoored_one(tiny):
+    made = {
+        source: clean.clean(config(defence="retrain", poisoned=source)).rows()
+        for source in ("train_mmcl", "train_mmcl_ssl")
+    }
+    first, second = made.values()
+    assert first[0]["accuracy"] != second[0]["accuracy"]
+    assert (first[1]["loss_total"], first[1]["accuracy"]) == (
+        second[1]["loss_total"],
+        second[1]["accuracy"],
+    )
 
 
 @pytest.mark.parametrize("loss", ["mmcl", "ssl"])

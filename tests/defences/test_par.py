@@ -1,0 +1,100 @@
+"""PAR against its formula in plain loops, and the laws it is built on."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.nn import functional as F
+
+from bdnb import models
+from bdnb.data.batches import Batch
+from bdnb.defences import par as module
+from bdnb.training.fit import objective
+from bdnb.training.loop import Features
+
+N, D = 6, 5
+
+
+@pytest.fixture
+def captured(monkeypatch):
+    """The loss that ``par`` descends, and the model that it began with."""
+    found = {}
+    monkeypatch.setattr(module, "start", lambda *given: SimpleNamespace())
+    monkeypatch.setattr(
+        module, "run_fit", lambda loop, pairs, setting, loss: found.update(loss=loss) or []
+    )
+    model = models.build("rn_test", seed=0).eval()
+    loss = objective("mmcl", mmcl_weight=1.0, ssl_weight=1.0, gather="exact")
+    setting = SimpleNamespace(accelerator=Accelerator(cpu=True), loss=loss)
+
+    def of(**options):
+        list(module.par(model, [], setting, **options))
+        return found["loss"], model
+
+    return of
+
+
+def batch(model) -> Batch:
+    images = torch.randint(
+        0, 256, (N, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(1)
+    )
+    return Batch(images, model.tokens([f"a photo of {i} cats" for i in range(N)]), torch.arange(N))
+
+
+def unit(seed: int, width: int) -> torch.Tensor:
+    drawn = torch.randn(N, width, generator=torch.manual_seed(seed))
+    return F.normalize(drawn, dim=1).requires_grad_()
+
+
+def by_hand(image, text, frozen_image, frozen_text, scale, tau, weight) -> float:
+    """PAR's loss from the paper's formula, one pair at a time in double precision."""
+    logits = [[scale * float(np.dot(a, b)) for b in text] for a in image]
+    rows = [math.log(sum(math.exp(x) for x in row)) - row[i] for i, row in enumerate(logits)]
+    columns = list(zip(*logits, strict=True))
+    cols = [math.log(sum(math.exp(x) for x in col)) - col[i] for i, col in enumerate(columns)]
+    mmcl = (sum(rows) + sum(cols)) / (2 * N)
+    away = [
+        sum(float(np.sum((a - b) ** 2)) for a, b in zip(new, old, strict=True)) / N
+        for new, old in ((image, frozen_image), (text, frozen_text))
+    ]
+    return mmcl - weight * sum(one for one in away if one <= tau)
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.9, 2.15, 4.0])
+def test_the_loss_is_the_paper_s_formula(captured, tau):
+    loss, model = captured(tau=tau, weight=0.5)
+    given = batch(model)
+    with torch.no_grad():
+        frozen_image, frozen_text, *_ = model(given.images, given.tokens)
+    image, text = unit(2, frozen_image.shape[1]), unit(3, frozen_image.shape[1])
+    scale = torch.tensor(7.0, requires_grad=True)
+    parts = loss(Features(image, text, scale, torch.tensor(0.0)), given)
+    arrays = [x.detach().double().numpy() for x in (image, text, frozen_image, frozen_text)]
+    expected = by_hand(*arrays, 7.0, tau, 0.5)
+    assert parts["loss_total"].item() == pytest.approx(expected, rel=1e-5)
+    parts["loss_total"].backward()
+    assert scale.grad == 0
+
+
+def test_beyond_tau_nothing_is_pushed(captured):
+    loss, model = captured(tau=0.0)
+    given = batch(model)
+    width = model(given.images, given.tokens)[0].shape[1]
+    image, text = unit(2, width), unit(3, width)
+    parts = loss(Features(image, text, torch.tensor(7.0), torch.tensor(0.0)), given)
+    assert torch.equal(parts["loss_total"], parts["loss_mmcl"])
+
+
+def test_the_copy_stays_as_it_was_when_the_model_moves_on(captured):
+    loss, model = captured()
+    given = batch(model)
+    with torch.no_grad():
+        image, text, scale, bias = model(given.images, given.tokens)
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    parts = loss(Features(image, text, scale, bias), given)
+    assert parts["loss_away_image"].item() == pytest.approx(0, abs=1e-6)
+    assert parts["loss_away_text"].item() == pytest.approx(0, abs=1e-6)
