@@ -32,8 +32,7 @@ CRITERIA = (
     Criterion("ASR, lower model", "the attack worked on both", 95.0, 100.0),
     Criterion("distance of accuracies", "matched by the paper's rule (Appendix A)", 0.0, 3.0),
     Criterion("retraining ratio", "the clean pairs cannot train the model anew", 0.0, 0.25),
-    Criterion("fall of the SSL loss", "SSL has converged: share of its loss that the last epoch took",
-              -1.0, 0.05),
+    Criterion("fall of the SSL loss", "share of its loss that the last epoch took", -1.0, 0.05),
     Criterion("minutes of a cleaning run", "many runs can be paid for", 0.0, 3.0),
 )  # fmt: skip
 

@@ -68,7 +68,9 @@ class UsedTokens(nn.Module):
 
 def use_only_(clip: nn.Module, used: Tensor) -> UsedTokens:
     """Replace the tower's token embedding by one of the used tokens; what it computes stays."""
-    embedding = UsedTokens(clip.token_embedding, used)
+    whole = clip.token_embedding
+    assert isinstance(whole, nn.Embedding)
+    embedding = UsedTokens(whole, used)
     clip.token_embedding = embedding
     return embedding
 
