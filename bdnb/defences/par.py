@@ -10,6 +10,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
+from bdnb.config.options import Amount
 from bdnb.data.batches import Batch, Batches
 from bdnb.defences.registry import Setting, defence, run_fit, start
 from bdnb.models import Model
@@ -29,7 +30,7 @@ def below(distance: Tensor, tau: float) -> Tensor:
 
 @defence("par")
 def par(
-    model: Model, pairs: Batches, setting: Setting, *, tau: float = 2.15, weight: float = 0.5
+    model: Model, pairs: Batches, setting: Setting, *, tau: Amount = 2.15, weight: Amount = 0.5
 ) -> Iterator[Epoch]:
     """Minimise ``loss - weight * (below(d_image) + below(d_text))``; the logit scale stays.
 
