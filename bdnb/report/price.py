@@ -18,6 +18,7 @@ from bdnb.analysis.metrics import CLEANED, before
 from bdnb.report import style
 from bdnb.report.pages import NOTHING
 from bdnb.report.style import NAMES, some
+from bdnb.runs import elsewhere
 
 OBJECTIVES = ("mmcl", "mmcl_ssl")
 MAIN_LOSS = "mmcl_ssl"
@@ -32,14 +33,17 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     """
     if rows.empty:
         return NOTHING
+    if elsewhere.unmeasured(rows):
+        return Markdown(f"*{elsewhere.NOT_MEASURED}: nothing to draw against it.*")
     mine = rows[rows["poisoned"].isin(poisoned)] if poisoned else rows
     loss = MAIN_LOSS if (mine["loss"] == MAIN_LOSS).any() else mine["loss"].iloc[0]
     mine = mine[mine["loss"] == loss]
     figure = Figure(figsize=(9, 4.2), layout="constrained")
-    ours, theirs = figure.subplots(1, 2, sharex=True, sharey=True)
+    there = set(mine["pretrain_objective"])
+    known = list(OBJECTIVES) if there & set(OBJECTIVES) else []
+    ours, *theirs = figure.subplots(1, 1 + bool(known), sharex=True, sharey=True, squeeze=False)[0]
     marks = []
-    others = sorted(set(mine["pretrain_objective"]) - set(OBJECTIVES))
-    for i, objective in enumerate([*OBJECTIVES, *others]):
+    for i, objective in enumerate([*known, *sorted(there - set(OBJECTIVES))]):
         look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":")[i % 3]}
         own = mine[mine["pretrain_objective"] == objective]
         made = [price.curve(one) for _, one in own.groupby("seed")]
@@ -48,15 +52,12 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
         if made:
             mean = np.mean(made, axis=0)
             ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **look)
-        marks.append(
-            Line2D(
-                [], [], lw=2.5, label=f"pre-trained with {NAMES.get(objective, objective)}", **look
-            )
-        )
+        marks.append(Line2D([], [], lw=2.5, label=elsewhere.trained(objective, NAMES), **look))
     seeds = some(mine["seed"].nunique(), "seed")
     ours.set_title(f"here: mean of {seeds} (thick), each (thin)", loc="left")
-    _authors(theirs)
-    for axes in (ours, theirs):
+    for axes in theirs:
+        _authors(axes)
+    for axes in (ours, *theirs):
         axes.set(xscale="log", xlim=(1, 100), ylim=(-3, None), xlabel="ASR allowed (%)")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.axvline(CLEANED, color="0.25", ls=":", lw=1.2)

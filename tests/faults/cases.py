@@ -65,7 +65,7 @@ def met(case: Case, home: Path) -> Met:
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             _act(case)
-    except BdnbError as error:  # as papermill ends: bdnb.runtime.papermill_engine
+    except BdnbError as error:  # as papermill ends: bdnb.runtime._papermill_engine
         said.write("\n".join(error._render_traceback_()) + "\n")
         status = error.status
     except SystemExit as end:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from bdnb import defences
 from bdnb.data import datasets
 from bdnb.poison import stamps
-from bdnb.runtime import papermill_engine, plugins
+from bdnb.runtime import plugins
 from tests.faults import cases
 
 LONGEST = 3

@@ -28,6 +28,7 @@ def papermill(home: Path, name: str, *given: str, to: Path | None = None):
         text=True,
         check=False,
         cwd=home,
+        timeout=900,
     )
 
 
@@ -43,7 +44,7 @@ def text_of(path: Path) -> str:
         ("data", ["-p", "scale", "tiny"], "banana"),
         ("poison", ["-p", "scale", "tiny"], "svg"),
         ("train", ["-f", "{params}/tiny/train_mmcl_ssl.yaml"], "MMCL + SSL"),
-        ("clean", ["-p", "scale", "tiny", "-p", "lr", "1e-5"], "1e-05"),
+        ("clean", ["-p", "scale", "tiny", "-p", "lr", "1e-5"], "1e-5"),
         ("clean", ["-f", "{params}/tiny/clean.yaml"], "train_mmcl_ssl"),
         (
             "ablations",
@@ -52,7 +53,7 @@ def text_of(path: Path) -> str:
         ),
         ("nonideal", ["-f", "{params}/tiny/nonideal.yaml"], "2 poisons left"),
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
-        ("summary", ["-p", "scale", "tiny"], "not decided here"),
+        ("summary", ["-p", "scale", "tiny"], "not decided"),
         ("regime", ["-p", "scale", "tiny"], "Of 1 setting"),
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
         ("performance", ["-p", "rows", "gone.jsonl"], "Nothing has been measured yet"),
