@@ -40,7 +40,7 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     mine = mine[mine["loss"] == loss]
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     there = set(mine["pretrain_objective"])
-    known = list(OBJECTIVES) if there & set(OBJECTIVES) else []
+    known = [] if there == {elsewhere.ELSEWHERE} else list(OBJECTIVES)
     ours, *theirs = figure.subplots(1, 1 + bool(known), sharex=True, sharey=True, squeeze=False)[0]
     marks = []
     for i, objective in enumerate([*known, *sorted(there - set(OBJECTIVES))]):
