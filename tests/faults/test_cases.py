@@ -81,6 +81,8 @@ def test_papermill_ends_with_the_message_and_nothing_after_it(home):
     from papermill.cli import papermill
     from papermill.engines import papermill_engines
 
+    from bdnb.runtime import _papermill_engine
+
     assert papermill_engines.get_engine(None) is _papermill_engine.Engine
     notebook, out = REPOSITORY / "notebooks" / "clean.ipynb", home / "out.ipynb"
     given = ["-p", "scale", "tiny", "-p", "lr", "abc", "-p", "warmup_steps", "2"]
