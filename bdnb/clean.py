@@ -101,6 +101,14 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             state=run.state,
             save_every=config.save_every,
             adam=checkpoints.optimiser_state(backdoored.weights) if resumed else None,
+            used=setup.used_tokens(
+                batches,
+                data,
+                model=model,
+                truncation=config.truncation,
+                templates=source.templates,
+                held_out=config.retrieval,
+            ),
             classnames=tuple(sets[0].classnames),
             scale=config.scale,
         )
