@@ -91,6 +91,17 @@ def clean_here(config: CleanConfig, run: Run) -> None:
                 templates=source.templates,
                 held_out=held_out,
             )
+        options, picked = defence_options(config)
+        defence, used = defences.check(config.defence, options), None
+        if defence.__module__.startswith("bdnb."):  # another may look at all of the weights
+            used = setup.used_tokens(
+                batches,
+                data,
+                model=model,
+                truncation=config.truncation,
+                templates=source.templates,
+                held_out=config.retrieval,
+            )
         setting = defences.Setting(
             accelerator=accelerator,
             loss=loss,
@@ -101,10 +112,10 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             state=run.state,
             save_every=config.save_every,
             adam=checkpoints.optimiser_state(backdoored.weights) if resumed else None,
+            used=used,
             classnames=tuple(sets[0].classnames),
             scale=config.scale,
         )
-        options, picked = defence_options(config)
         about = counts | setup.dropped(run, pairs, sets) | {"from": backdoored.origin}
         foreign = elsewhere.ELSEWHERE if backdoored.foreign else ""
         about |= {"pretrain_objective": foreign or source.objective, "data": data.folder.name}
@@ -113,7 +124,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         record(
             run,
             probation.candidates(
-                defences.check(config.defence, options),
+                defence,
                 model,
                 batches,
                 setting,

@@ -68,8 +68,9 @@ class Sweep:
     def run(self, *, needed: bool = True) -> pd.DataFrame:
         """Make every run that is not recorded yet, and return the tidy rows of all.
 
-        needed: make what tells their kept epochs first, too; not for a job of Snakemake, which
-        makes that in another job at the same time.
+        needed: check all runs before the first one starts, and make what tells their kept epochs
+        first, too; not for a job of Snakemake, which makes that in another job at the same time,
+        and in which a run that cannot start does not stop the others.
         Errors: SweepError at the end, naming each run that failed and why.
         """
         failed: dict[str, str] = {}
@@ -84,13 +85,15 @@ class Sweep:
             print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
         for data in dict.fromkeys(map(experiments.data_of, to_do)):
             _make_data(data)
-        for config in to_do:
+        for config in to_do if needed else ():
             check(config)
         few = len(to_do) < 2
         with progress.bar(total=len(to_do), unit=" runs", disable=few, **EACH) as bar:
             for number, config in enumerate(to_do, 1):
                 name = experiments.folder(config).name
                 try:
+                    if not needed:
+                        check(config)
                     run_one(config)
                 except Exception as error:
                     failed[name] = f"{type(error).__name__}: {error}"
@@ -182,7 +185,8 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
 
     notebook: its name, such as "clean". namespace: ``globals()``. What the notebook leaves at
     None comes from ``params/<scale>/<experiment>.yaml``, what that leaves out from the stage's
-    dataclass. Errors: ConfigError for anything wrong, before any work starts.
+    dataclass. Errors: ConfigError for anything wrong with a run that is not recorded, before any
+    work starts; a page of recorded runs needs no torch.
     """
     given = parameters.from_notebook(namespace)
     cls = experiments.STAGE_OF.get(notebook, TrainConfig)
@@ -202,7 +206,8 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     values = parameters.override(loaded, given)
     asked = experiments.expand(cls, values, where=where)
     for config in asked:
-        check(config)
+        if not experiments.recorded(config, warn=False):
+            check(config)
     return Sweep(asked)
 
 
@@ -241,18 +246,16 @@ def of_file(scale: str, experiment: str) -> Sweep:
 
 
 def main() -> None:
-    """``python -m bdnb.sweep params/quick/clean.yaml [--only RUN]``: its runs, or one of them."""
+    """``python -m bdnb.sweep params/quick/clean.yaml [--only RUN ...]``: its runs, or some."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("params", type=Path, help="params/<scale>/<experiment>.yaml")
-    parser.add_argument("--only", help="name of one run's folder")
+    parser.add_argument("--only", nargs="+", metavar="RUN", help="names of runs' folders")
     given = parser.parse_args()
     with command("bdnb.sweep"):
-        asked = experiments.of_path(given.params)
-        chosen = [c for c in asked if given.only in (None, experiments.folder(c).name)]
-        if not chosen:
-            raise ConfigError(f"--only {given.only}: no such run in {given.params}")
-        for config in chosen:
-            check(config)
+        asked = {experiments.folder(c).name: c for c in experiments.of_path(given.params)}
+        if unknown := [name for name in given.only or () if name not in asked]:
+            raise ConfigError(f"--only {' '.join(unknown)}: no such run in {given.params}")
+        chosen = [asked[name] for name in given.only or asked]
         Sweep(chosen).run(needed=given.only is None)
 
 

@@ -66,6 +66,16 @@ def train_here(config: TrainConfig, run: Run) -> None:
             ssl_weight=config.ssl_weight,
             gather=config.gather,
         )
+        used = None
+        if not config.optimiser_state:
+            used = setup.used_tokens(
+                batches,
+                data,
+                model=model,
+                truncation=config.truncation,
+                templates=config.templates,
+                held_out=config.retrieval,
+            )
         loop = Loop(
             model,
             accelerator,
@@ -73,6 +83,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
             compute=part(Compute, config),
             epochs=config.epochs,
             epoch_steps=len(batches),
+            used=used,
         )
         candidates = fit(
             loop,

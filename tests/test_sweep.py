@@ -183,3 +183,31 @@ def test_a_crash_keeps_its_traceback_in_the_log_and_status_1(fresh, monkeypatch,
     assert error.value.status == 1
     assert "Traceback" in capsys.readouterr().err
     assert "ZeroDivisionError: no luck" in (folder / "error.log").read_text()
+
+
+def test_a_job_of_several_runs_goes_on_after_one_that_fails_and_sets_flags_again(
+    fresh, monkeypatch, capsys
+):
+    """Snakemake takes all flags of a job away when one of its runs fails."""
+    text = (fresh / "params" / "tiny" / "clean.yaml").read_text()
+    text = text.replace("[train_mmcl, train_mmcl_ssl]", "train_mmcl")
+    path = fresh / "params" / "tiny" / "clean_job.yaml"
+    path.write_text(
+        text.replace("experiment: clean", "experiment: clean_job")
+        + "defence: [cleanclip, shrink_perturb]\noptions: {shrink: [0.5, 0.9]}\n"
+    )
+    names = [experiments.folder(c).name for c in experiments.of_file("tiny", "clean_job")]
+    made = [name for name in names if "shrink_perturb" in name]
+    sweep.run_one(experiments.trained("tiny", "train_mmcl", 0))
+    monkeypatch.setattr("sys.argv", ["sweep", str(path), "--only", *names])
+    with pytest.raises(SystemExit, match="2"):
+        sweep.main()
+    assert "2 of 4 runs failed" in capsys.readouterr().err
+    flags = {path.parent.name: path for path in (fresh / "runs").glob("clean-*/finished")}
+    assert sorted(flags) == sorted(made)
+    for flag in flags.values():
+        flag.unlink()
+    monkeypatch.setattr(sweep, "run_one", pytest.fail)
+    monkeypatch.setattr("sys.argv", ["sweep", str(path), "--only", *made])
+    sweep.main()
+    assert all(flag.is_file() for flag in flags.values())

@@ -11,4 +11,4 @@ from bdnb.training.fit import Epoch
 @defence("cleanclip")
 def cleanclip(model: Model, pairs: Batches, setting: Setting) -> Iterator[Epoch]:
     """Fine-tune with the run's loss: MMCL, SSL or both."""
-    yield from run_fit(start(model, pairs, setting), pairs, setting, setting.loss)
+    yield from run_fit(start(model, pairs, setting, used_tokens=True), pairs, setting, setting.loss)

@@ -60,7 +60,7 @@ def deep_cluster(
     linear = pseudo_labels.ClusterHead(width, k, seed=setting.seed, bias=head_bias)
     given = {"lr": head_lr, "weight_decay": head_decay}
     own = {name: value for name, value in given.items() if value is not None}
-    loop = start(model, pairs, setting, extra=linear, extra_options=own)
+    loop = start(model, pairs, setting, extra=linear, extra_options=own, used_tokens=True)
     found = loop.kept
     if fixed:
         found["labels"] = classifier_labels(classifier, images, setting)

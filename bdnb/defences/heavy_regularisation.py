@@ -28,7 +28,13 @@ def heavy_regularisation(
     weight: of the penalty. by: "penalty", added to the loss (paper), or "decay", AdamW's
     decoupled weight decay set to it (authors' command line).
     """
-    loop = start(model, pairs, setting, weight_decay=weight if by == "decay" else None)
+    loop = start(
+        model,
+        pairs,
+        setting,
+        weight_decay=weight if by == "decay" else None,
+        used_tokens=by == "decay",
+    )
     decayed = loop.optimizer.param_groups[0]["params"]
 
     def penalised(features: Features, batch: Batch) -> dict[str, Tensor]:

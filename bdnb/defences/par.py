@@ -53,4 +53,4 @@ def par(
         total = parts["loss_total"] - weight * pushed
         return parts | {"loss_total": total} | {f"loss_away_{k}": v for k, v in away.items()}
 
-    yield from run_fit(start(model, pairs, setting), pairs, setting, perturbed)
+    yield from run_fit(start(model, pairs, setting, used_tokens=True), pairs, setting, perturbed)

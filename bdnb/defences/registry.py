@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from bdnb.config.options import check_options
 from bdnb.config.options import register as register_checked
@@ -29,8 +29,9 @@ class Setting:
 
     loss: the run's cleaning loss. state: file where ``run_fit`` saves what training goes on from,
     every ``save_every`` seconds. adam: optimiser state to begin with, parameter groups included
-    (``optimiser="authors"``). classnames: of the primary labelled set, and scale: whose training
-    experiments can be named, both for labels by a zero-shot classifier.
+    (``optimiser="authors"``). used: the tokens that captions, their views and prompts can have;
+    None: any. classnames: of the primary labelled set, and scale: whose training experiments can
+    be named, both for labels by a zero-shot classifier.
     """
 
     accelerator: Accelerator
@@ -42,6 +43,7 @@ class Setting:
     compute: Compute
     save_every: float = 60.0
     adam: dict[str, Any] | None = None
+    used: Tensor | None = None
     classnames: tuple[str, ...] = ()
     scale: str = ""
 
@@ -87,9 +89,12 @@ def start(
     extra: nn.Module | None = None,
     extra_options: Mapping[str, float] | None = None,
     weight_decay: float | None = None,
+    used_tokens: bool = False,
 ) -> Loop:
     """Return a training loop on the backdoored model with the run's optimiser and schedule.
 
+    used_tokens: of the loss only the captions see the token embedding, so that no rows but those
+    of ``setting.used`` need be trained.
     extra: a module to train beside the model, with optimiser options (lr, weight_decay) of its own.
     ``setting.adam`` brings moments *and parameter groups*, so that the run's own weight decay is
     overwritten, as in the authors' code.
@@ -106,6 +111,7 @@ def start(
         epoch_steps=len(pairs),
         extra=extra,
         extra_options=extra_options,
+        used=setting.used if used_tokens and setting.adam is None else None,
     )
     if setting.adam is not None:
         loop.restore(setting.adam)

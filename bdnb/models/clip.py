@@ -22,7 +22,7 @@ from bdnb.runtime.errors import ConfigError
 open_clip.add_model_config(Path(__file__).parent / "model_configs")
 
 TOKENS_KEPT = 2**18
-"""Captions whose tokens a model keeps: about 60 MB."""
+"""Captions whose tokens are kept: about 60 MB."""
 
 
 class Model(nn.Module):
@@ -43,7 +43,7 @@ class Model(nn.Module):
         self.clip = open_clip.create_model(known, tag, load_weights=bool(tag), **extra)
         attention_pool.take_mean_only_(self.clip)
         self.tokenizer = _tokenizer(name)
-        self._tokens: dict[str, np.ndarray] = {}
+        self._tokens = _known_tokens(name)
         self.layout = torch.channels_last
         size = self.clip.visual.image_size
         self.side = int(size[0] if isinstance(size, Sequence) else size)
@@ -54,7 +54,7 @@ class Model(nn.Module):
     def tokens(self, captions: Sequence[str], *, truncation: str = "end") -> Tensor:
         """Captions as tokens (B, L), L the longest: the causal tower never looks further.
 
-        A caption's tokens are kept for the next epoch, up to ``TOKENS_KEPT`` captions.
+        A caption's tokens are kept for the next epoch and model, up to ``TOKENS_KEPT`` captions.
         truncation: a caption too long for the tower keeps its "end" token, or loses it
         ("authors"; the tower, which pools at the largest token, then looks at the start).
         """
@@ -154,6 +154,12 @@ def quick_gelu(name: str) -> bool:
 def _tokenizer(name: str) -> Any:
     """A model's tokenizer, kept: it takes a fifth of a second to make."""
     return open_clip.get_tokenizer(name)
+
+
+@cache
+def _known_tokens(name: str) -> dict[str, np.ndarray]:
+    """Captions with their tokens (L,), for all models of that name in this process."""
+    return {}
 
 
 def build(name: str, *, seed: int, bias: bool = False) -> Model:

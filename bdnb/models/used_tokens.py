@@ -22,7 +22,6 @@ class UsedTokens(nn.Module):
 
     used: Tensor
     places: Tensor
-    rest: Tensor
 
     def __init__(self, embedding: nn.Embedding, used: Tensor) -> None:
         """embedding: the whole table. used: (R,) int64, the tokens that may come."""
@@ -34,7 +33,7 @@ class UsedTokens(nn.Module):
         self.weight = nn.Parameter(table[used].clone())
         self.register_buffer("used", used, persistent=False)
         self.register_buffer("places", places, persistent=False)
-        self.register_buffer("rest", table, persistent=False)
+        self.rest = table  # no buffer: neither moved to a device nor sent between processes
         self.shrunk = 1.0
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -51,19 +50,26 @@ class UsedTokens(nn.Module):
 
     def table(self) -> Tensor:
         """Return the whole table (V, W), as it is after the steps so far."""
-        whole = self.rest * self.shrunk
+        whole = (self.rest * self.shrunk).to(self.weight.device)
         whole[self.used] = self.weight.detach()
         return whole
+
+    def widened(self, rows: Tensor) -> Tensor:
+        """Put an optimiser's moments (R, W) in their places of the whole table's (V, W)."""
+        return rows.new_zeros(len(self.rest), *rows.shape[1:]).index_copy_(0, self.used, rows)
+
+    def narrowed(self, whole: Tensor) -> Tensor:
+        """Take the used rows (R, W) out of the whole table's moments (V, W)."""
+        return whole[self.used.to(whole.device)]
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.table()
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *_: Any) -> None:
         whole = state_dict[prefix + "weight"].to(self.rest)
-        self.rest.copy_(whole)
-        self.shrunk = 1.0
+        self.rest, self.shrunk = whole.clone(), 1.0
         with torch.no_grad():
-            self.weight.copy_(whole[self.used])
+            self.weight.copy_(self.narrowed(whole))
 
 
 def use_only_(clip: nn.Module, used: Tensor) -> UsedTokens:
@@ -75,8 +81,26 @@ def use_only_(clip: nn.Module, used: Tensor) -> UsedTokens:
     return embedding
 
 
-def use_all_(clip: nn.Module) -> None:
-    """Give the tower its whole token embedding back."""
-    if isinstance(clip.token_embedding, UsedTokens):
-        whole = clip.token_embedding.table()
-        clip.token_embedding = nn.Embedding.from_pretrained(whole, freeze=False)
+def used_alone(clip: nn.Module, used: Tensor | None) -> UsedTokens | None:
+    """Do that where the used tokens are known and fewer than half, and return the embedding."""
+    whole = getattr(clip, "token_embedding", None)
+    if used is None or type(whole) is not nn.Embedding or 2 * len(used) >= whole.num_embeddings:
+        return None
+    return use_only_(clip, used)
+
+
+def moments(
+    state: dict[str, Any], optimizer: Any, embedding: UsedTokens | None, *, widen: bool
+) -> dict[str, Any]:
+    """Return an optimiser's state as that of the whole table (widen), or as that of the used rows.
+
+    Rows without a gradient have moments of zero, so that nothing is lost either way.
+    """
+    order = [p for group in optimizer.param_groups for p in group["params"]]
+    places = [i for i, p in enumerate(order) if embedding is not None and p is embedding.weight]
+    found = dict(state["state"])
+    for place in set(places) & set(found):
+        assert embedding is not None
+        change = embedding.widened if widen else embedding.narrowed
+        found[place] = {k: change(v) if v.ndim == 2 else v for k, v in found[place].items()}
+    return state | {"state": found}

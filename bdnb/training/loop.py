@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bdnb import losses
 from bdnb.data.batches import Batch
-from bdnb.models import Model, sync_batchnorm
+from bdnb.models import Model, sync_batchnorm, used_tokens
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import grad_cache
 from bdnb.training.optimiser import Optimiser, adamw, schedule
@@ -70,7 +71,9 @@ class Loop:
     """Model, optimiser, schedule and progress of a run.
 
     extra: a module that is trained beside the model, with ``extra_options`` (lr, weight_decay) of
-    its own. kept: tensors that a hook before an epoch made and its steps need, such as labels.
+    its own. used: the tokens (R,) that the run can use, where no more than their rows of the token
+    embedding need be trained. kept: tensors that a hook before an epoch made and its steps need,
+    such as labels.
     """
 
     def __init__(
@@ -84,9 +87,14 @@ class Loop:
         compute: Compute = Compute(),
         extra: nn.Module | None = None,
         extra_options: Mapping[str, float] | None = None,
+        used: Tensor | None = None,
     ) -> None:
         self.accelerator, self.model, self.extra = accelerator, model, extra
         self.compute = compute
+        self.embedding = used_tokens.used_alone(model.clip, used)
+        if self.embedding is not None:  # DDP would send these to all processes before each step
+            fixed = [f"clip.token_embedding.{name}" for name, _ in self.embedding.named_buffers()]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, fixed)
         model.to(accelerator.device)
         model.lay_out(channels_last=compute.channels_last)
         if accelerator.num_processes > 1 and compute.batch_norm == "shared":
@@ -120,6 +128,8 @@ class Loop:
         for parameter in self.extra.parameters() if self.extra is not None else ():
             parameter.grad = None if parameter.grad is None else self._mean(parameter.grad)
         self.optimizer.step()
+        if self.embedding is not None:
+            self.embedding.shrink(self._decay(self.embedding.weight))
         self.schedule.step()
         losses.clamp_logit_scale_(self.model.clip.logit_scale)
         values = self._mean(torch.stack([part.detach() for part in parts.values()]))
@@ -129,6 +139,12 @@ class Loop:
         now.taken += 1
         now.pairs += sum(batch.sizes) or len(batch.places) * self.accelerator.num_processes
         return values
+
+    def _decay(self, parameter: Tensor) -> float:
+        """What the step at hand takes off a parameter that has no gradient: lr * weight_decay."""
+        groups = self.optimizer.param_groups
+        (group,) = (g for g in groups if any(p is parameter for p in g["params"]))
+        return float(group["lr"] * group["weight_decay"])
 
     def _backward(self, batch: Batch, loss: Objective) -> dict[str, Tensor]:
         images, tokens = self._moved(batch.images), self._moved(batch.tokens)
@@ -184,13 +200,17 @@ class Loop:
         Errors: StorageError.
         """
         if self.accelerator.is_main_process:
-            state = {
+            state: dict[str, Any] = {
                 "progress": vars(self.progress),
                 "kept": self.kept,
                 "weights": self.whole.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": used_tokens.moments(
+                    self.optimizer.state_dict(), self.optimizer, self.embedding, widen=True
+                ),
                 "schedule": self.schedule.state_dict(),
             }
+            if self.embedding is not None:
+                state["shrunk"] = self.embedding.shrunk
             write_state(path, state)
 
     def load(self, path: Path) -> None:
@@ -200,8 +220,15 @@ class Loop:
             self.progress = Progress(**state["progress"])
             self.progress.sums = self.progress.sums.to(device)
             self.kept.update({name: value.to(device) for name, value in state["kept"].items()})
+            begun = None if self.embedding is None else self.embedding.rest
             self.whole.load_state_dict(state["weights"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            if self.embedding is not None and begun is not None and "shrunk" in state:
+                # Rounded once, as without a stop: from where the run began.
+                self.embedding.rest, self.embedding.shrunk = begun, state["shrunk"]
+            moments = used_tokens.moments(
+                state["optimizer"], self.optimizer, self.embedding, widen=False
+            )
+            self.optimizer.load_state_dict(moments)
             self.schedule.load_state_dict(state["schedule"])
         except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
             raise ConfigError(

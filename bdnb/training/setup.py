@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
 
 from bdnb.data import bad_samples, stream
-from bdnb.data.augment.eda import ShiftedViews
+from bdnb.data.augment.eda import STOP_WORDS, ShiftedViews, words_of
 from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.augment.wordnet import synonyms
 from bdnb.data.batches import Batches, Poison
 from bdnb.data.datasets import Dataset
 from bdnb.data.labelled import LabelledSet
@@ -20,7 +24,9 @@ from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.evaluate.retrieval import HeldOut, hold_out
 from bdnb.models import Model
+from bdnb.models.clip import TOKENS_KEPT
 from bdnb.poison import targets
+from bdnb.poison.triggers import TRIGGERS
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import remove_parts, storing
@@ -105,6 +111,32 @@ def text_views(pairs: Pairs, poison: Poison, wanted: Batching) -> TextViews | Sh
     return ShiftedViews(wanted.seed, captions, pairs.keys)
 
 
+def used_tokens(
+    batches: Batches, data: Dataset, *, model: Model, truncation: str, templates: str, held_out: int
+) -> Tensor | None:
+    """Return the tokens (R,) that captions, second views and prompts of a run can have.
+
+    None where that is not known: streamed or very many pairs, another tokenizer than CLIP's, which
+    splits a text at its words. held_out: clean pairs that retrieval is measured on.
+    """
+    tokenizer, pairs = model.tokenizer, batches.pairs
+    known = type(tokenizer) is SimpleTokenizer and tokenizer.reduction_fn is None and model.trims
+    if not known or isinstance(pairs, stream.StreamedPairs) or len(pairs.keys) > TOKENS_KEPT:
+        return None
+    captions = {*pairs.captions, *batches.poison.captions.values()}
+    found = [model.tokens(sorted(captions), truncation=truncation)]
+    if batches.text_views is not None:
+        words = {word for caption in captions for word in words_of(caption)}
+        words |= {name for word in words - STOP_WORDS for name in synonyms(word)}
+        found.append(torch.tensor(tokenizer.encode(" ".join(sorted(words))), dtype=torch.int64))
+    chosen = [targets.fill(template, "{c}") for template in targets.templates(templates)]
+    names = {name for labelled in data.labelled(model.side) for name in labelled.classnames}
+    texts = [targets.fill(template, name) for template in chosen for name in sorted(names)]
+    texts += data.pairs("clean", model.side).captions if held_out else []
+    found += [model.tokens(texts), torch.zeros(1, dtype=torch.int64)]  # zeros are padding
+    return torch.cat([tokens.flatten() for tokens in found]).unique()
+
+
 def dropped(run: Run, pairs: Pairs, sets: Sequence[LabelledSet]) -> dict[str, Any]:
     """Count the samples that could not be used, by reason; their names are kept with the run."""
     bad = {"pairs": pairs.bad} | {found.name: found.bad for found in sets}
@@ -122,18 +154,29 @@ def benchmark(
     """Return the evaluation of a run: its labelled sets, and its trigger on the first of them.
 
     attack: None when it is not known; there is no ASR then. held_out: pairs to measure retrieval
-    on. Only for the main process: the
-    triggered images are held in memory.
+    on. Only for the main process: the triggered images are held in memory, and taken again by the
+    next run of this process that has the same.
     """
     resized = attack is not None and attack.resize == "squash"
-    return Benchmark(
-        data.labelled(side),
+    sets = data.labelled(side)
+    about = (repr(attack), templates, held_out and tuple(held_out.keys))
+    key = (*map(id, sets), *about, attack and TRIGGERS.get(attack.trigger))
+    if key in _LAST:
+        return _LAST[key]
+    _LAST.clear()
+    _LAST[key] = made = Benchmark(
+        sets,
         look=data.labelled(side, fit="squash")[0] if resized else None,
         held_out=held_out,
         stamp=stamp(attack) if attack else None,
         target=attack.target if attack else "",
         templates=[targets.fill(t, "{c}") for t in targets.templates(templates)],
     )
+    return made
+
+
+_LAST: dict[tuple[Any, ...], Benchmark] = {}
+"""The benchmark of the last run, which refers to its sets, so that no others have their ids."""
 
 
 def held_out(

@@ -144,10 +144,18 @@ class Bench:
         pairs = self.data.pairs(split, self.side)
         return Batches(pairs, batch_size=size, seed=0, tokens=model.tokens, **views)
 
-    def loop(self, model: Model, *, steps: int) -> Loop:
-        """The package's loop."""
+    def loop(self, model: Model, batches: Batches, *, steps: int) -> Loop:
+        """The package's loop on these batches."""
+        used = setup.used_tokens(
+            batches,
+            self.data,
+            model=model,
+            truncation="end",
+            templates=self.config.templates,
+            held_out=0,
+        )
         ways = {"optimiser": part(Optimiser, self.config), "compute": part(Compute, self.config)}
-        return Loop(model, self.accelerator, epochs=1, epoch_steps=steps, **ways)
+        return Loop(model, self.accelerator, epochs=1, epoch_steps=steps, used=used, **ways)
 
     def objective(self, *, ssl: bool) -> Callable:
         """The package's loss."""

@@ -37,8 +37,9 @@ def step(bench: Bench, *, ssl: bool) -> Ways:
 
     def ours() -> Callable[[], object]:
         model = bench.model()
-        batch = next(bench.batches(model, "train", ssl=ssl).epoch(1))
-        loop, loss = bench.loop(model, steps=100_000), bench.objective(ssl=ssl)
+        batches = bench.batches(model, "train", ssl=ssl)
+        batch = next(batches.epoch(1))
+        loop, loss = bench.loop(model, batches, steps=100_000), bench.objective(ssl=ssl)
         model.train()
         return lambda: loop.descend(batch, loss)[0]
 
@@ -107,7 +108,7 @@ def epoch(bench: Bench, split: str, *, ssl: bool) -> Ways:
     def ours() -> Callable[[], object]:
         model = bench.model()
         batches = bench.batches(model, split, ssl=ssl)
-        loop, loss = bench.loop(model, steps=100_000), bench.objective(ssl=ssl)
+        loop, loss = bench.loop(model, batches, steps=100_000), bench.objective(ssl=ssl)
         epochs = iter(range(1, 1000))
         bar, save = tqdm(disable=True), Saver(loop, None)
 
