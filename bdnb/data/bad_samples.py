@@ -57,12 +57,12 @@ def why(error: Exception) -> str:
     return f"broken image: {type(error).__name__}: {error}".replace("\n", " ")
 
 
-def text(sample: Mapping[str, Any], field: str) -> str:
+def text(data: bytes | None, field: str) -> str:
     """Return a sample's caption or label. Errors: BadSample: missing, empty or not UTF-8."""
-    if field not in sample:
+    if data is None:
         raise BadSample(f"no .{field}")
     try:
-        found = bytes(sample[field]).decode("utf-8").strip()
+        found = data.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise BadSample(f".{field} is not UTF-8", str(error)) from error
     if not found:

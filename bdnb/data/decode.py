@@ -18,13 +18,10 @@ from bdnb.data import bad_samples
 from bdnb.data.shards import extension, samples
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import MARK, building
+from bdnb.runtime.files import building
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
-
-DECODED = "decoded samples"
-"""What the mark of a folder of decoded files says."""
 
 
 @dataclass(frozen=True)
@@ -87,21 +84,13 @@ def decode(
     if (found := _load(cache, mark)) is not None:
         bad_samples.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
         return found
-    with building(cache, DECODED, known=_older(cache)) as made:
+    with building(cache, "decoded samples") as made:
         if (found := _load(cache, mark)) is None:
             index = _write(tars, side, made / "images.u8", field, bad_share, fit)
             (made / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
     found = found or _load(cache, mark)
     assert found is not None
     return found
-
-
-def _older(cache: Path) -> bool:
-    """Whether a folder is what a version without marks wrote: these files and no others."""
-    path = cache / "samples.json"
-    if not path.is_file() or {p.name for p in cache.iterdir()} - {path.name, "images.u8", MARK}:
-        return False
-    return path.read_bytes()[:9] == b'{"mark": '
 
 
 def is_decoded(
@@ -175,6 +164,6 @@ def _write(
 
 def _parts(sample: dict[str, Any], field: str, side: int, fit: str) -> tuple[str, np.ndarray]:
     """A sample's text and image (3, side, side) uint8. Errors: one of ``bad.DAMAGE``."""
-    text = bad_samples.text(sample, field)
+    text = bad_samples.text(sample.get(field), field)
     with bad_samples.open_image(sample[extension(sample)]) as image:
         return text, square(image, side, fit=fit)
