@@ -72,13 +72,6 @@ def class_index(classnames: Sequence[str], name: str, *, where: str, what: str =
     )
 
 
-def openai_templates() -> list[str]:
-    """Return CLIP's 80 ImageNet prompts (the paper's Appendix C) as text, ``{c}`` for the class."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return [template("{c}") for template in OPENAI_IMAGENET_TEMPLATES]
-
-
 def write_header(
     folder: Path, *, classnames: Sequence[str], templates: Sequence[str], shards: int
 ) -> None:

@@ -65,13 +65,12 @@ def poisoned_keys(attack: Attack, pairs: Pairs) -> list[str]:
         return []
     if attack.poison_keys:
         return selection.read_keys(Path(attack.poison_keys), among=pairs.keys)
-    by_count = attack.poison_count > 0
     return selection.select(
         pairs.keys,
         pairs.captions,
         seed=attack.seed,
-        rate=None if by_count else attack.poison_rate,
-        count=attack.poison_count if by_count else None,
+        rate=attack.poison_rate,
+        count=attack.poison_count or None,
         attack=attack.attack,
         target=attack.target,
         match=attack.match,
