@@ -7,7 +7,6 @@ A sample that cannot be read is left out, counted and named; too many of them ar
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,13 @@ import numpy as np
 from PIL import Image
 
 from bdnb.data import bad_samples
-from bdnb.data.shards import extension, samples
+from bdnb.data.shards import Pairs, extension, samples
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import building
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Samples in the shards' order.
-
-    images: (N, 3, S, S) uint8, read-only memory map. texts, keys: N each. bad: key -> why, of the
-    samples left out.
-    """
-
-    images: np.ndarray
-    texts: list[str]
-    keys: list[str]
-    bad: dict[str, str]
 
 
 def square(image: Image.Image, side: int, *, fit: str = "crop") -> np.ndarray:
@@ -66,13 +51,13 @@ def decode(
     field: str,
     bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
-) -> Decoded:
+) -> Pairs:
     """Decode shards once; later calls read what the first has written.
 
     side: of the images, in pixels. fit: see ``square``. cache: folder for decoded files; this
     set's are in ``<cache>/<name of the shards' place>-<side>``, those of a squash beside it,
-    replaced when the shards' names, sizes or times of change are others. field: extension that
-    holds the text (``txt``, ``cls``). Errors: ConfigError for no samples, a damaged shard, a key
+    replaced when the shards' names, sizes or times of change are others. field: extension of the
+    caption or label (``txt``, ``cls``). Errors: ConfigError for no samples, a damaged shard, a key
     that comes twice, or a share of bad samples above ``bad_share``.
     """
     if side < 1 or fit not in ("crop", "squash"):
@@ -125,7 +110,7 @@ def _fingerprint(tars: Sequence[Path], side: int, field: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _load(cache: Path, mark: str) -> Decoded | None:
+def _load(cache: Path, mark: str) -> Pairs | None:
     index, pixels = cache / "samples.json", cache / "images.u8"
     if not index.is_file() or not pixels.is_file():
         return None
@@ -134,7 +119,7 @@ def _load(cache: Path, mark: str) -> Decoded | None:
     if about["mark"] != mark or pixels.stat().st_size != int(np.prod(shape)):
         return None
     images = np.memmap(pixels, dtype=np.uint8, mode="r", shape=shape)
-    return Decoded(images, about["texts"], about["keys"], about["bad"])
+    return Pairs(images, about["texts"], about["keys"], about["bad"])
 
 
 def _write(

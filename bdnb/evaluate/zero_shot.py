@@ -96,7 +96,7 @@ def asr(
     *,
     topk: Sequence[int] = (1, 5, 10),
 ) -> Iterator[tuple[str, float]]:
-    """Yield attack success in percent, both ways of counting it, and accuracy in spite of the trigger.
+    """Yield attack success in percent, counted both ways, and accuracy in spite of the trigger.
 
     triggered_features: (N, D) unit; labels: (N,) int64, the true classes; head: (C, D) unit;
     target: class index.
