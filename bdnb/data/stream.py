@@ -117,18 +117,17 @@ def successes(tars: Sequence[Path]) -> int | None:
 class Stamped(Mapping[int, Tensor]):
     """Triggered images by their places in the set, each made when it is asked for.
 
-    places: place in the set -> place in ``images``, which may be another view of the set. keys:
-    place in the set -> key.
+    places: place in the set -> key, and place in ``images``, which may be another view of the set.
     """
 
     def __init__(
-        self, images: Images, places: Mapping[int, int], keys: Mapping[int, str], trigger: Stamp
+        self, images: Images, places: Mapping[int, tuple[str, int]], trigger: Stamp
     ) -> None:
-        self.images, self.places, self.keys_of, self.trigger = images, places, keys, trigger
+        self.images, self.places, self.trigger = images, places, trigger
 
     def __getitem__(self, i: int) -> Tensor:
-        image = torch.from_numpy(np.array(self.images[self.places[i]]))
-        return self.trigger(image, self.keys_of[i])
+        key, place = self.places[i]
+        return self.trigger(torch.from_numpy(np.array(self.images[place])), key)
 
     def __contains__(self, i: object) -> bool:
         return i in self.places

@@ -122,8 +122,8 @@ def poisoned(
     ]
     spoken = dict(zip(index, captions, strict=True))
     if isinstance(source.images, stream.Images):
-        place, name = dict(zip(index, places, strict=True)), dict(zip(index, names, strict=True))
-        stamped = stream.Stamped(source.images, place, name, trigger)
+        known = zip(names, places, strict=True)
+        stamped = stream.Stamped(source.images, dict(zip(index, known, strict=True)), trigger)
         stamped[index[0]]  # the first use fixes what the trigger keeps for the run
         return Poison(stamped, spoken)
     images = trigger(torch.from_numpy(np.array(source.images[places])), names)
