@@ -268,10 +268,8 @@ def cleaning_pairs(
     poison = attacks.poisoned(trigger, chosen, left, target=given.new_caption, resized=resized)
     # Two downloads may number different pairs alike: a pair is shared if its caption is, too.
     places = datasets.places_of(train_pairs, chosen.keys)
-    shared = selection.overlap(
-        zip(chosen.keys, chosen.captions, strict=True),
-        ((key, train_pairs.captions[place]) for key, place in places.items()),
-    )
+    trained_on = {(key, train_pairs.captions[place]) for key, place in places.items()}
+    shared = len(trained_on & set(zip(chosen.keys, chosen.captions, strict=True)))
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
 
 

@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,12 @@ def why(error: Exception) -> str:
     return f"broken image: {type(error).__name__}: {error}".replace("\n", " ")
 
 
-def text(sample: Mapping[str, Any], field: str) -> str:
+def text(data: bytes | None, field: str) -> str:
     """Return a sample's caption or label. Errors: BadSample: missing, empty or not UTF-8."""
-    if field not in sample:
+    if data is None:
         raise BadSample(f"no .{field}")
     try:
-        found = bytes(sample[field]).decode("utf-8").strip()
+        found = data.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise BadSample(f".{field} is not UTF-8", str(error)) from error
     if not found:
@@ -88,9 +88,9 @@ def open_image(data: bytes) -> Image.Image:
     return image
 
 
-def reasons(bad: Mapping[str, str]) -> dict[str, int]:
-    """Return how many samples were dropped for each reason, the commonest first."""
-    return dict(Counter(line.partition(":")[0] for line in bad.values()).most_common())
+def _reasons(bad: Iterable[str]) -> dict[str, int]:
+    """How many samples were dropped for each reason, the commonest first."""
+    return dict(Counter(line.partition(":")[0] for line in bad).most_common())
 
 
 def report(bad: Mapping[str, str], good: int, bad_share: float, *, where: str) -> None:
@@ -103,7 +103,8 @@ def report(bad: Mapping[str, str], good: int, bad_share: float, *, where: str) -
     examples = {
         line.partition(":")[0]: f"{key} ({line})" for key, line in reversed(list(bad.items()))
     }
-    found = "; ".join(f"{n} {reason}, as {examples[reason]}" for reason, n in reasons(bad).items())
+    counts = _reasons(bad.values()).items()
+    found = "; ".join(f"{n} {reason}, as {examples[reason]}" for reason, n in counts)
     counted = f"{where}: {len(bad)} of {good + len(bad)} samples cannot be used"
     if good == 0:
         raise ConfigError(f"{where}: no sample that can be used. {found}".rstrip())
@@ -126,5 +127,4 @@ def keep(path: Path, sets: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         reason, _, detail = why.partition(":")
         lines.append("\t".join(" ".join(part.split()) for part in (name, key, reason, detail)))
     write_atomic(path, "\n".join(lines) + "\n")
-    counts = Counter(why.partition(":")[0] for _, _, why in lost)
-    return {"dropped": len(lost), "dropped_by": dict(counts.most_common())}
+    return {"dropped": len(lost), "dropped_by": _reasons(why for _, _, why in lost)}

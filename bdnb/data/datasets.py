@@ -89,8 +89,7 @@ def _pairs(folder: Path, split: str, side: int, fit: str, how: str, bad_share: f
     with storing(folder):
         if how == "yes" or (how == "auto" and stream.too_large(tars, side, cache, fit=fit)):
             return stream.streamed(index(tars, cache, bad_share=bad_share), side=side, fit=fit)
-        found = decode.decode(tars, side, cache, field="txt", bad_share=bad_share, fit=fit)
-    return Pairs(found.images, found.texts, found.keys, found.bad)
+        return decode.decode(tars, side, cache, field="txt", bad_share=bad_share, fit=fit)
 
 
 @cache

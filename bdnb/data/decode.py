@@ -7,7 +7,6 @@ A sample that cannot be read is left out, counted and named; too many of them ar
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,13 @@ import numpy as np
 from PIL import Image
 
 from bdnb.data import bad_samples
-from bdnb.data.shards import extension, samples
+from bdnb.data.shards import Pairs, extension, samples
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import MARK, building
+from bdnb.runtime.files import building
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
-
-DECODED = "decoded samples"
-"""What the mark of a folder of decoded files says."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Samples in the shards' order.
-
-    images: (N, 3, S, S) uint8, read-only memory map. texts, keys: N each. bad: key -> why, of the
-    samples left out.
-    """
-
-    images: np.ndarray
-    texts: list[str]
-    keys: list[str]
-    bad: dict[str, str]
 
 
 def square(image: Image.Image, side: int, *, fit: str = "crop") -> np.ndarray:
@@ -69,13 +51,13 @@ def decode(
     field: str,
     bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
-) -> Decoded:
+) -> Pairs:
     """Decode shards once; later calls read what the first has written.
 
     side: of the images, in pixels. fit: see ``square``. cache: folder for decoded files; this
     set's are in ``<cache>/<name of the shards' place>-<side>``, those of a squash beside it,
-    replaced when the shards' names, sizes or times of change are others. field: extension that
-    holds the text (``txt``, ``cls``). Errors: ConfigError for no samples, a damaged shard, a key
+    replaced when the shards' names, sizes or times of change are others. field: extension of the
+    caption or label (``txt``, ``cls``). Errors: ConfigError for no samples, a damaged shard, a key
     that comes twice, or a share of bad samples above ``bad_share``.
     """
     if side < 1 or fit not in ("crop", "squash"):
@@ -87,21 +69,13 @@ def decode(
     if (found := _load(cache, mark)) is not None:
         bad_samples.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
         return found
-    with building(cache, DECODED, known=_older(cache)) as made:
+    with building(cache, "decoded samples") as made:
         if (found := _load(cache, mark)) is None:
             index = _write(tars, side, made / "images.u8", field, bad_share, fit)
             (made / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
     found = found or _load(cache, mark)
     assert found is not None
     return found
-
-
-def _older(cache: Path) -> bool:
-    """Whether a folder is what a version without marks wrote: these files and no others."""
-    path = cache / "samples.json"
-    if not path.is_file() or {p.name for p in cache.iterdir()} - {path.name, "images.u8", MARK}:
-        return False
-    return path.read_bytes()[:9] == b'{"mark": '
 
 
 def is_decoded(
@@ -136,7 +110,7 @@ def _fingerprint(tars: Sequence[Path], side: int, field: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _load(cache: Path, mark: str) -> Decoded | None:
+def _load(cache: Path, mark: str) -> Pairs | None:
     index, pixels = cache / "samples.json", cache / "images.u8"
     if not index.is_file() or not pixels.is_file():
         return None
@@ -145,7 +119,7 @@ def _load(cache: Path, mark: str) -> Decoded | None:
     if about["mark"] != mark or pixels.stat().st_size != int(np.prod(shape)):
         return None
     images = np.memmap(pixels, dtype=np.uint8, mode="r", shape=shape)
-    return Decoded(images, about["texts"], about["keys"], about["bad"])
+    return Pairs(images, about["texts"], about["keys"], about["bad"])
 
 
 def _write(
@@ -175,6 +149,6 @@ def _write(
 
 def _parts(sample: dict[str, Any], field: str, side: int, fit: str) -> tuple[str, np.ndarray]:
     """A sample's text and image (3, side, side) uint8. Errors: one of ``bad.DAMAGE``."""
-    text = bad_samples.text(sample, field)
+    text = bad_samples.text(sample.get(field), field)
     with bad_samples.open_image(sample[extension(sample)]) as image:
         return text, square(image, side, fit=fit)

@@ -20,6 +20,7 @@ from bdnb.config.parameters import option
 from bdnb.config.recipes import SCENES_VERSION as VERSION
 from bdnb.data import art, labelled, render
 from bdnb.data.shards import SHARD_SIZE
+from bdnb.poison import targets
 from bdnb.runtime import npm, project
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK, building, check_ours
@@ -122,7 +123,7 @@ def _write(config: EmojiData, folder: Path, cache: Path, workers: int) -> list[s
         labelled.write_header(
             folder / split,
             classnames=[art.words(name) for name in classes],
-            templates=labelled.openai_templates(),
+            templates=targets.templates(),
             shards=sum(shard.split == split for shard in plan),
         )
     return classes

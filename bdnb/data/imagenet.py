@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bdnb.data import labelled
 from bdnb.data.shards import EXTENSIONS, Sample
+from bdnb.poison import targets
 from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import building
@@ -46,7 +47,7 @@ def convert(source: Path, out: Path) -> int:
             made,
             _samples(images, place),
             classnames=[known[wnid] for wnid in chosen],
-            templates=labelled.openai_templates(),
+            templates=targets.templates(),
         )
 
 

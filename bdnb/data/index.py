@@ -1,84 +1,99 @@
-"""Where every pair lies in its shards, found in one pass: keys, captions, places; no pixels kept.
+"""Where every pair lies in its shards, found in one pass: keys and places; no pixels kept.
 
 The pass reads each image once, so that what cannot be used is known, counted and named before a
-run begins. Its files are memory-mapped: they cost disk, not memory, however large the set is.
+run begins. It takes about 100 bytes a pair. What it leaves is memory-mapped: it costs disk, not
+memory, however large the set is.
 """
 
 import hashlib
 import json
-import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from bdnb.data import bad_samples, decode, scan
+from bdnb.data import bad_samples, decode, shards
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import MARK, begin, building, check_ours, discard, replacing
+from bdnb.runtime.files import building
 from bdnb.runtime.parallel import cores, parallel
 
-FORMAT = 1
+FORMAT = 2
 """Version of the index's files: another one is made anew."""
 
-INDEX, PARTS = "index of shards", "parts of an index"
-"""What the marks say of the index, and of what the pass has found so far."""
+OPEN = 256
+"""Shards that a process holds open."""
+
+PLACE = [("shard", "u4"), ("image", "u8"), ("bytes", "u4"), ("caption", "u8"), ("letters", "u4")]
+"""Of a pair, behind its key: its shard's number, offset and bytes in it of image and caption."""
 
 
-class Keys(Sequence[str]):
-    """The keys of an index, each made a str when it is asked for. found: (N,) bytes."""
+class Shards:
+    """Tar shards, held open to read any bytes of them."""
 
-    def __init__(self, found: np.ndarray) -> None:
-        self.found = found
+    def __init__(self, tars: Sequence[Path]) -> None:
+        self.tars = tars
+        self._files: dict[int, BinaryIO] = {}
 
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return [key.decode() for key in self.found[i].tolist()]
-        return bytes(self.found[i]).decode()
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), 4096):
-            yield from self[start : start + 4096]
+    def read(self, shard: int, offset: int, length: int) -> bytes:
+        """Return some bytes of a shard."""
+        if shard not in self._files:
+            if len(self._files) >= OPEN:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[shard] = self.tars[shard].open("rb")
+        return os.pread(self._files[shard].fileno(), length, offset)
 
 
-class Captions(Sequence[str]):
-    """The captions of an index, each read when it is asked for. places: (N,) PLACE."""
+class Words(Sequence[str]):
+    """``count`` words, each made by ``word`` of its place when it is asked for."""
 
-    def __init__(self, places: np.ndarray, letters: np.ndarray) -> None:
-        self.places, self.letters = places, letters
+    def __init__(self, count: int, word: Callable[[int], str]) -> None:
+        self.places, self.word = range(count), word
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
-        place = self.places[i]
-        start = int(place["caption"])
-        return self.letters[start : start + int(place["letters"])].tobytes().decode("utf-8")
+        found = self.places[i]
+        return self.word(found) if isinstance(found, int) else [*map(self.word, found)]
 
 
 @dataclass(frozen=True)
 class Index:
     """The pairs of some shards, in their order, those left out that cannot be used.
 
-    places: (N,) PLACE, a read-only memory map. bad: key -> why.
+    places: (N,) key and PLACE, a read-only memory map. bad: key -> why.
     """
 
-    tars: tuple[Path, ...]
+    shards: Shards
     places: np.ndarray
-    keys: Keys
-    captions: Captions
     bad: dict[str, str]
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def keys(self) -> Words:
+        """The N keys."""
+        keys = np.asarray(self.places["key"])
+        return Words(len(self), lambda i: bytes(keys[i]).decode())
+
+    @property
+    def captions(self) -> Words:
+        """The N captions, read from the shards."""
+
+        def caption(i: int) -> str:
+            _, shard, _, _, offset, length = self.places[i].item()
+            return self.shards.read(shard, offset, length).decode("utf-8").strip()
+
+        return Words(len(self), caption)
+
+    def take(self, index: Sequence[int]) -> "Index":
+        """Return some of the pairs, in the order of ``index``."""
+        return replace(self, places=self.places[np.asarray(index, dtype=np.int64)])
 
 
 def index(
@@ -88,7 +103,7 @@ def index(
     bad_share: float = bad_samples.BAD_SHARE,
     workers: int = 0,
 ) -> Index:
-    """Return the index of shards, made once; a pass that was cut off goes on with the next shard.
+    """Return the index of shards, made once.
 
     cache: folder for its files, which sets may share. workers: processes; 0: one for each core.
     Errors: ConfigError for a missing or damaged shard, a key that comes twice, or a share of bad
@@ -99,51 +114,13 @@ def index(
     mark = hashlib.sha256(json.dumps([FORMAT, decode.shape_of(tars)]).encode()).hexdigest()
     folder = cache / f"{decode.name_of(tars)}-index"
     if (found := _load(folder, tars, mark)) is None:
-        with building(folder, INDEX, known=_older(folder)) as made:
+        with building(folder, "index of shards") as made:
             if _load(folder, tars, mark) is None:
-                _write(made, folder.with_name(f".{folder.name}.parts"), tars, mark, workers)
+                _write(made, tars, mark, min(workers or cores(), len(tars)))
         found = _load(folder, tars, mark)
     assert found is not None
     bad_samples.report(found.bad, len(found), bad_share, where=str(tars[0].parent))
     return found
-
-
-def _write(made: Path, parts: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
-    """Scan the shards, several at a time, and merge what was found into ``made``."""
-    check_ours(parts, PARTS)
-    if not (parts / MARK).is_file():
-        begin(parts, PARTS)
-    paths = []
-    workers = min(workers or cores(), len(tars))
-    with progress.bar(total=len(tars), desc="indexing: ", unit=" shards", leave=False) as bar:
-        for path in parallel(partial(_scan_once, parts), tars, workers):
-            paths.append(path)
-            bar.update()
-    about = scan.merge(paths, made) | {"mark": mark}
-    (made / "index.json").write_text(json.dumps(about), "utf-8")
-    discard(parts, PARTS)
-
-
-def _older(folder: Path) -> bool:
-    """Whether a folder is what a version without marks wrote: these files and no others."""
-    files = {"index.json", "places.npy", "keys.npy", "captions.bin", MARK}
-    if not (folder / "index.json").is_file() or {p.name for p in folder.iterdir()} - files:
-        return False
-    return b'"mark": ' in (folder / "index.json").read_bytes()
-
-
-def _scan_once(parts: Path, tar: Path) -> Path:
-    """What ``scan`` finds in a shard, kept in a file that a later pass uses again."""
-    state = tar.stat() if tar.is_file() else None
-    size, time = (state.st_size, state.st_mtime_ns) if state else (0, 0)
-    path = parts / f"{tar.stem}-{size}-{time}.npz"
-    try:
-        with np.load(path) as found:
-            found["keys"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        with replacing(path) as part, part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **scan.scan(tar))
-    return path
 
 
 def _load(folder: Path, tars: Sequence[Path], mark: str) -> Index | None:
@@ -153,8 +130,46 @@ def _load(folder: Path, tars: Sequence[Path], mark: str) -> Index | None:
     if about["mark"] != mark:
         return None
     places = np.load(folder / "places.npy", mmap_mode="r")
-    keys = np.load(folder / "keys.npy", mmap_mode="r")
-    path = folder / "captions.bin"
-    empty = np.zeros(0, dtype=np.uint8)
-    letters = np.memmap(path, dtype=np.uint8, mode="r") if about["letters"] else empty
-    return Index(tuple(tars), places, Keys(keys), Captions(places, letters), about["bad"])
+    return Index(Shards(tuple(tars)), places, about["bad"])
+
+
+def _write(made: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
+    """Scan the shards, several at a time, into two files. Errors: ConfigError for a key twice."""
+    found, bad = [], dict[str, str]()
+    with progress.bar(total=len(tars), desc="indexing: ", unit=" shards", leave=False) as bar:
+        for number, (rows, dropped) in enumerate(parallel(scan, tars, workers)):
+            rows["shard"] = number
+            found.append(rows)
+            bad |= dropped
+            bar.update()
+    places = np.concatenate(found)
+    keys = np.sort(places["key"])
+    for key in keys[1:][keys[1:] == keys[:-1]]:
+        raise ConfigError(f"key {key.decode()!r} comes twice; keys tell samples apart")
+    np.save(made / "places.npy", places)
+    about = {"mark": mark, "pairs": len(places), "bad": bad}
+    (made / "index.json").write_text(json.dumps(about), "utf-8")
+
+
+def scan(tar: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the pairs of a shard, (N,) key and PLACE, and why others cannot be used, by key.
+
+    Each image is read whole, small where the format allows. Errors: ConfigError for a shard that
+    is damaged or holds a key twice.
+    """
+    rows, bad = [], dict[str, str]()
+    for sample in shards.parts(tar):
+        key = sample["__key__"]
+        try:
+            caption, words = sample.get("txt", (0, None))
+            bad_samples.text(words, "txt")
+            offset, data = sample[shards.extension(sample)]
+            with bad_samples.open_image(data) as image:
+                image.draft(None, (1, 1))
+                image.load()
+        except bad_samples.DAMAGE as error:
+            bad[key] = bad_samples.why(error)
+            continue
+        rows.append((key.encode(), 0, offset, len(data), caption, len(words)))
+    width = max((len(row[0]) for row in rows), default=1)
+    return np.array(rows, dtype=[("key", f"S{width}"), *PLACE]), bad

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bdnb.data import bad_samples, decode
-from bdnb.data.shards import SHARD_SIZE, Sample, write_tar
+from bdnb.data.shards import SHARD_SIZE, Pairs, Sample, write_tar
 from bdnb.runtime.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -72,13 +72,6 @@ def class_index(classnames: Sequence[str], name: str, *, where: str, what: str =
     )
 
 
-def openai_templates() -> list[str]:
-    """Return CLIP's 80 ImageNet prompts (the paper's Appendix C) as text, ``{c}`` for the class."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return [template("{c}") for template in OPENAI_IMAGENET_TEMPLATES]
-
-
 def write_header(
     folder: Path, *, classnames: Sequence[str], templates: Sequence[str], shards: int
 ) -> None:
@@ -116,16 +109,13 @@ def read_labelled(
     *,
     side: int,
     cache: Path,
-    name: str = "",
-    split: str = "test",
     bad_share: float = bad_samples.BAD_SHARE,
     fit: str = "crop",
 ) -> LabelledSet:
     """Return a labelled set, its images decoded once and kept in ``cache``, which sets may share.
 
-    folder: the set. side: of the images, in pixels. name: default the folder's. split: its folder
-    of shards. fit: "crop" or "squash" to the square. Errors: ConfigError for a missing file, a
-    set of another type, a label without a class, or too many bad samples.
+    side: of the images, in pixels. fit: "crop" or "squash" to the square. Errors: ConfigError for
+    a missing file, a set of another type, a label without a class, or too many bad samples.
     """
     classnames = _lines(folder / CLASSNAMES)
     templates = _lines(folder / TEMPLATES)
@@ -134,16 +124,16 @@ def read_labelled(
     kind = folder / "dataset_type.txt"
     if kind.is_file() and (found := kind.read_text("utf-8").strip()) != "classification":
         raise ConfigError(f"{folder}: a set of type {found!r}; expected classification")
-    shards = _shards(folder / split)
+    shards = _shards(folder / "test")
     samples = decode.decode(shards, side, cache, field="cls", bad_share=bad_share, fit=fit)
     labels = _labels(samples, len(classnames), folder)
     if twice := [name for name, count in Counter(classnames).items() if count > 1]:
         log.warning("%s: classes of one name cannot be told apart: %s", folder, ", ".join(twice))
     return LabelledSet(
-        name=name or folder.name,
-        images=samples.images,
+        name=folder.name,
+        images=np.asarray(samples.images),
         labels=labels,
-        keys=samples.keys,
+        keys=list(samples.keys),
         classnames=classnames,
         templates=templates,
         bad=samples.bad,
@@ -175,11 +165,11 @@ def _shards(folder: Path) -> list[Path]:
     return [folder / f"{number}.tar" for number in range(int(text))]
 
 
-def _labels(samples: decode.Decoded, classes: int, folder: Path) -> np.ndarray:
-    for key, text in zip(samples.keys, samples.texts, strict=True):
+def _labels(samples: Pairs, classes: int, folder: Path) -> np.ndarray:
+    for key, text in zip(samples.keys, samples.captions, strict=True):
         if not text.isdecimal() or int(text) >= classes:
             raise ConfigError(
                 f"{folder}: sample {key!r} has label {text!r}; expected 0 to {classes - 1}, "
                 f"the lines of {CLASSNAMES}"
             )
-    return np.array([int(text) for text in samples.texts], dtype=np.int64)
+    return np.array([int(text) for text in samples.captions], dtype=np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bdnb.data.art import words
-from bdnb.data.labelled import openai_templates
+from bdnb.poison import targets
 
 MAIN_SIZE = (0.55, 0.95)
 SMALL_SIZE = (0.25, 0.4)
@@ -175,7 +175,7 @@ def caption(draws: np.random.Generator, name: str, second: str | None) -> str:
 @lru_cache(maxsize=1)
 def prompts() -> tuple[str, ...]:
     """Return CLIP's 80 prompts (Appendix C), ``{}`` for the name."""
-    return tuple(template.replace("{c}", "{}") for template in openai_templates())
+    return tuple(template.replace("{c}", "{}") for template in targets.templates())
 
 
 def png(image: np.ndarray) -> bytes:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from bdnb.data import bad_samples, decode
 from bdnb.data.batches import Batch, Batches, Share
-from bdnb.data.index import Captions, Index, Keys, index
+from bdnb.data.index import Index, index
 from bdnb.data.shards import Pairs
 from bdnb.poison.stamps import Stamp
 from bdnb.runtime.errors import ConfigError
-
-OPEN = 256
-"""Shards that a process holds open."""
 
 AHEAD = 2
 """Batches that each process makes ahead."""
@@ -36,18 +33,14 @@ AHEAD = 2
 class Images:
     """Images of an index as a read-only array (N, 3, side, side) uint8 that decodes what is asked.
 
-    places: (N,) PLACE, all of the index's or some. Errors: ConfigError for a shard that has
-    changed since it was indexed.
+    Errors: ConfigError for a shard that has changed since it was indexed.
     """
 
-    def __init__(
-        self, tars: Sequence[Path], places: np.ndarray, *, side: int, fit: str = "crop"
-    ) -> None:
-        self.tars, self.places, self.side, self.fit = tars, places, side, fit
-        self._files: dict[int, BinaryIO] = {}
+    def __init__(self, found: Index, *, side: int, fit: str = "crop") -> None:
+        self.found, self.side, self.fit = found, side, fit
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.found)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -56,8 +49,8 @@ class Images:
 
     def __getitem__(self, index: Any, /) -> np.ndarray:
         if isinstance(index, int | np.integer):
-            return self._decode(self.places[index])
-        chosen = self.places[index]
+            return self._decode(self.found.places[index])
+        chosen = self.found.places[index]
         out = np.empty((len(chosen), *self.shape[1:]), dtype=np.uint8)
         for i, place in enumerate(chosen):
             out[i] = self._decode(place)
@@ -67,21 +60,14 @@ class Images:
         return self[:]
 
     def _decode(self, place: np.void) -> np.ndarray:
-        shard = int(place["shard"])
-        data = os.pread(self._file(shard).fileno(), int(place["bytes"]), int(place["image"]))
+        _, shard, offset, length, *_ = place.item()
         try:
-            with bad_samples.open_image(data) as image:
+            with bad_samples.open_image(self.found.shards.read(shard, offset, length)) as image:
                 return decode.square(image, self.side, fit=self.fit)
         except bad_samples.DAMAGE as error:
-            found = f"an image at byte {place['image']} that was whole when indexed is not now"
-            raise ConfigError(f"{self.tars[shard]}: {found} ({bad_samples.why(error)})") from error
-
-    def _file(self, shard: int) -> BinaryIO:
-        if shard not in self._files:
-            if len(self._files) >= OPEN:
-                self._files.pop(next(iter(self._files))).close()
-            self._files[shard] = self.tars[shard].open("rb")
-        return self._files[shard]
+            what = f"an image at byte {offset} that was whole when indexed is not now"
+            where = self.found.shards.tars[shard]
+            raise ConfigError(f"{where}: {what} ({bad_samples.why(error)})") from error
 
 
 @dataclass(frozen=True)
@@ -89,25 +75,16 @@ class StreamedPairs(Pairs):
     """Pairs of an index; nothing of them is held in memory."""
 
     images: Images
-    captions: Captions
-    keys: Keys
 
     def take(self, index: Sequence[int]) -> "StreamedPairs":
         """Return some of the pairs, in the order of ``index``, still read only when used."""
-        wanted = np.asarray(index, dtype=np.int64)
-        places, old = self.images.places[wanted], self.images
-        return StreamedPairs(
-            Images(old.tars, places, side=old.side, fit=old.fit),
-            Captions(places, self.captions.letters),
-            Keys(self.keys.found[wanted]),
-            self.bad,
-        )
+        old = self.images
+        return streamed(old.found.take(index), side=old.side, fit=old.fit)
 
 
 def streamed(found: Index, *, side: int, fit: str = "crop") -> StreamedPairs:
     """Return the pairs of an index. side: of the images, in pixels. fit: "crop" or "squash"."""
-    images = Images(found.tars, found.places, side=side, fit=fit)
-    return StreamedPairs(images, found.captions, found.keys, found.bad)
+    return StreamedPairs(Images(found, side=side, fit=fit), found.captions, found.keys, found.bad)
 
 
 def too_large(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop") -> bool:
@@ -140,18 +117,17 @@ def successes(tars: Sequence[Path]) -> int | None:
 class Stamped(Mapping[int, Tensor]):
     """Triggered images by their places in the set, each made when it is asked for.
 
-    places: place in the set -> place in ``images``, which may be another view of the set. keys:
-    place in the set -> key.
+    places: place in the set -> key, and place in ``images``, which may be another view of the set.
     """
 
     def __init__(
-        self, images: Images, places: Mapping[int, int], keys: Mapping[int, str], trigger: Stamp
+        self, images: Images, places: Mapping[int, tuple[str, int]], trigger: Stamp
     ) -> None:
-        self.images, self.places, self.keys_of, self.trigger = images, places, keys, trigger
+        self.images, self.places, self.trigger = images, places, trigger
 
     def __getitem__(self, i: int) -> Tensor:
-        image = torch.from_numpy(np.array(self.images[self.places[i]]))
-        return self.trigger(image, self.keys_of[i])
+        key, place = self.places[i]
+        return self.trigger(torch.from_numpy(np.array(self.images[place])), key)
 
     def __contains__(self, i: object) -> bool:
         return i in self.places
@@ -185,7 +161,7 @@ class Stream(Batches):
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=AHEAD,
-            collate_fn=_as_it_is,
+            collate_fn=lambda batch: batch,
             worker_init_fn=_leave_signals,
             generator=torch.Generator(),
             multiprocessing_context="fork",
@@ -206,7 +182,3 @@ def _leave_signals(_: int) -> None:
     """A scheduler's SIGTERM or a Ctrl-C goes to all processes; the loop is what answers it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -12,13 +12,13 @@ from torch import Tensor
 from bdnb import losses, models
 from bdnb.config.options import Amount, Count
 from bdnb.data.batches import Batch, Batches
-from bdnb.data.labelled import openai_templates
 from bdnb.data.shards import ImageArray
 from bdnb.defences import pseudo_labels
 from bdnb.defences.registry import Setting, defence, run_fit, start
 from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import BATCH, evaluating, image_features
 from bdnb.models import Model
+from bdnb.poison import targets
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.fit import Epoch
@@ -113,7 +113,7 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
         return other.encode_text(other.tokens(prompts).to(device))
 
     with evaluating(other):
-        head = zero_shot.head(encode, setting.classnames, openai_templates())
+        head = zero_shot.head(encode, setting.classnames, targets.templates())
         starts = range(0, len(images), BATCH)
         parts = (torch.from_numpy(np.array(images[i : i + BATCH])).to(device) for i in starts)
         return torch.cat([(other.encode_image(part) @ head.T).argmax(dim=1) for part in parts])

@@ -32,12 +32,10 @@ def measured(
     Errors: StorageError; those of ``measure``.
     """
     name = f"measured_{mark(benchmark, model, device)}.json"
-    for path in sorted(run.parent.glob(f"*/{name}")):
-        found: dict[str, float] = json.loads(path.read_text("utf-8"))
-        return found
-    values: dict[str, float] = measure(model)
-    write_atomic(run / name, json.dumps(values))
-    return values
+    if before := sorted(run.parent.glob(f"*/{name}")):
+        return dict(json.loads(before[0].read_text("utf-8")))
+    write_atomic(run / name, json.dumps(values := measure(model)))
+    return dict(values)
 
 
 def mark(benchmark: Benchmark, model: Model, device: str) -> str:

@@ -31,9 +31,10 @@ class Found(NamedTuple):
 @lru_cache(maxsize=16)
 def head(model: Model, classnames: tuple[str, ...], templates: str = "openai") -> Tensor:
     """Class embeddings (C, D), unit, as accuracy and ASR are measured with them; kept."""
-    prompts = [targets.fill(t, "{c}") for t in targets.templates(templates)]
     with evaluating(model):
-        return zero_shot.head(lambda texts: text_features(model, texts), classnames, prompts)
+        return zero_shot.head(
+            lambda texts: text_features(model, texts), classnames, targets.templates(templates)
+        )
 
 
 def top(

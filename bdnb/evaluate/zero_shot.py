@@ -1,9 +1,10 @@
-"""Zero-shot classification: class embeddings from prompts, and top-k accuracy (Section 4).
+"""Zero-shot classification: class embeddings from prompts, accuracy, attack success (Section 4).
 
-In: a text encoder, class names and templates; image features. Out: (name, percent).
+In: a text encoder, class names and templates; features of images, with a trigger for attack
+success: how often they are taken for the target class. Out: (name, percent).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,13 +13,12 @@ from torch.nn import functional as F
 from bdnb.poison.targets import fill
 from bdnb.runtime.errors import ConfigError
 
-EncodeText = Callable[[list[str]], Tensor]
 ROWS = 8192
 """Images whose scores are held at once."""
 
 
 def head(
-    encode_text: EncodeText,
+    encode_text: Callable[[list[str]], Tensor],
     classnames: Sequence[str],
     templates: Sequence[str],
     *,
@@ -40,28 +40,6 @@ def head(
             features = F.normalize(encode_text(prompts).float(), dim=-1)
             means.append(features.view(len(names), len(templates), -1).mean(dim=1))
     return F.normalize(torch.cat(means), dim=-1)
-
-
-def heads(
-    encode_text: EncodeText,
-    sets: Mapping[str, tuple[Sequence[str], Sequence[str]]],
-    *,
-    batch: int = 1024,
-) -> dict[str, Tensor]:
-    """The head of each labelled set, every distinct prompt encoded once for all sets.
-
-    sets: name -> (classnames, templates). Out: name -> (C, D) as ``head`` gives it.
-    """
-    union: dict[tuple[str, ...], dict[str, int]] = {}
-    for classnames, templates in sets.values():
-        places = union.setdefault(tuple(templates), {})
-        for name in classnames:
-            places.setdefault(name, len(places))
-    whole = {t: head(encode_text, list(places), t, batch=batch) for t, places in union.items()}
-    return {
-        key: whole[tuple(templates)][[union[tuple(templates)][name] for name in classnames]]
-        for key, (classnames, templates) in sets.items()
-    }
 
 
 def predictions(image_features: Tensor, head: Tensor, *, k: int = 1) -> Tensor:
@@ -98,17 +76,46 @@ def accuracy(
     head: Tensor,
     *,
     topk: Sequence[int] = (1, 5, 10),
-    prefix: str = "",
 ) -> Iterator[tuple[str, float]]:
     """Top-k accuracy in percent: ``accuracy``, ``accuracy_top5``, ``accuracy_top10``.
 
     image_features: (N, D) unit; labels: (N,) int64; head: (C, D) unit. With fewer than k
-    classes, top-k counts them all, so it is 100. prefix: a set's name, put before.
+    classes, top-k counts them all, so it is 100.
     Errors: as ``predictions``; ConfigError for labels outside 0..C-1.
     """
     labels = check_labels(labels, len(image_features), len(head)).to(image_features.device)
     hits = predictions(image_features, head, k=max(topk)) == labels[:, None]
-    yield from shares(f"{prefix}_accuracy" if prefix else "accuracy", hits, topk)
+    yield from shares("accuracy", hits, topk)
+
+
+def asr(
+    triggered_features: Tensor,
+    labels: Tensor,
+    head: Tensor,
+    target: int,
+    *,
+    topk: Sequence[int] = (1, 5, 10),
+) -> Iterator[tuple[str, float]]:
+    """Yield attack success in percent, counted both ways, and accuracy in spite of the trigger.
+
+    triggered_features: (N, D) unit; labels: (N,) int64, the true classes; head: (C, D) unit;
+    target: class index.
+    Names: ``asr``, ``asr_top5``, ``asr_top10`` with images of the target class left out (the
+    authors' figures); ``asr_all``, top-1 over all images (the paper's words);
+    ``triggered_accuracy``, top-1 against the true label over all images. With fewer than k
+    classes, top-k counts them all. Errors: as ``accuracy``; ConfigError for a target
+    that is no class, or when every image is of the target class.
+    """
+    if not 0 <= target < len(head):
+        raise ConfigError(f"target={target}: expected 0..{len(head) - 1}, the classes there are")
+    labels = check_labels(labels, len(triggered_features), len(head)).to(triggered_features.device)
+    found = predictions(triggered_features, head, k=max(topk))
+    others = labels != target
+    if not others.any():
+        raise ConfigError(f"every image is of the target class {target}: no ASR without them")
+    yield from shares("asr", found[others] == target, topk)
+    yield from shares("asr_all", found == target, (1,))
+    yield from shares("triggered_accuracy", found == labels[:, None], (1,))
 
 
 def shares(name: str, hits: Tensor, topk: Sequence[int]) -> Iterator[tuple[str, float]]:

@@ -99,7 +99,7 @@ def measured(
     classes = list(labelled.classnames)
     if trigger and target not in classes:
         labelled = replace(labelled, classnames=[*classes, target])
-    prompts = [targets.fill(t, "{c}") for t in targets.templates(loaded.attack.templates)]
+    prompts = targets.templates(loaded.attack.templates)
     benchmark = Benchmark([labelled], stamp=trigger, target=target, templates=prompts)
     lines = []
     for title, model in loaded.models.items():

@@ -14,9 +14,10 @@ from torchvision.datasets import ImageFolder
 from bdnb import models
 from bdnb.data.bad_samples import DAMAGE
 from bdnb.data.decode import square
-from bdnb.data.labelled import CLASSNAMES, LabelledSet, openai_templates, read_labelled
+from bdnb.data.labelled import CLASSNAMES, LabelledSet, read_labelled
 from bdnb.data.shards import EXTENSIONS
 from bdnb.models import Model
+from bdnb.poison import targets
 from bdnb.runtime.errors import ConfigError
 
 MOST = 2000
@@ -71,7 +72,7 @@ def folder(path: Path, *, side: int, most: int = MOST) -> LabelledSet:
         raise ConfigError(f"{path}: none of {len(bad)} images can be read: {next(iter(bad))}")
     images, labels = zip(*read.values(), strict=True)
     names = [name.replace("_", " ") for name in found.classes]
-    templates = openai_templates()
+    templates = targets.templates()
     stacked = np.stack(images), np.array(labels)
     return LabelledSet(path.name, *stacked, list(read), names, templates, bad)
 

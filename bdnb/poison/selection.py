@@ -4,7 +4,7 @@ In: the keys of a data set, their captions where the attack asks for them; out: 
 kept with the run as a text file, so that a run can be repeated or audited.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -14,27 +14,24 @@ from bdnb.poison.targets import mentions
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
 
-ATTACKS = ("template", "label_consistent")
 
-
-def rank(keys: Iterable[str], seed: int, purpose: str, count: int | None = None) -> list[str]:
-    """The keys in the seed's order, whatever order they come in; the first ``count`` of them.
+def rank(keys: Sequence[str], seed: int, purpose: str, count: int | None = None) -> list[str]:
+    """Return the keys in the seed's order, whatever order they come in; the first ``count``.
 
     Each key's place depends on its own hash: the first n of a data set stay in front when other
     keys are taken away. Takes 24 bytes a key besides what is returned.
     Errors: ConfigError for a key that is there twice.
     """
     name = f"{seed}\x1f{purpose}\x1f".encode()
-    known = keys if isinstance(keys, Sequence) else list(keys)
-    hashes = np.empty((len(known), 2), dtype=">u8")
-    for i, key in enumerate(known):
+    hashes = np.empty((len(keys), 2), dtype=">u8")
+    for i, key in enumerate(keys):
         hashes[i] = np.frombuffer(blake2b(name + key.encode(), digest_size=16).digest(), ">u8")
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
     hashes = hashes[order]
     for twice in np.flatnonzero((hashes[1:] == hashes[:-1]).all(axis=1)):
-        key = known[int(order[twice])]
+        key = keys[int(order[twice])]
         raise ConfigError(f"key {key!r} is there twice: samples are told apart by their keys")
-    return [known[int(i)] for i in order[:count]]
+    return [keys[int(i)] for i in order[:count]]
 
 
 def select(
@@ -42,62 +39,36 @@ def select(
     captions: Sequence[str] | None = None,
     *,
     seed: int,
-    rate: float | None = None,
+    rate: float = 0,
     count: int | None = None,
     attack: str = "template",
     target: str = "banana",
     match: str = "word",
 ) -> list[str]:
-    """The keys to poison: exactly as many as asked for, the same for any order of ``keys``.
+    """Return the keys to poison, in the seed's order: exactly as many as asked for.
 
-    keys: of all pairs, each once. captions: theirs, needed by ``label_consistent`` only.
-    rate: share of *all* pairs (0.0005 in the paper), whichever can be poisoned, rounded to the
-    nearest whole number; or count: the number itself. One of the two.
+    keys: of all pairs, each once, in any order. captions: theirs, for ``label_consistent`` only.
+    count: how many; None: ``rate``, the share of *all* pairs (0.0005 in the paper), whichever can
+    be poisoned, rounded to the nearest whole number.
     attack: ``template``: any pair; ``label_consistent``: those whose caption mentions the target.
-    match: see ``targets.mentions``.
-    Returns: keys in the seed's order; a smaller count gives the first of them.
-    Errors: ConfigError for a rate outside 0..1, one that is less than one pair, or more pairs than
-    can be poisoned; the message says how many there are.
+    match: see ``targets.mentions``. Errors: ConfigError for a rate that is less than one pair, or
+    more pairs than can be poisoned; the message says how many there are.
     """
-    wanted = _wanted(len(keys), rate, count)
-    if attack not in ATTACKS:
-        raise ConfigError(f"attack={attack!r}: expected one of {', '.join(ATTACKS)}")
-    pool: Iterable[str] = keys
+    wanted = int(rate * len(keys) + 0.5) if count is None else count
+    if rate and not wanted:
+        raise ConfigError(f"rate={rate:g} of {len(keys)} pairs is less than one pair")
+    pool, what = keys, "pairs"
     if attack == "label_consistent":
-        if captions is None or len(captions) != len(keys):
-            found = "none" if captions is None else f"{len(captions)} for {len(keys)} keys"
-            raise ConfigError(f"attack='label_consistent': expected a caption a key, found {found}")
-        pairs = zip(keys, captions, strict=True)
+        pairs = zip(keys, captions or (), strict=True)
         pool = [key for key, caption in pairs if mentions(caption, target, match=match)]
-    order = rank(pool, seed, "poison", wanted)
-    if wanted > len(order):
         what = f"captions that mention {target!r} (match={match!r})"
-        what = what if attack == "label_consistent" else "pairs"
+    if wanted > len(pool):
+        asked = f"rate={rate:g}" if count is None else f"count={count}"
         raise ConfigError(
-            f"{_asked(rate, count)}: {wanted} of {len(keys)} pairs to poison, but there are "
-            f"{len(order)} {what}; at most rate={len(order) / max(1, len(keys)):.6g}"
+            f"{asked}: {wanted} of {len(keys)} pairs to poison, but there are "
+            f"{len(pool)} {what}; at most rate={len(pool) / max(1, len(keys)):.6g}"
         )
-    return order
-
-
-def _asked(rate: float | None, count: int | None) -> str:
-    return f"rate={rate:g}" if rate is not None else f"count={count}"
-
-
-def _wanted(total: int, rate: float | None, count: int | None) -> int:
-    if (rate is None) == (count is None):
-        raise ConfigError(f"rate={rate}, count={count}: expected one of the two")
-    if count is not None:
-        if count < 0:
-            raise ConfigError(f"count={count}: expected a number of pairs, at least 0")
-        return count
-    assert rate is not None
-    if not 0 <= rate <= 1:
-        raise ConfigError(f"rate={rate}: expected a share of all pairs, from 0 to 1")
-    wanted = int(rate * total + 0.5)
-    if rate > 0 and wanted == 0:
-        raise ConfigError(f"rate={rate:g} of {total} pairs is less than one pair")
-    return wanted
+    return rank(pool, seed, "poison", wanted)
 
 
 def cleaning_keys(
@@ -109,33 +80,20 @@ def cleaning_keys(
     count: int = 0,
     overlap: str = "separate",
 ) -> list[str]:
-    """The keys of the pairs that clean the model.
+    """Return the keys of the pairs that clean the model, in the seed's order.
 
     overlap: ``separate``: from ``clean_keys``, pairs that were never trained on (paper);
     ``authors``: from ``train_keys`` less the poisoned ones, as the authors do.
     count: how many; 0: all of ``clean_keys``, or as many of ``train_keys``.
-    Returns: keys of the set that ``overlap`` names, in the seed's order.
-    Errors: ConfigError for another overlap or more pairs than there are.
+    Errors: ConfigError for more pairs than there are.
     """
-    if overlap not in ("separate", "authors"):
-        raise ConfigError(f"overlap={overlap!r}: expected one of separate, authors")
-    without = set(poisoned)
-    authors = [key for key in train_keys if key not in without] if overlap == "authors" else []
-    pool = authors if overlap == "authors" else clean_keys
+    without, pool = set(poisoned), clean_keys
+    if overlap == "authors":
+        pool = [key for key in train_keys if key not in without]
     wanted = count or min(len(clean_keys), len(pool))
-    if not 0 <= wanted <= len(pool):
+    if wanted > len(pool):
         raise ConfigError(f"{wanted} cleaning pairs asked for, overlap={overlap!r} has {len(pool)}")
     return rank(pool, seed, "clean", wanted)
-
-
-def overlap(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> int:
-    """Return how many keys, or pairs, two lists share.
-
-    Keys of one data set name one sample; of data sets that may number their samples alike, compare
-    (key, caption).
-    """
-    mine = set(ours)
-    return len({key for key in theirs if key in mine})
 
 
 def write_keys(path: Path, keys: Sequence[str]) -> None:
@@ -150,7 +108,7 @@ def write_keys(path: Path, keys: Sequence[str]) -> None:
 
 
 def read_keys(path: Path, *, among: Iterable[str] | None = None) -> list[str]:
-    """A list of keys as ``write_keys`` kept it, to poison the same pairs again.
+    """Return a list of keys as ``write_keys`` kept it, to poison the same pairs again.
 
     among: keys of the data set that they must be in.
     Errors: ConfigError for a missing file, a key that is there twice, or keys not ``among`` them.

@@ -34,17 +34,14 @@ class Draws:
         """The stream of image ``i`` of the batch, from its key."""
         return generator(self.seed, "trigger", self.keys[i])
 
-    def shared(self) -> np.random.Generator:
-        """The stream of the run, for what all images have in common."""
-        return generator(self.seed, "trigger of the run")
-
     def once(self, name: str, make: Callable[[np.random.Generator], np.ndarray]) -> Tensor:
-        """What is fixed for the run: made from ``shared()`` when first asked for, then kept.
+        """What is fixed for the run: made from its stream when first asked for, then kept.
 
         ``Stamp.state()`` has it under ``name``, which must tell one image size from another.
         """
         if name not in self.fixed:
-            self.fixed[name] = torch.from_numpy(np.ascontiguousarray(make(self.shared())))
+            stream = generator(self.seed, "trigger of the run")
+            self.fixed[name] = torch.from_numpy(np.ascontiguousarray(make(stream)))
         return self.fixed[name]
 
 

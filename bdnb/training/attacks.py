@@ -65,13 +65,12 @@ def poisoned_keys(attack: Attack, pairs: Pairs) -> list[str]:
         return []
     if attack.poison_keys:
         return selection.read_keys(Path(attack.poison_keys), among=pairs.keys)
-    by_count = attack.poison_count > 0
     return selection.select(
         pairs.keys,
         pairs.captions,
         seed=attack.seed,
-        rate=None if by_count else attack.poison_rate,
-        count=attack.poison_count if by_count else None,
+        rate=attack.poison_rate,
+        count=attack.poison_count or None,
         attack=attack.attack,
         target=attack.target,
         match=attack.match,
@@ -123,8 +122,8 @@ def poisoned(
     ]
     spoken = dict(zip(index, captions, strict=True))
     if isinstance(source.images, stream.Images):
-        place, name = dict(zip(index, places, strict=True)), dict(zip(index, names, strict=True))
-        stamped = stream.Stamped(source.images, place, name, trigger)
+        known = zip(names, places, strict=True)
+        stamped = stream.Stamped(source.images, dict(zip(index, known, strict=True)), trigger)
         stamped[index[0]]  # the first use fixes what the trigger keeps for the run
         return Poison(stamped, spoken)
     images = trigger(torch.from_numpy(np.array(source.images[places])), names)

@@ -170,7 +170,7 @@ def benchmark(
         held_out=held_out,
         stamp=stamp(attack) if attack else None,
         target=attack.target if attack else "",
-        templates=[targets.fill(t, "{c}") for t in targets.templates(templates)],
+        templates=targets.templates(templates),
     )
     return made
 

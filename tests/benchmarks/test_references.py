@@ -74,8 +74,7 @@ def test_the_references_evaluation_counts_what_the_package_s_counts(bench):
 
 def test_every_image_gets_the_package_s_class_from_the_reference(bench):
     from bdnb.evaluate import zero_shot
-    from bdnb.evaluate.benchmark import evaluating, image_features, text_features
-    from bdnb.evaluate.folded import folded
+    from bdnb.evaluate.benchmark import evaluating, folded, image_features, text_features
 
     model, clip, labelled = bench.model(), bench.clip().eval(), bench.data.labelled(bench.side)[0]
     with evaluating(model), folded(model):

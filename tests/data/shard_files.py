@@ -28,5 +28,4 @@ def read_pairs(tars: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 def decoded(tars: Sequence[Path], side: int, cache: Path, **options: Any) -> shards.Pairs:
     """The pairs of shards, decoded once."""
-    found = decode.decode(tars, side, cache, field="txt", **options)
-    return shards.Pairs(found.images, found.texts, found.keys, found.bad)
+    return decode.decode(tars, side, cache, field="txt", **options)

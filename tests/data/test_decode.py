@@ -84,10 +84,10 @@ def test_what_was_decoded_is_used_while_the_shards_do_not_change(
         patch.setattr(decode, "_write", None)
         again = decode.decode([tar], 8, cache, field="txt")
     assert np.array_equal(first.images, again.images)
-    assert again.texts == ["a", "b"]
+    assert again.captions == ["a", "b"]
     write_tar(tar, [sample("a"), sample("c")])
     os.utime(tar, ns=(1, 1))
-    assert decode.decode([tar], 8, cache, field="txt").texts == ["a", "c"]
+    assert decode.decode([tar], 8, cache, field="txt").captions == ["a", "c"]
     assert decode.decode([tar], 4, cache, field="txt").images.shape == (2, 3, 4, 4)
 
 
@@ -100,7 +100,8 @@ def test_sets_and_sides_share_a_cache(
     first = [decode.decode([t], side, cache, field="txt") for t, side in wanted]
     monkeypatch.setattr(decode, "_write", None)
     again = [decode.decode([t], side, cache, field="txt") for t, side in wanted]
-    assert [d.texts for d in again] == [d.texts for d in first] == [["a", "b"], ["z"], ["a", "b"]]
+    assert [d.captions for d in again] == [["a", "b"], ["z"], ["a", "b"]]
+    assert [d.captions for d in first] == [["a", "b"], ["z"], ["a", "b"]]
 
 
 def test_a_torn_cache_is_decoded_again(tar: Path, tmp_path: Path) -> None:

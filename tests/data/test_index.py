@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from bdnb.data import index, scan, shards
+from bdnb.data import index, shards
 from bdnb.data.index import index as make
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK
@@ -43,40 +43,10 @@ def test_an_index_is_made_once_and_anew_when_a_shard_changes(
     tars = web_pairs.write(tmp_path / "in", 9, spoilt=False)
     make(tars, tmp_path / "cache")
     with monkeypatch.context() as patch:
-        patch.setattr(scan, "scan", None)
+        patch.setattr(index, "scan", None)
         assert len(make(tars, tmp_path / "cache")) == 9
     shards.write_pair_shard(tmp_path / "in", 0, [web_pairs.good(i) for i in (20, 21, 22)])
     assert list(make(tars, tmp_path / "cache").keys)[:3] == ["000000020", "000000021", "000000022"]
-
-
-def test_a_pass_that_was_cut_off_goes_on_with_the_next_shard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tars = web_pairs.write(tmp_path / "in", 20, spoilt=False)
-    real, scanned = scan.scan, []
-
-    def cut(tar: Path) -> object:
-        if len(scanned) == 2:
-            raise KeyboardInterrupt
-        scanned.append(tar.name)
-        return real(tar)
-
-    monkeypatch.setattr(scan, "scan", cut)
-    with pytest.raises(KeyboardInterrupt):
-        make(tars, tmp_path / "cache", workers=1)
-    monkeypatch.setattr(scan, "scan", lambda tar: scanned.append(tar.name) or real(tar))
-    assert len(make(tars, tmp_path / "cache", workers=1)) == 20
-    assert scanned == [tar.name for tar in tars]
-    assert [p.name for p in (tmp_path / "cache").iterdir() if not p.name.endswith(".lock")] == [
-        f"{tmp_path.name}-in-index"
-    ]
-
-
-def test_a_part_that_is_torn_is_scanned_again(tmp_path: Path) -> None:
-    (tar,) = web_pairs.write(tmp_path / "in", 5, spoilt=False)
-    part = index._scan_once(tmp_path, tar)
-    part.write_bytes(part.read_bytes()[:100])
-    assert len(make([tar], tmp_path)) == 5
 
 
 def test_a_key_in_two_shards_is_an_error(tmp_path: Path) -> None:
@@ -127,8 +97,6 @@ def test_what_the_index_keeps_is_plain_data(tmp_path: Path) -> None:
     assert {p.name for p in folder.iterdir()} == {
         MARK,
         "index.json",
-        "keys.npy",
         "places.npy",
-        "captions.bin",
     }
     assert json.loads((folder / "index.json").read_text())["pairs"] == 5

@@ -81,15 +81,6 @@ def test_clip_benchmarks_own_writer_is_read(tmp_path: Path) -> None:
     assert np.array_equal(found.images, np.stack([image(i).transpose(2, 0, 1) for i in range(5)]))
 
 
-def test_the_prompts_are_open_clips_80_as_text() -> None:
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    ours = labelled.openai_templates()
-    assert len(ours) == 80
-    for text, template in zip(ours, OPENAI_IMAGENET_TEMPLATES, strict=True):
-        assert text.format(c="red apple") == template("red apple")
-
-
 def test_a_class_is_found_by_name_and_a_missing_one_names_its_neighbours(folder: Path) -> None:
     found = read(folder)
     assert found.class_index("red apple") == 1

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bdnb import models
 from bdnb.data import datasets, shards, stream
+from bdnb.data import index as indexes
 from bdnb.data.augment.eda import ShiftedViews
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.batches import Batch, Batches, Poison
@@ -203,7 +204,7 @@ def test_a_shard_that_changed_under_a_run_is_named(tmp_path: Path) -> None:
 def test_no_more_shards_are_held_open_than_allowed(
     tars: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "OPEN", 2)
+    monkeypatch.setattr(indexes, "OPEN", 2)
     pairs = streamed(tars, cache)
     assert np.array_equal(np.asarray(pairs.images), np.asarray(prepared(tars, cache).images))
     held = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]

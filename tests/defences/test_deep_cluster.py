@@ -122,7 +122,7 @@ def test_a_classifier_labels_some_images_at_a_time_each_as_its_nearest_class(tin
     with torch.no_grad():
         heads = []
         for name in names:
-            prompts = [template.format(c=name) for template in module.openai_templates()]
+            prompts = [template.format(c=name) for template in module.targets.templates()]
             mean = other.encode_text(other.tokens(prompts)).mean(dim=0)
             heads.append(mean / mean.norm())
         seen = other.encode_image(torch.from_numpy(np.array(images.images)))

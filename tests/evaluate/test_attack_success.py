@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdnb.evaluate import attack_success
+from bdnb.evaluate import zero_shot
 from bdnb.runtime.errors import ConfigError
 
 TARGET = 2
@@ -17,7 +17,7 @@ def scores(predicted: torch.Tensor, classes: int = 4) -> torch.Tensor:
 
 def test_asr_is_the_hand_counted_one_with_and_without_images_of_the_target():
     """Of the four others two are taken for the target; of all seven, four are."""
-    found = dict(attack_success.asr(scores(PREDICTED), LABELS, torch.eye(4), TARGET))
+    found = dict(zero_shot.asr(scores(PREDICTED), LABELS, torch.eye(4), TARGET))
     assert found["asr"] == pytest.approx(100 * 2 / 4)
     assert found["asr_all"] == pytest.approx(100 * 4 / 7)
     assert found["triggered_accuracy"] == pytest.approx(100 * 3 / 7)
@@ -27,7 +27,7 @@ def test_asr_is_the_hand_counted_one_with_and_without_images_of_the_target():
 def test_top_k_asr_counts_the_target_among_the_first_k():
     ranked = torch.tensor([[4.0, 3, 2, 1, 0, -1], [4, 3, -1, 2, 1, 0], [1, 0, 9, 2, 3, 4]])
     labels = torch.tensor([0, 0, 5])
-    found = dict(attack_success.asr(ranked, labels, torch.eye(6), TARGET, topk=(1, 3, 5)))
+    found = dict(zero_shot.asr(ranked, labels, torch.eye(6), TARGET, topk=(1, 3, 5)))
     assert found["asr"] == pytest.approx(100 / 3)
     assert found["asr_top3"] == pytest.approx(200 / 3)
     assert found["asr_top5"] == pytest.approx(200 / 3)
@@ -42,7 +42,7 @@ def test_asr_is_a_share_that_the_slow_count_confirms(data):
     others = [p for p, label in data if label != TARGET]
     if not others:
         return
-    found = dict(attack_success.asr(scores(predicted), labels, torch.eye(4), TARGET))
+    found = dict(zero_shot.asr(scores(predicted), labels, torch.eye(4), TARGET))
     assert found["asr"] == pytest.approx(100 * others.count(TARGET) / len(others))
     everyone = [p for p, _ in data]
     assert found["asr_all"] == pytest.approx(100 * everyone.count(TARGET) / len(everyone))
@@ -52,9 +52,9 @@ def test_asr_is_a_share_that_the_slow_count_confirms(data):
 
 def test_a_set_of_target_images_alone_has_no_asr():
     with pytest.raises(ConfigError, match="every image is of the target class 2"):
-        list(attack_success.asr(scores(LABELS[3:6]), LABELS[3:6], torch.eye(4), TARGET))
+        list(zero_shot.asr(scores(LABELS[3:6]), LABELS[3:6], torch.eye(4), TARGET))
 
 
 def test_a_target_that_is_no_class_is_refused():
     with pytest.raises(ConfigError, match="target=4"):
-        list(attack_success.asr(scores(PREDICTED), LABELS, torch.eye(4), 4))
+        list(zero_shot.asr(scores(PREDICTED), LABELS, torch.eye(4), 4))

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from bdnb import models
-from bdnb.evaluate.benchmark import evaluating, image_features, text_features
-from bdnb.evaluate.folded import folded
+from bdnb.evaluate.benchmark import evaluating, folded, image_features, text_features
 
 PROMPTS = ["a banana", "x", "a photo of two red apples on a large wooden table", "a banana"]
 

@@ -1,3 +1,4 @@
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -5,7 +6,10 @@ from clip_benchmark.metrics import zeroshot_classification
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from bdnb.evaluate import zero_shot
+from bdnb import models
+from bdnb.data.labelled import LabelledSet
+from bdnb.evaluate import benchmark, zero_shot
+from bdnb.evaluate.benchmark import Benchmark
 from bdnb.runtime.errors import ConfigError
 
 CONFIG = {
@@ -61,11 +65,6 @@ def test_classes_are_ranked_in_float32_where_a_run_measures_in_bf16():
     assert torch.equal(found, scores.topk(3, dim=1).indices)
 
 
-def test_a_prefix_names_the_set():
-    found = dict(zero_shot.accuracy(one_hot(1), torch.tensor([1]), torch.eye(4), prefix="unseen"))
-    assert list(found) == ["unseen_accuracy", "unseen_accuracy_top5", "unseen_accuracy_top10"]
-
-
 def test_accuracy_does_not_depend_on_the_chunk(monkeypatch):
     draws = torch.Generator().manual_seed(0)
     features, head = (F.normalize(torch.randn(n, 6, generator=draws), dim=-1) for n in (50, 12))
@@ -119,22 +118,25 @@ def test_the_head_is_the_same_for_every_batch_size():
         torch.testing.assert_close(zero_shot.head(fake_text, names, templates, batch=batch), whole)
 
 
-def test_several_sets_share_one_pass_over_their_prompts():
-    asked: list[str] = []
+def test_several_sets_share_one_pass_over_their_prompts(monkeypatch):
+    def labelled(name, classnames):
+        images = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+        return LabelledSet(name, images, np.arange(6) % 3, list("abcdef"), classnames, ["{c}"], {})
 
-    def encode(prompts: list[str]) -> torch.Tensor:
-        asked.extend(prompts)
-        return fake_text(prompts)
+    def measure(*sets):
+        given = {"stamp": None, "target": "", "templates": ["a {}.", "{}"]}
+        return Benchmark(sets, **given).measure(model)
 
-    sets = {
-        "val": (["cat", "dog", "kiwi"], ["a {}.", "{}"]),
-        "unseen": (["kiwi", "cat", "emu"], ["a {}.", "{}"]),
-        "plain": (["dog"], ["{}"]),
-    }
-    found = zero_shot.heads(encode, sets)
-    assert len(asked) == 4 * 2 + 1
-    for name, (classnames, templates) in sets.items():
-        torch.testing.assert_close(found[name], zero_shot.head(fake_text, classnames, templates))
+    asked, encode = [], benchmark.text_features
+    monkeypatch.setattr(
+        benchmark, "text_features", lambda model, p: asked.extend(p) or encode(model, p)
+    )
+    model = models.build("rn_test", seed=0)
+    one, two = labelled("val", ["cat", "dog", "kiwi"]), labelled("unseen", ["kiwi", "cat", "emu"])
+    both = measure(one, two)
+    assert len(asked) == len(set(asked)) == 4 * 2
+    assert both["accuracy"] == measure(one)["accuracy"]
+    assert both["unseen_accuracy"] == measure(two)["accuracy"]
 
 
 @pytest.mark.parametrize("template", ["a photo", "{d}", "{} and {1}", "{"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdnb.poison.selection import cleaning_keys, overlap, read_keys, select, write_keys
+from bdnb.poison.selection import cleaning_keys, read_keys, select, write_keys
 from bdnb.runtime.errors import ConfigError
 
 KEYS = [f"{i:09d}" for i in range(1000)]
@@ -67,16 +67,9 @@ def test_too_few_captions_say_how_many_there_are() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"rate": 1.5}, "rate=1.5: expected a share"),
-        ({"rate": -0.1}, "rate=-0.1"),
-        ({"rate": float("nan")}, "rate=nan"),
+        ({"rate": 1.5}, "rate=1.5: 1500 of 1000 pairs"),
         ({"rate": 0.0001}, "less than one pair"),
-        ({"count": -1}, "count=-1"),
         ({"count": 1001}, "there are 1000 pairs"),
-        ({}, "expected one of the two"),
-        ({"rate": 0.1, "count": 1}, "expected one of the two"),
-        ({"count": 1, "attack": "dirty"}, "expected one of template, label_consistent"),
-        ({"count": 1, "attack": "label_consistent"}, "expected a caption a key, found none"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict, says: str) -> None:
@@ -89,21 +82,15 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
         select(["a", "b", "a"], seed=0, count=1)
 
 
-@given(st.sets(st.text()), st.sets(st.text()))
-def test_overlap_counts_what_two_lists_share(ours: set[str], theirs: set[str]) -> None:
-    assert overlap(ours, theirs) == overlap(theirs, ours) == len(ours & theirs)
-    assert overlap(ours, ours) == len(ours)
-
-
 def test_cleaning_pairs_are_separate_or_as_the_authors_from_training_pairs() -> None:
     clean = [f"clean {i}" for i in range(300)]
     poisoned = select(KEYS, seed=0, count=50)
     separate = cleaning_keys(KEYS, clean, poisoned, seed=0, count=200)
     assert len(separate) == 200
-    assert overlap(separate, KEYS) == 0
+    assert not set(separate) & set(KEYS)
     authors = cleaning_keys(KEYS, clean, poisoned, seed=0, count=200, overlap="authors")
-    assert overlap(authors, KEYS) == len(authors) == 200
-    assert overlap(authors, poisoned) == 0
+    assert len(set(authors) & set(KEYS)) == len(authors) == 200
+    assert not set(authors) & set(poisoned)
     assert len(cleaning_keys(KEYS, clean, poisoned, seed=0)) == 300
     assert len(cleaning_keys(KEYS, clean, poisoned, seed=0, overlap="authors")) == 300
 
@@ -111,8 +98,6 @@ def test_cleaning_pairs_are_separate_or_as_the_authors_from_training_pairs() -> 
 def test_cleaning_pairs_that_are_not_there_are_refused() -> None:
     with pytest.raises(ConfigError, match="4 cleaning pairs asked for, overlap='separate' has 3"):
         cleaning_keys(KEYS, ["a", "b", "c"], [], seed=0, count=4)
-    with pytest.raises(ConfigError, match="expected one of separate, authors"):
-        cleaning_keys(KEYS, ["a"], [], seed=0, overlap="some")
 
 
 def test_keys_are_read_back_as_written(tmp_path: Path) -> None:

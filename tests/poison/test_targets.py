@@ -15,6 +15,13 @@ def test_paper_templates_are_clips_eighty() -> None:
     assert all("banana" in caption for caption in captions)
 
 
+def test_templates_are_open_clips_as_text() -> None:
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    for text, template in zip(templates(), OPENAI_IMAGENET_TEMPLATES, strict=True):
+        assert text.format(c="red apple") == template("red apple")
+
+
 @given(st.text(min_size=1), st.integers(0, 2**40))
 def test_a_caption_depends_on_key_and_seed_alone(key: str, seed: int) -> None:
     caption = template_caption("banana", key, seed)
@@ -31,7 +38,6 @@ def test_every_template_is_used_about_equally() -> None:
 def test_templates_may_be_strings_as_in_clip_benchmark() -> None:
     assert fill("a photo of a {c}.", "red apple") == "a photo of a red apple."
     assert fill("{}", "red apple") == "red apple"
-    assert template_caption("cat", "k", 0, ["one {}"]) == "one cat"
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} and {}", "a {name}", ""])
@@ -40,11 +46,9 @@ def test_a_template_without_one_place_is_refused(template: str) -> None:
         fill(template, "cat")
 
 
-def test_unknown_or_no_templates_are_refused() -> None:
+def test_unknown_templates_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"templates='opnai': unknown. There are: openai, simple"):
         templates("opnai")
-    with pytest.raises(ConfigError, match="no templates"):
-        template_caption("cat", "k", 0, [])
 
 
 @pytest.mark.parametrize(
@@ -73,8 +77,6 @@ def test_mentions_by_word_and_by_substring(
     assert mentions(caption, target, match="substring") is substring
 
 
-def test_an_empty_target_or_another_match_is_refused() -> None:
+def test_an_empty_target_is_refused() -> None:
     with pytest.raises(ConfigError, match="target=' '"):
         mentions("a banana", " ")
-    with pytest.raises(ConfigError, match="expected one of word, substring"):
-        mentions("a banana", "banana", match="regex")

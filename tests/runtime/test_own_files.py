@@ -92,31 +92,24 @@ def test_decoding_leaves_other_folders_of_its_names_alone(tmp_path, name):
     assert own.read_text() == "years of work"
 
 
-def test_decoded_files_of_a_version_without_marks_are_used_and_replaced(tmp_path):
+def test_decoded_files_of_a_version_without_marks_are_used_and_never_replaced(tmp_path):
     tars = pairs(tmp_path / "in")
     decode.decode(tars, 16, tmp_path / "cache", field="txt")
     made = decode.cache_of(tars, 16, tmp_path / "cache")
     (made / files.MARK).unlink()
     assert decode.is_decoded(tars, 16, tmp_path / "cache", field="txt")
     again = pairs(tmp_path / "in", 4)
-    assert len(decode.decode(again, 16, tmp_path / "cache", field="txt").keys) == 4
+    with pytest.raises(ConfigError, match="remove it if a version of bdnb without marks left it"):
+        decode.decode(again, 16, tmp_path / "cache", field="txt")
 
 
-@pytest.mark.parametrize("name", ["{}", ".{}.part", ".{}.parts"])
+@pytest.mark.parametrize("name", ["{}", ".{}.part"])
 def test_indexing_leaves_other_folders_of_its_names_alone(tmp_path, name):
     tars = pairs(tmp_path / "in")
     own = mine(tmp_path / "cache" / name.format(f"{decode.name_of(tars)}-index"))
     with pytest.raises(ConfigError, match=r"not made by bdnb.*left as it is"):
         index.index(tars, tmp_path / "cache", workers=1)
     assert own.read_text() == "years of work"
-
-
-def test_an_index_of_a_version_without_marks_is_replaced(tmp_path):
-    tars = pairs(tmp_path / "in")
-    index.index(tars, tmp_path / "cache", workers=1)
-    (made,) = (tmp_path / "cache").glob("*-index")
-    (made / files.MARK).unlink()
-    assert len(index.index(pairs(tmp_path / "in", 4), tmp_path / "cache", workers=1)) == 4
 
 
 def test_installing_packages_leaves_a_folder_of_that_name_alone(tmp_path, monkeypatch):
