@@ -85,11 +85,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
                 used=(config.pairs or None) if separate else 0,
             )
             benchmark = setup.benchmark(
-                data,
-                known,
-                side=model.side,
-                templates=source.templates,
-                held_out=held_out,
+                data, known, side=model.side, templates=source.templates, held_out=held_out
             )
         setting = defences.Setting(
             accelerator=accelerator,

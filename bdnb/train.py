@@ -75,12 +75,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
             epoch_steps=len(batches),
         )
         candidates = fit(
-            loop,
-            batches,
-            loss,
-            epochs=config.epochs,
-            state=run.state,
-            save_every=config.save_every,
+            loop, batches, loss, epochs=config.epochs, state=run.state, save_every=config.save_every
         )
         benchmark = None
         if accelerator.is_main_process:
@@ -88,11 +83,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
                 data, attack, side=model.side, seed=config.seed, count=config.retrieval, used=0
             )
             benchmark = setup.benchmark(
-                data,
-                attack,
-                side=model.side,
-                templates=config.templates,
-                held_out=held_out,
+                data, attack, side=model.side, templates=config.templates, held_out=held_out
             )
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
         record(

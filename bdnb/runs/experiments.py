@@ -32,13 +32,7 @@ from bdnb.runs.asked import (
     sources,
     trained,
 )
-from bdnb.runs.identity import (
-    folder,
-    identity,
-    process_count_matters,
-    recorded,
-    shipped_name,
-)
+from bdnb.runs.identity import folder, identity, process_count_matters, recorded, shipped_name
 from bdnb.runs.records import Run, finished, read_runs, sound, weights_of
 from bdnb.runtime.errors import ConfigError
 
