@@ -19,14 +19,13 @@ from bdnb.data.shards import Pairs
 from bdnb.defences import probation
 from bdnb.models import Model
 from bdnb.poison import selection
-from bdnb.runs import elsewhere, experiments
+from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
 from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
-from bdnb.train import train_here
-from bdnb.training import attacks, checkpoints, device, launch, setup
+from bdnb.train import accelerator_of, loss_of, train_here
+from bdnb.training import attacks, checkpoints, launch, setup
 from bdnb.training.attacks import Attack
-from bdnb.training.fit import objective
 from bdnb.training.loop import Compute
 from bdnb.training.optimiser import Optimiser
 from bdnb.training.recording import record
@@ -47,15 +46,9 @@ def clean_here(config: CleanConfig, run: Run) -> None:
     model, source = backdoored.model, attack(config, backdoored.source)
     unknown = backdoored.foreign and elsewhere.lacking(asdict(config))
     known = None if unknown else part(Attack, source)
-    accelerator = device.accelerator(
-        precision=config.precision,
-        tf32=config.tf32,
-        log_with=config.log_with,
-        folder=run.folder,
-        processes=config.processes if experiments.process_count_matters(config) else 0,
-    )
-    bad_share = max(config.bad_share, source.bad_share)
-    data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad_share)
+    accelerator = accelerator_of(config, run)
+    bad = max(config.bad_share, source.bad_share)
+    data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad)
     with setup.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
         batches = setup.batches(
@@ -66,13 +59,6 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             accelerator=accelerator,
             second_views="ssl" in config.loss,
         )
-        loss = objective(
-            config.loss,
-            mmcl_weight=config.mmcl_weight,
-            ssl_weight=config.ssl_weight,
-            gather=config.gather,
-        )
-        resumed = config.optimiser == "authors"
         sets, benchmark = data.labelled(model.side), None
         if accelerator.is_main_process:
             separate = config.overlap == "separate"
@@ -85,12 +71,10 @@ def clean_here(config: CleanConfig, run: Run) -> None:
                 used=(config.pairs or None) if separate else 0,
             )
             benchmark = setup.benchmark(
-                data,
-                known,
-                side=model.side,
-                templates=source.templates,
-                held_out=held_out,
+                data, known, side=model.side, templates=source.templates, held_out=held_out
             )
+        resumed = config.optimiser == "authors"
+        adam = checkpoints.optimiser_state(backdoored.weights) if resumed else None
         options, picked = defence_options(config)
         defence, used = defences.check(config.defence, options), None
         if defence.__module__.startswith("bdnb."):  # another may look at all of the weights
@@ -104,14 +88,14 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             )
         setting = defences.Setting(
             accelerator=accelerator,
-            loss=loss,
+            loss=loss_of(config, config.loss),
             optimiser=part(Optimiser, config),
             compute=part(Compute, config),
             epochs=config.epochs,
             seed=config.seed,
             state=run.state,
             save_every=config.save_every,
-            adam=checkpoints.optimiser_state(backdoored.weights) if resumed else None,
+            adam=adam,
             used=used,
             classnames=tuple(sets[0].classnames),
             scale=config.scale,
@@ -123,14 +107,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         model.to(accelerator.device)
         record(
             run,
-            probation.candidates(
-                defence,
-                model,
-                batches,
-                setting,
-                options,
-                name=config.defence,
-            ),
+            probation.candidates(config.defence, model, batches, setting, options),
             benchmark,
             stage="clean",
             config=asdict(config),
@@ -143,10 +120,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
 
 @dataclass(frozen=True)
 class BackdooredModel:
-    """A backdoored model; how it was trained, as far as is known; its weights file and its run.
-
-    foreign: it is from elsewhere, so that nobody said how it was trained.
-    """
+    """A backdoored model, its training as far as is known (foreign: it is not), weights and run."""
 
     model: Model
     source: TrainConfig
@@ -164,14 +138,14 @@ def backdoored_model(config: CleanConfig) -> BackdooredModel:
     foreign = False
     if needed := experiments.needs(config):
         source = needed[0]
-        path = experiments.kept_weights(source)
-        origin = {"run": experiments.folder(source).name, "epoch": experiments.kept_epoch(source)}
+        path = results.kept_weights(source)
+        origin = {"run": experiments.folder(source).name, "epoch": results.kept_epoch(source)}
     else:
         path = checkpoint(config.poisoned)
         about = models.read_about(path)
+        foreign = is_foreign(path)
         # Whose code is run is for the user to say, not for a file from elsewhere.
         given = {"code": config.code} | ({"model": config.model} if config.model else {})
-        foreign = is_foreign(path)
         known = about.get("config", {"attack": "none"}) | given
         source = parameters.make(TrainConfig, known, where=str(path))
         if not known.get("model"):
@@ -189,10 +163,8 @@ def backdoored_model(config: CleanConfig) -> BackdooredModel:
 def checkpoint(name: str) -> Path:
     """A weights file, or the last one of a run's folder. Errors: ConfigError when not there."""
     path = Path(name)
-    if path.is_dir():
-        found = sorted((path / "checkpoints").glob("*.safetensors"))
-        if found:
-            return found[-1]
+    if found := sorted((path / "checkpoints").glob("*.safetensors")):
+        return found[-1]
     if not path.is_file():
         raise ConfigError(
             f"poisoned={name!r}: no such checkpoint; expected an experiment in params/, the folder "
@@ -229,11 +201,10 @@ def defence_options(config: CleanConfig) -> tuple[dict[str, Any], dict[str, Any]
     Errors: ConfigError when no screened model can be picked.
     """
     theirs = authors.DEFENCES.get(config.defence, {}) if config.fidelity == "authors" else {}
-    options = {**theirs, **config.options}
-    if not config.pick:
-        return options, {}
-    options = experiments.picked(config) | options
-    return options, {f"picked_{name}": value for name, value in options.items()}
+    picked = results.picked(config) if config.pick else {}
+    options = {**picked, **theirs, **config.options}
+    defences.check(config.defence, options)
+    return options, {f"picked_{k}": v for k, v in options.items()} if config.pick else {}
 
 
 def cleaning_pairs(
@@ -262,9 +233,8 @@ def cleaning_pairs(
         target=source.target,
         match=source.match,
     )
-    split = "train" if from_training else "clean"
+    split, trigger = "train" if from_training else "clean", attacks.stamp(given)
     resized = attacks.as_attacker_resizes(given, data, split, side=side)
-    trigger = attacks.stamp(given)
     poison = attacks.poisoned(trigger, chosen, left, target=given.new_caption, resized=resized)
     # Two downloads may number different pairs alike: a pair is shared if its caption is, too.
     places = datasets.places_of(train_pairs, chosen.keys)

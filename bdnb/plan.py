@@ -17,8 +17,8 @@ import pandas as pd
 
 from bdnb.analysis import verdict_rules
 from bdnb.config import parameters
-from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import experiments
+from bdnb.config.recipes import TrainConfig
+from bdnb.runs import experiments, results
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import finished
 from bdnb.runtime.command import command
@@ -101,7 +101,7 @@ def throughput(scale: str) -> Rate:
     Counted a device: a run on several GPUs, or with several threads, is divided by their number.
     """
     elsewhere = THROUGHPUT.get(scale, SMALL)
-    frames = [frame for frame in experiments.rows_of_scale(scale) if len(frame)]
+    frames = [frame for frame in results.rows_of_scale(scale) if len(frame)]
     if not frames:
         return elsewhere
     rows = pd.concat(frames, ignore_index=True)
@@ -132,10 +132,10 @@ def steps_seconds(config: Stage, rate: Rate) -> float:
     data = sizes(experiments.data_of(config))
     if isinstance(config, TrainConfig):
         pairs, loss = config.pairs or data.train, config.objective
+    elif config.defence == "screen":
+        return 0.0
     else:
         pairs, loss = config.pairs or data.clean, config.loss
-    if isinstance(config, CleanConfig) and config.defence == "screen":
-        return 0.0
     return config.epochs * pairs / (rate.ssl if "ssl" in loss else rate.mmcl)
 
 
@@ -171,14 +171,12 @@ def with_sum(scale: str) -> pd.DataFrame:
 
 def verdicts(scale: str) -> str:
     """Which sections of a scale can decide a conclusion, and what the others are good for."""
-    seeds = {
-        name: len({c.seed for c in runs}) for name, runs in experiments.of_scale(scale).items()
-    }
-    few = [name for name, count in seeds.items() if count < verdict_rules.MIN_SEEDS]
+    least, asked = verdict_rules.MIN_SEEDS, experiments.of_scale(scale)
+    few = [name for name, runs in asked.items() if len({c.seed for c in runs}) < least]
     if not few:
-        return f"Every section has {verdict_rules.MIN_SEEDS} seeds or more, enough for a verdict."
+        return f"Every section has {least} seeds or more, enough for a verdict."
     return (
-        f"A verdict takes {verdict_rules.MIN_SEEDS} seeds or more. With one seed these give a "
+        f"A verdict takes {least} seeds or more. With one seed these give a "
         "number to set beside the paper's, which has one seed as well, and cannot say whether "
         f"another seed would give it, too: {', '.join(sorted(few, key=_order))}."
     )

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from bdnb.config import parameters
+from bdnb.config import grids, parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import experiments
+from bdnb.runs import experiments, results
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import Run
 from bdnb.runtime import progress
@@ -108,7 +108,7 @@ class Sweep:
 
     def rows(self) -> pd.DataFrame:
         """The tidy rows of those runs that are recorded."""
-        return experiments.rows(self.asked)
+        return results.rows(self.asked)
 
 
 def _make_data(name: str) -> None:
@@ -204,7 +204,7 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     given.pop("base", None)
     _once(cls, given, where)
     values = parameters.override(loaded, given)
-    asked = experiments.expand(cls, values, where=where)
+    asked = grids.expand(cls, values, where=where)
     for config in asked:
         if not experiments.recorded(config, warn=False):
             check(config)

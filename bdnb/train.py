@@ -7,6 +7,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from accelerate import Accelerator
+
 from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets
@@ -16,7 +18,7 @@ from bdnb.runtime.command import command
 from bdnb.training import attacks, checkpoints, device, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.fit import fit, objective
-from bdnb.training.loop import Compute, Loop
+from bdnb.training.loop import Compute, Loop, Objective
 from bdnb.training.optimiser import Optimiser
 from bdnb.training.recording import record
 
@@ -32,13 +34,7 @@ def train(config: TrainConfig) -> Run:
 
 def train_here(config: TrainConfig, run: Run) -> None:
     """Make a run in this process, or as one of several: its parts, then epochs, then rows."""
-    accelerator = device.accelerator(
-        precision=config.precision,
-        tf32=config.tf32,
-        log_with=config.log_with,
-        folder=run.folder,
-        processes=config.processes if experiments.process_count_matters(config) else 0,
-    )
+    accelerator = accelerator_of(config, run)
     model = checkpoints.starting_model(
         config.model,
         init=config.init,
@@ -60,12 +56,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
             accelerator=accelerator,
             second_views="ssl" in config.objective,
         )
-        loss = objective(
-            config.objective,
-            mmcl_weight=config.mmcl_weight,
-            ssl_weight=config.ssl_weight,
-            gather=config.gather,
-        )
+        loss = loss_of(config, config.objective)
         used = None
         if not config.optimiser_state:
             used = setup.used_tokens(
@@ -86,12 +77,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
             used=used,
         )
         candidates = fit(
-            loop,
-            batches,
-            loss,
-            epochs=config.epochs,
-            state=run.state,
-            save_every=config.save_every,
+            loop, batches, loss, epochs=config.epochs, state=run.state, save_every=config.save_every
         )
         benchmark = None
         if accelerator.is_main_process:
@@ -99,11 +85,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
                 data, attack, side=model.side, seed=config.seed, count=config.retrieval, used=0
             )
             benchmark = setup.benchmark(
-                data,
-                attack,
-                side=model.side,
-                templates=config.templates,
-                held_out=held_out,
+                data, attack, side=model.side, templates=config.templates, held_out=held_out
             )
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
         record(
@@ -118,6 +100,23 @@ def train_here(config: TrainConfig, run: Run) -> None:
             checkpoints=config.checkpoints,
             optimiser_state=config.optimiser_state,
         )
+
+
+def accelerator_of(config: experiments.Stage, run: Run) -> Accelerator:
+    """Return what a run computes with."""
+    return device.accelerator(
+        precision=config.precision,
+        tf32=config.tf32,
+        log_with=config.log_with,
+        folder=run.folder,
+        processes=config.processes if experiments.process_count_matters(config) else 0,
+    )
+
+
+def loss_of(config: experiments.Stage, name: str) -> Objective:
+    """Return a run's loss, with its weights."""
+    weights = {"mmcl_weight": config.mmcl_weight, "ssl_weight": config.ssl_weight}
+    return objective(name, gather=config.gather, **weights)
 
 
 def main() -> None:

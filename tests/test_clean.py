@@ -10,7 +10,7 @@ from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig
 from bdnb.data import datasets
 from bdnb.defences import registry
-from bdnb.runs import experiments
+from bdnb.runs import experiments, results
 from bdnb.runs.records import Run, read_runs, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.train import train
@@ -27,7 +27,7 @@ def test_cleaning_starts_from_the_kept_epoch_and_measures_every_epoch(tiny):
     run = clean.clean(config(epochs=2))
     rows = run.rows()
     source = experiments.trained("tiny", "train_mmcl", 0)
-    kept = Run(experiments.folder(source)).rows()[experiments.kept_epoch(source)]
+    kept = Run(experiments.folder(source)).rows()[results.kept_epoch(source)]
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert (rows[0]["accuracy"], rows[0]["asr"]) == (kept["accuracy"], kept["asr"])
     about = run.manifest["about"]
@@ -40,7 +40,7 @@ def test_retrieval_is_measured_on_the_same_held_out_pairs_before_and_after_clean
     source = dataclasses.replace(experiments.trained("tiny", "train_mmcl", 0), retrieval=16)
     trained = train(source).rows()
     cleaned = clean.clean(config(pairs=32, retrieval=16)).rows()
-    kept = trained[experiments.kept_epoch(source)]
+    kept = trained[results.kept_epoch(source)]
     for name in ("recall_at_1", "recall_at_5", "recall_at_10", "retrieval_asr"):
         assert 0 <= kept[name] <= 100
         assert cleaned[0][name] == kept[name]
@@ -68,7 +68,7 @@ def test_every_defence_yields_a_row_an_epoch(tiny, defence, options, extra):
 
 
 def test_deep_clustering_takes_labels_from_another_model(tiny):
-    other = experiments.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+    other = results.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
     options = {"labels": "classifier", "classifier": str(other)}
     assert clean.clean(config(defence="deep_cluster", options=options)).finished
 
@@ -149,7 +149,7 @@ def test_the_authors_optimiser_needs_its_state(tiny):
 
 def test_a_checkpoint_by_path_brings_its_attack_along(tiny):
     source = experiments.trained("tiny", "train_mmcl", 0)
-    path = experiments.kept_weights(source)
+    path = results.kept_weights(source)
     by_path = clean.clean(config(poisoned=str(path)))
     by_name = clean.clean(config())
     assert by_path.rows()[0]["asr"] == by_name.rows()[0]["asr"]
@@ -175,7 +175,7 @@ def test_a_checkpoint_from_elsewhere_must_say_its_model(tiny, tmp_path):
 
 def foreign(path: Path) -> Path:
     """The weights of the tiny poisoned model as somebody else would keep them."""
-    source = experiments.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+    source = results.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
     torch.save(models.load("rn_test", source).clip.state_dict(), path)
     return path
 

@@ -13,7 +13,7 @@ from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
 from bdnb.data.batches import Batch
-from bdnb.runs import experiments
+from bdnb.runs import experiments, results
 from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, fit, setup
@@ -137,7 +137,7 @@ def test_poison_by_fine_tuning_starts_from_the_clean_model_s_kept_epoch(fresh):
     tuned = config(init="train_clean", lr=1e-12, epochs=1)
     rows = train.train(tuned).rows()
     source = experiments.trained("tiny", "train_clean", 0)
-    kept = Run(experiments.folder(source)).rows()[experiments.kept_epoch(source)]
+    kept = Run(experiments.folder(source)).rows()[results.kept_epoch(source)]
     assert rows[0]["accuracy"] == kept["accuracy"]
     assert Run(experiments.folder(source)).manifest["about"]["poisoned_pairs"] == 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
@@ -43,6 +43,10 @@ Share = Annotated[float, Ge(0), Le(1)]
 """A type: from 0 to 1."""
 Amount = Annotated[float, Ge(0)]
 """A type: any number that is not negative."""
+Positive = Annotated[float, Gt(0)]
+"""A type: any number above 0."""
+Number = Annotated[int, Ge(0)]
+"""A type: a whole number that is not negative."""
 Count = Annotated[int, Ge(1)]
 """A type: a whole number of at least 1."""
 

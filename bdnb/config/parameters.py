@@ -8,46 +8,30 @@ import json
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, field, fields
+from dataclasses import Field, asdict, field, fields
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
-
-import annotated_types
+from typing import Any, TypeVar, get_args, get_origin
 
 from bdnb.config import options, yaml_files
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.project import root
 
 Config = TypeVar("Config")
+IF_SET, NEVER = "if set", "never"
 
 
-def option(
-    default: Any = MISSING,
-    doc: str = "",
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    most: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] = (),
-    identity: bool | Literal["if set"] = True,
-    authors: Any = None,
-) -> Any:
-    """A field of a stage's dataclass: its meaning, unit and allowed range.
+def option(default: Any, doc: str, counts: str = "always", *, authors: Any = None) -> Any:
+    """A field of a stage's dataclass; its type says which values are allowed. doc: its meaning.
 
-    identity: False when a run's rows do not depend on the value, so that it does not tell one
-    run from another; "if set" when only another value than the default does, so that a parameter
-    that is added later leaves what is recorded recorded. authors: the value that copies the
-    authors' code, taken for ``fidelity="authors"`` unless the value itself is given.
+    counts: whether the value tells one run from another; IF_SET: only another one than the default,
+    so that a parameter that is added later leaves what is recorded recorded; NEVER: a run's rows do
+    not depend on it. authors: the value that copies the authors' code, taken for
+    ``fidelity="authors"`` unless the value itself is given.
     """
-    ranges = {annotated_types.Gt: above, annotated_types.Ge: least}
-    ranges |= {annotated_types.Le: most, annotated_types.Lt: below}
-    rules = [rule(value) for rule, value in ranges.items() if value is not None]
-    metadata: dict[str, Any] = {"doc": doc, "rules": rules, "choices": choices}
-    metadata |= {"identity": identity, "authors": authors}
-    if default is not MISSING and isinstance(default, dict | list):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    metadata = {"doc": doc, "counts": counts, "authors": authors}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -126,12 +110,7 @@ def _suggest(name: str, known: Mapping[str, Any]) -> str:
 
 def convert(spec: "Field[Any]", value: Any, where: str) -> Any:
     """One value as its field's type, within its range. Errors: ConfigError."""
-    kind: Any = spec.type
-    if choices := spec.metadata.get("choices"):
-        kind = Literal[choices]
-    elif rules := spec.metadata.get("rules"):
-        kind = Annotated[(kind, *rules)]
-    return options.checked(kind, value, f"{where}: {spec.name}={value!r}")
+    return options.checked(spec.type, value, f"{where}: {spec.name}={value!r}")
 
 
 def takes_list(spec: "Field[Any]") -> bool:
@@ -163,12 +142,9 @@ def digest(values: Mapping[str, Any]) -> str:
 def identity(config: Any) -> dict[str, Any]:
     """The values of a stage's dataclass that its rows depend on."""
     values, empty = asdict(config), type(config)()
-    kept = {f.name: f.metadata.get("identity", True) for f in fields(config)}
-    return {
-        name: values[name]
-        for name, how in kept.items()
-        if (values[name] != getattr(empty, name) if how == "if set" else how)
-    }
+    counts = {f.name: f.metadata.get("counts") for f in fields(config)}
+    kept = {k: v for k, v in values.items() if counts[k] != NEVER}
+    return {k: v for k, v in kept.items() if counts[k] != IF_SET or v != getattr(empty, k)}
 
 
 def part(cls: type[Config], config: Any) -> Config:

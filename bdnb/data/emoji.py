@@ -13,9 +13,12 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 from bdnb.config import parameters
+from bdnb.config.options import Count, Number
 from bdnb.config.parameters import option
 from bdnb.config.recipes import SCENES_VERSION as VERSION
 from bdnb.data import art, labelled, render
@@ -36,14 +39,14 @@ class EmojiData:
     """What there is of emoji scenes, and from which seed."""
 
     name: str = option("quick", "folder under data/")
-    pairs: int = option(16_000, "scenes with captions to pre-train on", least=1)
-    cleaning_pairs: int = option(4_000, "further scenes with captions, to clean with", least=1)
-    val_images: int = option(2_000, "labelled scenes in the training styles", least=1)
-    unseen_images: int = option(2_000, "labelled scenes in styles never trained on", least=1)
-    classes: int = option(160, "emoji, the target among them", least=2)
-    side: int = option(48, "of the images, in pixels", least=16, most=512)
+    pairs: Count = option(16_000, "scenes with captions to pre-train on")
+    cleaning_pairs: Count = option(4_000, "further scenes with captions, to clean with")
+    val_images: Count = option(2_000, "labelled scenes in the training styles")
+    unseen_images: Count = option(2_000, "labelled scenes in styles never trained on")
+    classes: Annotated[int, Ge(2)] = option(160, "emoji, the target among them")
+    side: Annotated[int, Ge(16), Le(512)] = option(48, "of the images, in pixels")
     target: str = option("banana", "emoji that is always among the classes")
-    seed: int = option(0, "seed of the classes and of every scene", least=0)
+    seed: Number = option(0, "seed of the classes and of every scene")
 
     def __post_init__(self) -> None:
         for spec in fields(self):

@@ -19,7 +19,7 @@ from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import BATCH, evaluating, image_features
 from bdnb.models import Model
 from bdnb.poison import targets
-from bdnb.runs import experiments
+from bdnb.runs import experiments, results
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.fit import Epoch
 from bdnb.training.loop import Features, Loop
@@ -105,7 +105,7 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
         )
     if experiments.is_experiment(setting.scale, name):
         source = experiments.trained(setting.scale, name, setting.seed)
-        name = str(experiments.kept_weights(source))
+        name = str(results.kept_weights(source))
     device = setting.accelerator.device
     other = models.load_any(name).to(device)
 

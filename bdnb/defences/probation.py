@@ -5,7 +5,7 @@ from typing import Any
 
 from bdnb.config.options import check_options, source
 from bdnb.data.batches import Batches
-from bdnb.defences.registry import Defence, Setting
+from bdnb.defences.registry import Setting, check
 from bdnb.models import Model
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
@@ -13,24 +13,19 @@ from bdnb.training.fit import Epoch
 
 
 def candidates(
-    function: Defence,
-    model: Model,
-    pairs: Batches,
-    setting: Setting,
-    options: Mapping[str, Any],
-    *,
-    name: str,
+    name: str, model: Model, pairs: Batches, setting: Setting, options: Mapping[str, Any]
 ) -> Iterator[Epoch]:
     """Yield the candidate models of a defence.
 
-    Errors: ConfigError for an option that does not fit and, with file and line, for a defence that
-    fails, yields nothing, or something else than ``Epoch`` of a number from 1 on.
+    Errors: ConfigError as ``check`` and, with file and line, for a defence that fails, yields
+    nothing, or something else than ``Epoch`` of a number from 1 on.
     """
+    function = check(name, options)
     checked = check_options(function, options, what=f"defence {name!r}")
     if function.__module__.startswith("bdnb."):
         yield from function(model, pairs, setting, **checked)
         return
-    place, last = f"{source(function)}: defence {name!r}", None
+    place, empty = f"{source(function)}: defence {name!r}", True
     with plugins.calling(place):
         made = function(model, pairs, setting, **checked)
     if not isinstance(made, Iterator):
@@ -46,7 +41,7 @@ def candidates(
             raise ConfigError(
                 f"{place} yielded {what:.80}: expected Epoch(number, model, stats), numbers from 1"
             )
-        last = epoch
+        empty = False
         yield epoch
-    if last is None:
+    if empty:
         raise ConfigError(f"{place} yielded nothing: expected an Epoch after each epoch")

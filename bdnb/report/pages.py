@@ -17,7 +17,7 @@ from bdnb.analysis.metrics import last_epoch
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.report import images, style, tables
-from bdnb.runs import elsewhere, experiments
+from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import finished
 from bdnb.runtime.errors import ConfigError
 
@@ -99,7 +99,7 @@ def trained(scale: str) -> list[TrainConfig]:
 
 def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
     """Accuracy and ASR of the kept epochs beside the paper's Table 3."""
-    kept = experiments.kept_rows(asked)
+    kept = results.kept_rows(asked)
     if kept.empty:
         return NOTHING
     paper = published.paper().set_index("poisoned")

@@ -34,7 +34,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of cleaning runs with columns ``setting``, ``objective`` and what the models are.
 
     rows: with columns scale, experiment, poisoned, pretrain_objective, pairs, epochs, seed, as
-    ``experiments.rows`` gives them. New columns: classes, scenes, side, ``train_<parameter>``,
+    ``results.rows`` gives them. New columns: classes, scenes, side, ``train_<parameter>``,
     cleaning ("pairs × epochs"). Rows of other defences than CleanCLIP are left out. Errors:
     ConfigError when there are no rows.
     """
@@ -126,7 +126,7 @@ def _number(value: float) -> str:
 def models(train: pd.DataFrame) -> Styler:
     """Every poisoned model after its last epoch: how much poison there was, and whether it took.
 
-    train: rows of training runs, as ``experiments.rows`` gives them; means over seeds. Models that
+    train: rows of training runs, as ``results.rows`` gives them; means over seeds. Models that
     were not cleaned, for want of a backdoor, are among them.
     """
     last = last_epoch(train)

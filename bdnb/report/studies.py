@@ -11,7 +11,7 @@ from IPython.display import Markdown, Math
 
 from bdnb.config.recipes import CleanConfig
 from bdnb.report.style import NAMES, short
-from bdnb.runs import elsewhere, experiments
+from bdnb.runs import elsewhere, experiments, results
 from bdnb.runtime.errors import ConfigError
 
 
@@ -203,7 +203,7 @@ def main_rows(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> pd.DataFram
         if c.loss == "mmcl_ssl"
         and ((c.poisoned, c.seed) in others if poisoned else (c.poisoned, c.seed, c.lr) in alike)
     ]
-    return experiments.rows(asked)
+    return results.rows(asked)
 
 
 def _words(column: pd.Series, how: str | None) -> pd.Series:

@@ -1,8 +1,6 @@
 """What is not known of a checkpoint from elsewhere: how it was trained, and what attacked it.
 
-Parameters, manifests and rows in; which parameters of the attack were not given, and words, out.
-Nothing stands in for what was not given: without the attack
-there is no ASR (NaN in rows).
+Nothing stands in for what was not given: without the attack there is no ASR (NaN in rows).
 """
 
 import inspect
@@ -84,6 +82,5 @@ def note(rows: pd.DataFrame) -> str:
 
 def trained(pretrain_objective: str, names: Mapping[str, str]) -> str:
     """How a model was pre-trained, in words. names: objective -> its name."""
-    if pretrain_objective == ELSEWHERE:
-        return WORDS
-    return f"pre-trained with {names.get(pretrain_objective, pretrain_objective)}"
+    known = f"pre-trained with {names.get(pretrain_objective, pretrain_objective)}"
+    return WORDS if pretrain_objective == ELSEWHERE else known

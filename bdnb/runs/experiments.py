@@ -1,169 +1,246 @@
-"""Experiments by name: from a parameter file to its runs, to their folders, to their rows.
+"""Experiments by name: from a parameter file to the runs it asks for, to the folders of those.
 
-Free of torch, so that Snakemake can plan hundreds of runs in a second.
+A folder's name tells one run from another: it has a digest of all that the run's rows depend on.
+No rows are read, and no torch is there, so that Snakemake can plan hundreds of runs in a second.
 """
 
-from collections.abc import Sequence
+import warnings
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from bdnb.config import grids, parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import elsewhere
-from bdnb.runs.asked import (
-    STAGE_OF,
-    Stage,
-    before,
-    data_of,
-    expand,
-    is_experiment,
-    like,
-    named,
-    needs,
-    notebook_of,
-    of_file,
-    of_notebook,
-    of_path,
-    of_scale,
-    screened,
-    shown_data,
-    sources,
-    trained,
-)
-from bdnb.runs.identity import (
-    folder,
-    identity,
-    process_count_matters,
-    recorded,
-    shipped_name,
-)
-from bdnb.runs.records import Run, finished, read_runs, sound, weights_of
+from bdnb.runs import contents, elsewhere
+from bdnb.runs.records import Run, finished, runs_folder
+from bdnb.runtime import hardware, plugins, project
 from bdnb.runtime.errors import ConfigError
 
-__all__ = [
-    "STAGE_OF",
-    "Stage",
-    "before",
-    "data_of",
-    "expand",
-    "folder",
-    "identity",
-    "is_experiment",
-    "kept_epoch",
-    "kept_rows",
-    "like",
-    "named",
-    "needs",
-    "notebook_of",
-    "of_file",
-    "of_notebook",
-    "of_path",
-    "of_scale",
-    "picked",
-    "process_count_matters",
-    "recorded",
-    "rows",
-    "rows_of_scale",
-    "screened",
-    "shipped_name",
-    "shown_data",
-    "sources",
-    "trained",
-]
+Stage = TrainConfig | CleanConfig
+
+# The stage whose runs a notebook makes; the other notebooks only read.
+STAGE_OF = {"train": TrainConfig} | dict.fromkeys(
+    ("clean", "ablations", "nonideal", "stopping"), CleanConfig
+)
 
 
-def picked(config: CleanConfig) -> dict[str, Any]:
-    """The options of the screened model that is cleaned: the most accurate with ASR below pick.
-
-    The paper's rule for shrink and perturb (Section 5, 15 percent). Errors: ConfigError when a
-    screened run is not recorded, or none has so low an ASR.
-    """
-    found: list[tuple[float, dict[str, Any]]] = []
-    for other in screened(config):
-        rows = [row for row in Run(folder(other)).rows() if row["epoch"] > 0]
-        if not rows:
-            raise ConfigError(f"{config.experiment}: {folder(other).name} is not recorded yet")
-        if rows[-1]["asr"] is not None and rows[-1]["asr"] < config.pick:
-            found.append((rows[-1]["accuracy"], other.options))
-    if not found and config.model and (lacks := elsewhere.lacking(asdict(config))):
-        told = f"{elsewhere.NOT_MEASURED} (not given: {', '.join(lacks)})"
-        raise ConfigError(f"{config.experiment}: nothing to pick by: {told}; {elsewhere.GIVE}")
-    if not found:
-        raise ConfigError(f"{config.experiment}: no screened model has an ASR below {config.pick}")
-    return max(found, key=lambda one: one[0])[1]
+def notebook_of(experiment: str) -> str:
+    """The notebook that an experiment's parameter file belongs to: its first word."""
+    return experiment.partition("_")[0]
 
 
-def kept_epoch(config: TrainConfig) -> int:
-    """The epoch of a finished training run that is cleaned later (Appendix A).
-
-    keep: "best", highest accuracy; "closest", accuracy closest to the kept one of ``keep_like``;
-    "last". Errors: ConfigError when the rows are not there yet.
-    """
-    rows = [row for row in Run(folder(config)).rows() if row["epoch"] > 0]
-    if not rows:
-        raise ConfigError(f"{config.experiment}: no rows in {folder(config).name}; train it first")
-    if config.keep == "last":
-        return int(rows[-1]["epoch"])
-    if config.keep == "best":
-        return int(max(rows, key=lambda row: row["accuracy"])["epoch"])
-    (other,) = like(config)
-    if other.keep == "closest":
+def of_file(scale: str, experiment: str) -> list[Any]:
+    """Return the runs that ``params/<scale>/<experiment>.yaml`` asks for. Errors: ConfigError."""
+    where = f"params/{scale}/{experiment}.yaml"
+    values = parameters.load(scale, experiment)
+    if (notebook := notebook_of(experiment)) not in STAGE_OF:
         raise ConfigError(
-            f"{config.experiment}: keep_like={config.keep_like} is itself keep=closest"
+            f"{where}: no experiment by its name, which begins with the notebook whose runs it "
+            f"asks for: {', '.join(f'{name}_' for name in STAGE_OF)}"
         )
-    wanted = next(
-        row["accuracy"] for row in Run(folder(other)).rows() if row["epoch"] == kept_epoch(other)
-    )
-    return int(min(rows, key=lambda row: abs(row["accuracy"] - wanted))["epoch"])
+    return grids.expand(STAGE_OF[notebook], values, where=where)
 
 
-def kept_weights(config: TrainConfig) -> Path:
-    """Return a training run's weights after its kept epoch. Errors: ConfigError: not there."""
-    path = weights_of(Run(folder(config)), kept_epoch(config))
-    if not path.is_file():
-        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
-    return path
+def of_path(path: Path, stage: type | None = None) -> list[Any]:
+    """Return the runs that a file asks for; of one stage, if given. Errors: ConfigError."""
+    wanted = project.root() / "params" / path.parent.name / f"{path.stem}.yaml"
+    if wanted.resolve() not in (path.resolve(), (project.root() / path).resolve()):
+        raise ConfigError(f"{path}: expected a file params/SCALE/EXPERIMENT.yaml of the project")
+    if stage not in (None, STAGE_OF.get(notebook_of(path.stem))):
+        raise ConfigError(f"{path}: not of this stage; `python -m bdnb.sweep {path}` takes any")
+    return of_file(path.parent.name, path.stem)
 
 
-def rows(asked: Sequence[Stage]) -> pd.DataFrame:
-    """The tidy rows of these runs, as far as recorded, under the names that asked for them.
+def of_notebook(notebook: str, scale: str) -> dict[str, str]:
+    """The parameter files of a notebook by study: ``ssl_weight`` for ``ablations_ssl_weight``."""
+    names = sorted(path.stem for path in parameters.scale_folder(scale).glob(f"{notebook}*.yaml"))
+    mine = [name for name in names if notebook_of(name) == notebook]
+    return {name.partition("_")[2]: name for name in mine}
 
-    A run that several experiments of one study ask for is there once.
+
+def of_scale(scale: str, *, whole: bool = False) -> dict[str, list[Any]]:
+    """Return every experiment of a scale that has runs, by name.
+
+    A parameter file that cannot be read, or that starts from such a one, is left out with a
+    warning. whole: refuse it instead. Errors: ConfigError for a scale without experiments.
     """
-    frames, seen = [], set()
-    found = dict.fromkeys(map(folder, asked))
-    there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
-    readable = {run.folder for run in there}
-    for config in asked:
-        path = folder(config)
-        study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
-        if path in readable and (path, *study) not in seen:
-            seen.add((path, *study))
-            frame = read_runs([path])
-            names = {"scale": config.scale, "experiment": config.experiment}
-            if isinstance(config, CleanConfig):
-                names |= {"poisoned": config.poisoned, "study": config.study}
-                names |= {f"option_{name}": value for name, value in config.options.items()}
-            frames.append(frame.assign(**names))
-    made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    made.attrs["left_out"] = left_out
+    names = sorted(path.stem for path in parameters.scale_folder(scale).glob("*.yaml"))
+    names = [name for name in names if notebook_of(name) in STAGE_OF]
+    if not names:
+        known = ", ".join(parameters.scales()) or "none"
+        raise ConfigError(f"scale={scale!r}: params/{scale}/ has no experiments; there is {known}")
+    made = {}
+    for name in names:
+        try:
+            made[name] = of_file(scale, name)
+            for config in made[name]:
+                _ = before(config), like(config)
+        except ConfigError as error:
+            if whole:
+                raise
+            made.pop(name, None)
+            _warn(f"left out of scale {scale}: {error}")
     return made
 
 
-def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tidy rows of all recorded runs of a scale: of training, and of cleaning."""
-    asked = [config for configs_ in of_scale(scale).values() for config in configs_]
-    train = [config for config in asked if isinstance(config, TrainConfig)]
-    return rows(train), rows([config for config in asked if isinstance(config, CleanConfig)])
+@cache
+def _warn(text: str) -> None:
+    """Once a process: a plan reads every file of its scale several times."""
+    warnings.warn(text, stacklevel=3)
 
 
-def kept_rows(asked: Sequence[TrainConfig]) -> pd.DataFrame:
-    """The row of each training run's kept epoch: the models that are cleaned (Table 3)."""
-    frames = []
-    for config in asked:
-        if finished(folder(config)):
-            frame = rows([config])
-            frames.append(frame[frame["epoch"] == kept_epoch(config)])
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+def trained(scale: str, experiment: str, seed: int) -> TrainConfig:
+    """The training run of an experiment with one seed."""
+    values = parameters.load(scale, experiment) | {"seed": seed}
+    where = f"params/{scale}/{experiment}.yaml"
+    config: TrainConfig = parameters.make(TrainConfig, values, where=where)
+    return config
+
+
+def is_experiment(scale: str, name: str) -> bool:
+    """Whether a name stands for a parameter file of that scale (and not for a file or folder)."""
+    return (project.root() / "params" / scale / f"{name}.yaml").is_file()
+
+
+def needs(config: Stage) -> list[TrainConfig]:
+    """The training runs that must be there before this run: the poisoned model and its like."""
+    return [run for source in sources(config) for run in (source, *like(source))]
+
+
+def sources(config: Stage) -> list[TrainConfig]:
+    """The training runs whose kept models a run uses: the one it starts from, and a classifier."""
+    scale, names = config.scale, named(config).values()
+    return [trained(scale, name, config.seed) for name in names if is_experiment(scale, name)]
+
+
+def named(config: Stage) -> dict[str, str]:
+    """The models that a run's parameters name: parameter -> experiment, file or folder."""
+    if isinstance(config, TrainConfig):
+        return {"init": config.init}
+    return {"poisoned": config.poisoned, "classifier": config.options.get("classifier", "")}
+
+
+def like(config: Stage) -> list[TrainConfig]:
+    """The training run whose accuracy says which epoch of this one is kept, if there is one."""
+    if not isinstance(config, TrainConfig) or config.keep != "closest":
+        return []
+    return [trained(config.scale, config.keep_like, config.seed)]
+
+
+def screened(config: Stage) -> list[CleanConfig]:
+    """The runs among which ``pick`` finds its options: those of the same file that pick nothing."""
+    if not isinstance(config, CleanConfig) or not config.pick:
+        return []
+    values = parameters.load(config.scale, config.experiment)
+    same = {"seed": config.seed, "poisoned": config.poisoned}
+    axes = [g | same for g in values.get("grids", []) if not g.get("pick", values.get("pick"))]
+    where = f"params/{config.scale}/{config.experiment}.yaml"
+    if not axes:
+        raise ConfigError(f"{where}: pick={config.pick:g}: none of its grids is without pick")
+    return grids.expand(CleanConfig, values | same | {"grids": axes}, where=where)
+
+
+def before(config: Stage) -> list[Stage]:
+    """The runs that a run's rows are made from, and that must be there before it starts."""
+    return [*needs(config), *screened(config)]
+
+
+def data_of(config: Stage) -> str:
+    """The data set that a run trains or cleans on: its own, or that of the poisoned model."""
+    return config.data or next((source.data for source in needs(config)), "")
+
+
+def shown_data(scale: str) -> str:
+    """Return the data set that pages on a scale's data show: of its data.yaml, else its runs'."""
+    if is_experiment(scale, "data"):
+        return str(parameters.load(scale, "data").get("elsewhere", scale))
+    used = [data_of(config) for configs in of_scale(scale).values() for config in configs]
+    return max(used, key=used.count)
+
+
+def identity(config: Stage) -> dict[str, Any]:
+    """All that a run's rows depend on: parameters, data, files, and the models that it uses.
+
+    Errors: ConfigError where the number of processes matters and is left to the machine.
+    """
+    values = parameters.identity(config) | {"precision": hardware.precision(config.precision)}
+    if config.code:
+        values["code"] = plugins.digest(config.code)
+    if process_count_matters(config):
+        if not config.processes:
+            raise ConfigError(
+                f"{config.experiment}: processes=0 with batch_norm={config.batch_norm}, "
+                f"gather={config.gather}: rows depend on their number, so give it"
+            )
+        values["processes"] = config.processes
+    values["from"] = [_kept(source) for source in sources(config)]
+    files = named(config) | {"poison_keys": getattr(config, "poison_keys", "")}
+    for name, value in list(files.items()):
+        if is_experiment(config.scale, value):
+            values.pop(name, None)
+            del files[name]
+    values |= contents.of_files(files.values())
+    values |= {"data_content": contents.of_data(config.data)} if config.data else {}
+    unknown = isinstance(config, CleanConfig) and config.model and not values["from"]
+    if unknown and elsewhere.lacking(asdict(config)):
+        values["asr"] = "not measured"  # other rows than when a default attack stood in
+    if others := screened(config):
+        values["screened"] = [folder(other).name for other in others]
+    return values
+
+
+def _kept(source: TrainConfig) -> list[str]:
+    """A training run, and by which rule one of its epochs is kept."""
+    return [part for run in (source, *like(source)) for part in (folder(run).name, run.keep)]
+
+
+def process_count_matters(config: Stage) -> bool:
+    """Whether a run's rows depend on its number of processes: with the authors' ways they do."""
+    return config.batch_norm == "own" or config.gather == "authors"
+
+
+def folder(config: Stage) -> Path:
+    """A run's folder: a readable name, and a digest of everything that its rows depend on."""
+    return runs_folder() / f"{_label(config)}-{parameters.digest(identity(config))}"
+
+
+def _label(config: Stage) -> str:
+    if isinstance(config, TrainConfig):
+        return f"train-{config.objective}-s{config.seed}"
+    rate = f"{config.lr:.0e}".replace("e-0", "e-")
+    return f"clean-{config.defence}-{config.loss}-lr{rate}-s{config.seed}"
+
+
+def shipped_name(config: Stage) -> str:
+    """The name that a run's rows are shipped under: by its parameters, wherever they are read.
+
+    It leaves out what ``identity`` takes from the machine and its files (precision, data, weights)
+    and is the name of a run's folder as it was before these counted, which the rows shipped then
+    have.
+    """
+    values = parameters.identity(config)
+    if config.code:
+        values["code"] = plugins.digest(config.code)
+    if used := sources(config):
+        both = [used[0], *(like(used[0]) if isinstance(config, CleanConfig) else ()), *used[1:]]
+        values["from"] = [shipped_name(source) for source in both]
+        values = {k: v for k, v in values.items() if k not in ("poisoned", "init")}
+        values |= {"keep": used[0].keep} if isinstance(config, CleanConfig) else {}
+    if others := screened(config):
+        values["screened"] = [shipped_name(other) for other in others]
+    return f"{_label(config)}-{parameters.digest(values)}"
+
+
+def recorded(config: Stage, *, warn: bool = True) -> bool:
+    """Whether a run's rows are all there, and the files that only later it was asked to keep.
+
+    warn: say it of one that is damaged, which counts as not recorded.
+    """
+    run = Run(folder(config))
+    if not finished(run.folder, warn=warn):
+        return False
+    then, rank = run.manifest["config"], ("none", "last", "all").index
+    more = rank(config.checkpoints) > rank(then.get("checkpoints", config.checkpoints))
+    state = getattr(config, "optimiser_state", False) and not then.get("optimiser_state", True)
+    return not more and not state

@@ -99,9 +99,9 @@ class Run:
 
         Errors: StorageError; the rows are then as they were.
         """
-        finite = {k: _finite(v) for k, v in row.items()}
-        line = json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
-        append_line(self.folder / "rows.jsonl", line.encode())
+        bad = {k: None for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
+        line = json.dumps({**row, **bad}, ensure_ascii=False, allow_nan=False) + "\n"
+        append_line(self._rows, line.encode())
 
     def rows(self) -> list[Row]:
         """The rows so far, in order; a torn last line is left out. Errors: RecordError."""
@@ -125,24 +125,18 @@ class Run:
 
     def repair(self) -> int:
         """Cut a torn last line off the rows; how many bytes that was."""
-        path = self.folder / "rows.jsonl"
-        if not path.is_file():
+        if not self._rows.is_file():
             return 0
-        data = path.read_bytes()
-        whole, newline, torn = data.rpartition(b"\n")
+        whole = len(damage.whole_lines(self._rows))
+        torn = self._rows.stat().st_size - whole
         if torn:
-            with path.open("r+b") as file:
-                file.truncate(len(whole) + len(newline))
-        return len(torn)
+            os.truncate(self._rows, whole)
+        return torn
 
 
 def weights_of(run: Run, epoch: int) -> Path:
     """Where a run keeps its weights after an epoch."""
     return run.folder / "checkpoints" / f"epoch_{epoch:03d}.safetensors"
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_runs(

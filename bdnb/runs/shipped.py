@@ -62,13 +62,8 @@ def read(scale: str) -> dict[str, dict[str, Any]]:
 
 def whole(scale: str) -> list[str]:
     """The experiments of a scale all of whose runs are shipped."""
-    there = set(read(scale))
-    asked = experiments.of_scale(scale)
-    return [
-        name
-        for name, configs in asked.items()
-        if configs and {experiments.shipped_name(config) for config in configs} <= there
-    ]
+    there, asked = set(read(scale)), experiments.of_scale(scale)
+    return [name for name, own in asked.items() if {*map(experiments.shipped_name, own)} <= there]
 
 
 def unpack(scale: str, out: Path) -> list[Path]:

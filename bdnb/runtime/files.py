@@ -109,7 +109,7 @@ def remove_parts(folder: Path) -> None:
 def begin(folder: Path, what: str, *, remedy: str = "") -> None:
     """Return an empty folder with our mark; one that was left half-made is replaced.
 
-    what: the folder is, in words. Errors: ConfigError, as ``check_ours``; StorageError.
+    Errors: ConfigError, as ``check_ours``; StorageError.
     """
     discard(folder, what, remedy=remedy)
     with storing(folder):

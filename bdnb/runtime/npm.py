@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 from bdnb.runtime.errors import BdnbError, ConfigError
@@ -62,16 +63,10 @@ def npm_command() -> str:
 
 
 def _install(folder: Path) -> None:
-    command = [npm_command(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    run = partial(subprocess.run, capture_output=True, text=True, check=False)
     try:
-        done = subprocess.run(
-            [*command, "--loglevel=error"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        done = run([npm_command(), "ci", *options], cwd=folder, timeout=TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FetchError(_failed(str(error))) from error
     if done.returncode:

@@ -26,14 +26,11 @@ def bar(*, total: int, unit: str, initial: int = 0, disable: bool = False, **giv
 
     unit: the things' name, a space before it. initial: done before. disable: show nothing.
     """
-    options: dict[str, Any] = {"total": total, "unit": unit, "initial": initial}
-    options |= {"disable": disable, "unit_scale": True}
-    if sys.stderr.isatty():
-        return tqdm(**options | {"mininterval": 0.5} | given)
-    if in_lab():
-        return notebook_bar(**options | {"mininterval": 0.5} | given)
-    options |= {"mininterval": SECONDS, "miniters": max(1, total // LINES), "bar_format": FORM}
-    return Lines(**options | given)
+    kind = tqdm if sys.stderr.isatty() else notebook_bar if in_lab() else Lines
+    options: dict[str, Any] = {"total": total, "unit": unit, "unit_scale": True, "mininterval": 0.5}
+    if kind is Lines:
+        options |= {"mininterval": SECONDS, "miniters": max(1, total // LINES), "bar_format": FORM}
+    return kind(initial=initial, disable=disable, **options | given)
 
 
 def in_lab() -> bool:

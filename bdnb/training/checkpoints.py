@@ -6,7 +6,7 @@ from typing import Any
 
 from bdnb import models
 from bdnb.models import Model
-from bdnb.runs import experiments
+from bdnb.runs import experiments, results
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.training_state import read_state
 
@@ -41,7 +41,7 @@ def starting_model(name: str, *, init: str, scale: str, seed: int, objective: st
         model = models.load_pretrained(*init.split(":", 1))
     elif kind == "experiment":
         source = experiments.trained(scale, init, seed)
-        model = models.load(name, experiments.kept_weights(source), bias=bias)
+        model = models.load(name, results.kept_weights(source), bias=bias)
     elif kind == "file":
         model = models.load(name, Path(init), bias=bias)
     else:

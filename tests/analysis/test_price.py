@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bdnb.analysis import price, published
 from bdnb.analysis.metrics import best_accuracy_at, by_seed, over_seeds
-from bdnb.runs import experiments, shipped
+from bdnb.runs import results, shipped
 from bdnb.runtime.errors import ConfigError
 from tests.conftest import REPOSITORY
 
@@ -85,7 +85,7 @@ def laptop(tmp_path_factory):
     shipped.unpack("laptop", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BDNB_RUNS", str(folder))
-        _, rows = experiments.rows_of_scale("laptop")
+        _, rows = results.rows_of_scale("laptop")
     rows = rows[(rows["study"] == "main") & (rows["loss"] == "mmcl_ssl")]
     return {name: rows[rows["poisoned"] == name] for name in ("train_mmcl", "train_mmcl_ssl")}
 

@@ -11,7 +11,7 @@ from bdnb.analysis import arms, conclusions
 from bdnb.analysis.metrics import by_seed
 from bdnb.analysis.price import kept_accuracy, kept_at
 from bdnb.report import explanations, regimes
-from bdnb.runs import experiments, shipped
+from bdnb.runs import results, shipped
 from bdnb.runtime.errors import ConfigError
 from tests.analysis.test_conclusions import CLEAN, COSTLY, STRONG, WEAK, runs
 
@@ -28,7 +28,7 @@ def shipped_rows(tmp_path, monkeypatch):
     def rows_of(scale):
         shipped.unpack(scale, tmp_path)
         monkeypatch.setenv("BDNB_RUNS", str(tmp_path))
-        return experiments.rows_of_scale(scale)
+        return results.rows_of_scale(scale)
 
     return rows_of
 

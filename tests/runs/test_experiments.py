@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bdnb.config import parameters
+from bdnb.config import grids, parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import experiments
+from bdnb.runs import experiments, results
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 
@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_lists_are_the_axes_of_a_grid():
-    made = experiments.expand(
+    made = grids.expand(
         CleanConfig, {"lr": [1e-4, 1e-3], "loss": ["mmcl", "ssl"], "epochs": 3}, where="x"
     )
     assert [(c.lr, c.loss) for c in made] == [
@@ -27,21 +27,21 @@ def test_lists_are_the_axes_of_a_grid():
 
 
 def test_points_named_twice_are_run_once():
-    assert len(experiments.expand(CleanConfig, {"lr": [1e-3, "1e-3"]}, where="x")) == 1
+    assert len(grids.expand(CleanConfig, {"lr": [1e-3, "1e-3"]}, where="x")) == 1
 
 
 def test_a_list_inside_a_mapping_is_an_axis_too():
     options = {"shrink": [0.5, 0.9], "perturb": [0.1, 0.2], "noise": "fresh"}
-    made = experiments.expand(CleanConfig, {"options": options, "lr": [1e-4, 1e-3]}, where="x")
+    made = grids.expand(CleanConfig, {"options": options, "lr": [1e-4, 1e-3]}, where="x")
     assert len(made) == 8
     assert made[0].options == {"shrink": 0.5, "perturb": 0.1, "noise": "fresh"}
-    (one,) = experiments.expand(CleanConfig, {"options": {"shape": [[3, 4]]}}, where="x")
+    (one,) = grids.expand(CleanConfig, {"options": {"shape": [[3, 4]]}}, where="x")
     assert one.options == {"shape": [3, 4]}
 
 
 def test_pairs_of_options_are_points_of_one_axis():
     pairs = [{"shrink": 0.5, "perturb": 0.1}, {"shrink": [0.8, 0.9]}]
-    made = experiments.expand(CleanConfig, {"options": pairs}, where="x")
+    made = grids.expand(CleanConfig, {"options": pairs}, where="x")
     assert [c.options for c in made] == [pairs[0], {"shrink": 0.8}, {"shrink": 0.9}]
 
 
@@ -50,7 +50,7 @@ def test_grids_are_run_one_after_the_other_and_shared_points_once():
         "epochs": 3,
         "grids": [{"lr": [1e-4, 1e-3]}, {"lr": 1e-3, "loss": ["ssl", "mmcl_ssl"]}],
     }
-    made = experiments.expand(CleanConfig, values, where="x")
+    made = grids.expand(CleanConfig, values, where="x")
     assert [(c.lr, c.loss) for c in made] == [
         (1e-4, "mmcl_ssl"),
         (1e-3, "mmcl_ssl"),
@@ -58,9 +58,9 @@ def test_grids_are_run_one_after_the_other_and_shared_points_once():
     ]
     assert {c.epochs for c in made} == {3}
     with pytest.raises(ConfigError, match="grids=3: expected a list"):
-        experiments.expand(CleanConfig, {"grids": 3}, where="x")
+        grids.expand(CleanConfig, {"grids": 3}, where="x")
     with pytest.raises(ConfigError, match="'rate' is not a parameter"):
-        experiments.expand(CleanConfig, {"grids": [{"rate": 1}]}, where="x")
+        grids.expand(CleanConfig, {"grids": [{"rate": 1}]}, where="x")
 
 
 def test_a_file_takes_over_another_s_values_and_overrides_its_grids(fresh):
@@ -91,15 +91,15 @@ def test_what_is_cleaned_after_screening_is_the_most_accurate_below_the_line(fre
     chosen = replace(next(c for c in asked if c.pick), pick=15.0)
     assert experiments.screened(chosen) == screen
     with pytest.raises(ConfigError, match="is not recorded yet"):
-        experiments.picked(chosen)
+        results.picked(chosen)
     for config, accuracy, asr in zip(screen, (50, 40), (15, 14), strict=True):
         run = Run(experiments.folder(config))
         run.start(stage="clean", config={}, device="cpu")
         run.append({"epoch": 0, "accuracy": 90, "asr": 0})
         run.append({"epoch": 1, "accuracy": accuracy, "asr": asr})
-    assert experiments.picked(chosen) == screen[1].options
+    assert results.picked(chosen) == screen[1].options
     with pytest.raises(ConfigError, match=r"no screened model has an ASR below 14\.0"):
-        experiments.picked(replace(chosen, pick=14.0))
+        results.picked(replace(chosen, pick=14.0))
 
 
 WAYS = {"batch_norm": "own"}, {"gather": "authors"}
@@ -217,9 +217,9 @@ def test_what_is_screened_tells_cleaning_runs_apart(fresh):
 
 def test_a_grid_with_a_bad_rate_is_refused_whole():
     with pytest.raises(ConfigError, match="lr=0: expected a number above 0"):
-        experiments.expand(CleanConfig, {"lr": [1e-3, 0]}, where="x")
+        grids.expand(CleanConfig, {"lr": [1e-3, 0]}, where="x")
     with pytest.raises(ConfigError, match="lr is an empty list"):
-        experiments.expand(CleanConfig, {"lr": []}, where="x")
+        grids.expand(CleanConfig, {"lr": []}, where="x")
 
 
 def test_a_cleaning_run_is_told_apart_by_the_model_it_starts_from(fresh):
@@ -246,11 +246,11 @@ def test_the_paper_s_rule_keeps_the_best_epoch_and_the_closest_to_it(fresh):
     weak = experiments.trained("tiny", "train_mmcl", 0)
     strong = experiments.trained("tiny", "train_mmcl_ssl", 0)
     with pytest.raises(ConfigError, match="train it first"):
-        experiments.kept_epoch(weak)
+        results.kept_epoch(weak)
     record(weak, [99, 10, 30, 20])
     record(strong, [30, 5, 28, 31, 60])
-    assert experiments.kept_epoch(weak) == 2
-    assert experiments.kept_epoch(strong) == 3
+    assert results.kept_epoch(weak) == 2
+    assert results.kept_epoch(strong) == 3
 
 
 def test_the_last_epoch_is_kept_when_asked_for(fresh):
@@ -258,7 +258,7 @@ def test_the_last_epoch_is_kept_when_asked_for(fresh):
     path.write_text(path.read_text() + "keep: last\n")
     config = experiments.trained("tiny", "train_mmcl", 0)
     record(config, [0, 10, 30, 20])
-    assert experiments.kept_epoch(config) == 3
+    assert results.kept_epoch(config) == 3
 
 
 def shipped():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bdnb.runs import experiments, shipped
+from bdnb.runs import experiments, results, shipped
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 
@@ -24,11 +24,11 @@ def made_up(scale="tiny", names=("train_mmcl", "clean")):
 def test_shipped_rows_come_back_as_the_same_rows(fresh, tmp_path, monkeypatch):
     made_up()
     asked = experiments.of_file("tiny", "clean")
-    rows = experiments.rows(asked)
+    rows = results.rows(asked)
     shipped.pack("tiny")
     shipped.unpack("tiny", tmp_path / "elsewhere")
     monkeypatch.setenv("BDNB_RUNS", str(tmp_path / "elsewhere"))
-    assert experiments.rows(asked).equals(rows)
+    assert results.rows(asked).equals(rows)
     assert all(Run(experiments.folder(config)).finished for config in asked)
 
 
@@ -48,7 +48,7 @@ def test_rows_shipped_before_files_and_machine_counted_are_found_by_their_pages(
         lines = [json.loads(line)["manifest"]["run"] for line in path.read_text().splitlines()]
         name = re.sub(r"-\d+$", "", path.stem)
         assert {*lines} <= {experiments.shipped_name(config) for config in asked[name]}
-        assert {*lines} <= set(experiments.rows(asked[name])["run"])
+        assert {*lines} <= set(results.rows(asked[name])["run"])
     rows = [row for one in found.values() for row in one["rows"]]
     hits = [row["accuracy"] * shipped.TEST_IMAGES[scale] / 100 for row in rows]
     assert hits == pytest.approx([round(one) for one in hits], abs=1e-6)
@@ -60,9 +60,9 @@ def test_shipped_rows_are_found_on_a_machine_of_another_precision(fresh, tmp_pat
     shipped.pack("tiny")
     monkeypatch.setenv("BDNB_PRECISION", "no")
     monkeypatch.setenv("BDNB_RUNS", str(tmp_path / "elsewhere"))
-    assert experiments.rows(experiments.of_file("tiny", "clean")).empty
+    assert results.rows(experiments.of_file("tiny", "clean")).empty
     shipped.unpack("tiny", tmp_path / "elsewhere")
-    assert len(experiments.rows(experiments.of_file("tiny", "clean"))) == 4
+    assert len(results.rows(experiments.of_file("tiny", "clean"))) == 4
 
 
 def test_only_experiments_with_all_their_runs_are_whole(fresh):

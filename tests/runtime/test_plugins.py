@@ -10,7 +10,7 @@ import pytest
 from bdnb import clean, defences, models
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.poison.triggers import TRIGGERS
-from bdnb.runs import experiments
+from bdnb.runs import experiments, results
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks
@@ -60,7 +60,7 @@ def test_a_sweep_of_another_process_has_both_and_records_them(mine):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = experiments.rows(experiments.of_file("tiny", "clean_hope"))
+    rows = results.rows(experiments.of_file("tiny", "clean_hope"))
     assert rows.groupby("defence")["epoch"].max().to_dict() == {"cleanclip": 1, "twice_as_good": 1}
     assert set(rows["trigger"]) == {"stripe"}
     assert rows["asr"].notna().all()

@@ -1,0 +1,109 @@
+"""The rows of runs that experiments ask for, and which of a run's epochs is the kept model."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runs import elsewhere
+from bdnb.runs.experiments import Stage, folder, like, of_scale, screened
+from bdnb.runs.records import Run, finished, read_runs, sound, weights_of
+from bdnb.runtime.errors import ConfigError
+
+
+def picked(config: CleanConfig) -> dict[str, Any]:
+    """The options of the screened model that is cleaned: the most accurate with ASR below pick.
+
+    The paper's rule for shrink and perturb (Section 5, 15 percent). Errors: ConfigError when a
+    screened run is not recorded, or none has so low an ASR.
+    """
+    found: list[tuple[float, dict[str, Any]]] = []
+    for other in screened(config):
+        rows = [row for row in Run(folder(other)).rows() if row["epoch"] > 0]
+        if not rows:
+            raise ConfigError(f"{config.experiment}: {folder(other).name} is not recorded yet")
+        if rows[-1]["asr"] is not None and rows[-1]["asr"] < config.pick:
+            found.append((rows[-1]["accuracy"], other.options))
+    if not found and config.model and (lacks := elsewhere.lacking(asdict(config))):
+        told = f"{elsewhere.NOT_MEASURED} (not given: {', '.join(lacks)})"
+        raise ConfigError(f"{config.experiment}: nothing to pick by: {told}; {elsewhere.GIVE}")
+    if not found:
+        raise ConfigError(f"{config.experiment}: no screened model has an ASR below {config.pick}")
+    return max(found, key=lambda one: one[0])[1]
+
+
+def kept_epoch(config: TrainConfig) -> int:
+    """The epoch of a finished training run that is cleaned later (Appendix A).
+
+    keep: "best", highest accuracy; "closest", accuracy closest to the kept one of ``keep_like``;
+    "last". Errors: ConfigError when the rows are not there yet.
+    """
+    rows = [row for row in Run(folder(config)).rows() if row["epoch"] > 0]
+    if not rows:
+        raise ConfigError(f"{config.experiment}: no rows in {folder(config).name}; train it first")
+    if config.keep == "last":
+        return int(rows[-1]["epoch"])
+    if config.keep == "best":
+        return int(max(rows, key=lambda row: row["accuracy"])["epoch"])
+    (other,) = like(config)
+    if other.keep == "closest":
+        raise ConfigError(
+            f"{config.experiment}: keep_like={config.keep_like} is itself keep=closest"
+        )
+    wanted = next(
+        row["accuracy"] for row in Run(folder(other)).rows() if row["epoch"] == kept_epoch(other)
+    )
+    return int(min(rows, key=lambda row: abs(row["accuracy"] - wanted))["epoch"])
+
+
+def kept_weights(config: TrainConfig) -> Path:
+    """Return a training run's weights after its kept epoch. Errors: ConfigError: not there."""
+    path = weights_of(Run(folder(config)), kept_epoch(config))
+    if not path.is_file():
+        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
+    return path
+
+
+def rows(asked: Sequence[Stage]) -> pd.DataFrame:
+    """The tidy rows of these runs, as far as recorded, under the names that asked for them.
+
+    A run that several experiments of one study ask for is there once.
+    """
+    frames, seen = [], set()
+    found = dict.fromkeys(map(folder, asked))
+    there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
+    readable = {run.folder for run in there}
+    for config in asked:
+        path = folder(config)
+        study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
+        if path in readable and (path, *study) not in seen:
+            seen.add((path, *study))
+            frame = read_runs([path])
+            names = {"scale": config.scale, "experiment": config.experiment}
+            if isinstance(config, CleanConfig):
+                names |= {"poisoned": config.poisoned, "study": config.study}
+                names |= {f"option_{name}": value for name, value in config.options.items()}
+            frames.append(frame.assign(**names))
+    made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made.attrs["left_out"] = left_out
+    return made
+
+
+def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tidy rows of all recorded runs of a scale: of training, and of cleaning."""
+    asked = [config for configs_ in of_scale(scale).values() for config in configs_]
+    train = [config for config in asked if isinstance(config, TrainConfig)]
+    return rows(train), rows([config for config in asked if isinstance(config, CleanConfig)])
+
+
+def kept_rows(asked: Sequence[TrainConfig]) -> pd.DataFrame:
+    """The row of each training run's kept epoch: the models that are cleaned (Table 3)."""
+    frames = []
+    for config in asked:
+        if finished(folder(config)):
+            frame = rows([config])
+            frames.append(frame[frame["epoch"] == kept_epoch(config)])
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
