@@ -4,6 +4,7 @@ Rows of cleaning runs in, a Matplotlib figure out, in the looks of ``figures``.
 """
 
 from collections.abc import Collection
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
 
     rows: a line an epoch of a cleaning run, epoch 0 included, with columns poisoned,
     pretrain_objective, loss, seed, epoch, accuracy, asr (percent); those of CleanCLIP's own loss
-    are drawn where there are some, each seed thin and their mean thick. poisoned: only these.
+    are drawn where there are some, each seed thin and their mean thick; each defence has its own
+    curves. poisoned: only these.
     """
     if rows.empty:
         return NOTHING
@@ -39,20 +41,20 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     ours, theirs = figure.subplots(1, 2, sharex=True, sharey=True)
     marks = []
     others = sorted(set(mine["pretrain_objective"]) - set(OBJECTIVES))
-    for i, objective in enumerate([*OBJECTIVES, *others]):
-        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":")[i % 3]}
-        own = mine[mine["pretrain_objective"] == objective]
+    mine = mine.assign(ways=style.cleaned_with(mine))
+    ways = list(mine["ways"].unique())
+    for i, (objective, way) in enumerate(product([*OBJECTIVES, *others], ways)):
+        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":", "-.")[i % 4]}
+        own = mine[(mine["pretrain_objective"] == objective) & (mine["ways"] == way)]
         made = [price.curve(one) for _, one in own.groupby("seed")]
         for one in made:
             ours.step(price.THRESHOLDS, one, where="post", lw=0.8, alpha=0.5, **look)
         if made:
             mean = np.mean(made, axis=0)
             ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **look)
-        marks.append(
-            Line2D(
-                [], [], lw=2.5, label=f"pre-trained with {NAMES.get(objective, objective)}", **look
-            )
-        )
+        words = f"pre-trained with {NAMES.get(objective, objective)}"
+        words += f", cleaned with {way}" * (len(ways) > 1)
+        marks.append(Line2D([], [], lw=2.5, label=words, **look))
     seeds = some(mine["seed"].nunique(), "seed")
     ours.set_title(f"here: mean of {seeds} (thick), each (thin)", loc="left")
     _authors(theirs)

@@ -131,8 +131,11 @@ def _warn(text: str) -> None:
 
 def trained(scale: str, experiment: str, seed: int) -> TrainConfig:
     """The training run of an experiment with one seed."""
-    values = parameters.load(scale, experiment) | {"seed": seed}
     where = f"params/{scale}/{experiment}.yaml"
+    if STAGE_OF.get(notebook_of(experiment)) is not TrainConfig:
+        trains = ", ".join(of_notebook("train", scale).values()) or "none"
+        raise ConfigError(f"{where}: trains no model: expected a training experiment: {trains}")
+    values = parameters.load(scale, experiment) | {"seed": seed}
     config: TrainConfig = parameters.make(TrainConfig, values, where=where)
     return config
 

@@ -8,6 +8,7 @@ there is no ASR (NaN in rows).
 import inspect
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,6 +25,17 @@ WITHOUT_SIZE = ("blended", "sig", "warped")
 WORDS = "a checkpoint from elsewhere"
 NOT_MEASURED = "ASR not measured"
 GIVE = "give -p trigger, -p trigger_size and -p target"
+
+
+def published(name: str) -> str:
+    """The model of ``NAME:TAG``, open_clip's published weights; "" for any other name."""
+    return "" if Path(name).exists() else name.rpartition(":")[0]
+
+
+def unsaid(config: Mapping[str, Any]) -> list[str]:
+    """What ``lacking`` says where the parameters name a checkpoint from elsewhere."""
+    foreign = config["model"] or published(config["poisoned"])
+    return lacking(config) if foreign else []
 
 
 def lacking(config: Mapping[str, Any]) -> list[str]:

@@ -36,8 +36,8 @@ def identity(config: Stage) -> dict[str, Any]:
             del files[name]
     values |= contents.of_files(files.values())
     values |= {"data_content": contents.of_data(config.data)} if config.data else {}
-    unknown = isinstance(config, CleanConfig) and config.model and not values["from"]
-    if unknown and elsewhere.lacking(asdict(config)):
+    alone = isinstance(config, CleanConfig) and not values["from"]
+    if alone and elsewhere.unsaid(asdict(config)):
         values["asr"] = "not measured"  # other rows than when a default attack stood in
     if others := screened(config):
         values["screened"] = [folder(other).name for other in others]
