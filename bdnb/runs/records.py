@@ -91,7 +91,8 @@ class Run:
         self.state.unlink(missing_ok=True)
 
     def _write(self, manifest: Mapping[str, Any]) -> None:
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        sealed = dict(manifest) | {"checksum": damage.checksum(manifest)}
+        text = json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
         write_atomic(self.folder / "manifest.json", text)
 
     def append(self, row: Mapping[str, Any]) -> None:
