@@ -142,20 +142,17 @@ def backdoored_model(config: CleanConfig) -> BackdooredModel:
         origin = {"run": experiments.folder(source).name, "epoch": results.kept_epoch(source)}
     else:
         path = checkpoint(config.poisoned)
-        about = models.read_about(path)
-        foreign = is_foreign(path)
+        about, foreign = models.read_about(path), is_foreign(path)
         # Whose code is run is for the user to say, not for a file from elsewhere.
-        given = {"code": config.code} | ({"model": config.model} if config.model else {})
+        given = {"code": config.code, "model": model_of(config)}
         known = about.get("config", {"attack": "none"}) | given
         source = parameters.make(TrainConfig, known, where=str(path))
-        if not known.get("model"):
-            raise ConfigError(
-                f"{path}: from elsewhere: say which open_clip model it is (model=...)"
-            )
         origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
     if foreign:
         check_known(config)
-    model = models.load(source.model, path, bias=source.objective == "siglip")
+        model = models.load_any(str(path), source.model)
+    else:
+        model = models.load(source.model, path, bias=source.objective == "siglip")
     model = checkpoints.without_bias_gradient(model)
     return BackdooredModel(model, source, path, origin, foreign)
 
@@ -163,14 +160,36 @@ def backdoored_model(config: CleanConfig) -> BackdooredModel:
 def checkpoint(name: str) -> Path:
     """A weights file, or the last one of a run's folder. Errors: ConfigError when not there."""
     path = Path(name)
+    if elsewhere.published(name):
+        return path
     if found := sorted((path / "checkpoints").glob("*.safetensors")):
         return found[-1]
     if not path.is_file():
         raise ConfigError(
             f"poisoned={name!r}: no such checkpoint; expected an experiment in params/, the folder "
-            "of a run, or a weights file"
+            "of a run, a weights file, or NAME:TAG of open_clip"
         )
     return path
+
+
+def model_of(config: CleanConfig) -> str:
+    """Return which model a checkpoint is, from its name, itself or what the run says of it.
+
+    Errors: ConfigError where none says it, or two say different ones, and for weights that
+    cleaning made.
+    """
+    path = checkpoint(config.poisoned)
+    about = models.read_about(path)
+    if "poisoned" in about.get("config", {}):
+        raise ConfigError(f"{path}: weights of a cleaning run: expected those of a training run")
+    named = elsewhere.published(config.poisoned)
+    if named and config.model not in ("", named):
+        raise ConfigError(
+            f"poisoned={config.poisoned!r}: give model={named!r}, not {config.model!r}"
+        )
+    if found := config.model or named or about.get("model", ""):
+        return str(found)
+    raise ConfigError(f"{path}: from elsewhere: say which open_clip model it is (model=...)")
 
 
 def is_foreign(path: Path) -> bool:
@@ -179,7 +198,15 @@ def is_foreign(path: Path) -> bool:
 
 
 def check_known(config: CleanConfig) -> None:
-    """Refuse to leave poison of an unknown attack. Errors: ConfigError."""
+    """Refuse a checkpoint from elsewhere without data, or poison of an unknown attack.
+
+    Errors: ConfigError.
+    """
+    if not config.data:
+        raise ConfigError(
+            f"poisoned={config.poisoned!r}: {elsewhere.WORDS}: say which data set to clean and "
+            "measure it on: -p data, a folder of data/ or of params/ with a data.yaml"
+        )
     lacks = elsewhere.lacking(asdict(config))
     if config.poisons and lacks:
         raise ConfigError(

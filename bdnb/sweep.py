@@ -15,7 +15,7 @@ import pandas as pd
 
 from bdnb.config import grids, parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import experiments, results
+from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import Run
 from bdnb.runtime import progress
@@ -151,7 +151,11 @@ def check(config: Stage) -> None:
         needed = experiments.needs(config)
         if not needed:
             path = clean.checkpoint(config.poisoned)
-            checks.check_weights(path, config.model)
+            model = clean.model_of(config)
+            if elsewhere.published(config.poisoned):
+                models.check_published(*config.poisoned.rsplit(":", 1))
+            else:
+                checks.check_weights(path, model)
             if clean.is_foreign(path):
                 clean.check_known(config)
             if config.trigger:

@@ -14,7 +14,7 @@ from bdnb.config import parameters
 from bdnb.data import bad_samples, decode, emoji, labelled, stream
 from bdnb.data.index import index
 from bdnb.data.labelled import CLASSNAMES, LabelledSet
-from bdnb.data.shards import Pairs
+from bdnb.data.shards import Pairs, successes
 from bdnb.poison import selection
 from bdnb.runtime import project
 from bdnb.runtime.command import command
@@ -50,7 +50,7 @@ class Dataset:
         if known := self.about.get("counts"):
             return dict(known)
         shards = {name: sorted((self.folder / name).glob("*.tar")) for name in ("train", "clean")}
-        found = {name: stream.successes(tars) for name, tars in shards.items()}
+        found = {name: successes(tars) for name, tars in shards.items()}
         return {name: count for name, count in found.items() if count is not None}
 
     def pairs(self, split: str, side: int, *, fit: str = "crop") -> Pairs:

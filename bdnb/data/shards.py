@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tarfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,11 +159,34 @@ def parts(tar: Path) -> Iterator[dict[str, Any]]:
     if not tar.is_file():
         raise ConfigError(f"{tar}: no such shard")
     try:
-        yield from group_by_keys(_files(tar))
+        found = 0
+        for sample in group_by_keys(_files(tar)):
+            yield sample
+            found += 1
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         raise ConfigError(
             f"{tar}: cannot be read to its end ({error}): fetch or build it again, or remove it"
         ) from error
+    if (said := successes([tar])) not in (None, found):
+        text = f"{tar}: {found} samples, where {tar.stem}_stats.json says {said}"
+        warnings.warn(text, stacklevel=2)
+
+
+def successes(tars: Sequence[Path]) -> int | None:
+    """Return how many pairs img2dataset counted; None without ``_stats.json`` beside each shard.
+
+    Errors: ConfigError for such a file that is damaged.
+    """
+    stats = [tar.with_name(f"{tar.stem}_stats.json") for tar in tars]
+    if not all(path.is_file() for path in stats):
+        return None
+    total = 0
+    for path in stats:
+        try:
+            total += int(json.loads(path.read_bytes())["successes"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: damaged, it counts no successes: remove it") from error
+    return total
 
 
 def _files(tar: Path) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,6 @@ In: an index of the shards (``index``). Out: the batches that ``pairs`` makes of
 the same to the last bit, made by processes that read, decode, stamp and augment ahead of the loop.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -22,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from bdnb.data import bad_samples, decode
 from bdnb.data.batches import Batch, Batches, Share
 from bdnb.data.index import Index, index
-from bdnb.data.shards import Pairs
+from bdnb.data.shards import Pairs, successes
 from bdnb.poison.stamps import Stamp
 from bdnb.runtime.errors import ConfigError
 
@@ -104,14 +103,6 @@ def too_large(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop"
 def _memory() -> int:
     """This machine's, in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def successes(tars: Sequence[Path]) -> int | None:
-    """Return how many pairs img2dataset counted; None without ``_stats.json`` beside each shard."""
-    stats = [tar.with_name(f"{tar.stem}_stats.json") for tar in tars]
-    if not all(path.is_file() for path in stats):
-        return None
-    return sum(int(json.loads(path.read_text("utf-8"))["successes"]) for path in stats)
 
 
 class Stamped(Mapping[int, Tensor]):

@@ -28,7 +28,7 @@ def chosen(rows: pd.DataFrame) -> list[Run]:
     """
     found = []
     for _, own in rows.groupby("pretrain_objective"):
-        whole = own[own["loss"] == "mmcl_ssl"]
+        whole = own[(own["loss"] == "mmcl_ssl") & (own["defence"] == "cleanclip")]
         found += _lowest(whole) or _lowest(own)
     return found
 

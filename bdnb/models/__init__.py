@@ -2,6 +2,7 @@
 
 from bdnb.models.clip import Model, build, check_name, names
 from bdnb.models.weights import (
+    check_published,
     load,
     load_any,
     load_pretrained,
@@ -14,6 +15,7 @@ __all__ = [
     "Model",
     "build",
     "check_name",
+    "check_published",
     "load",
     "load_any",
     "load_pretrained",

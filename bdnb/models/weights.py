@@ -92,7 +92,13 @@ def load_weights(model: Model, path: Path) -> None:
     try:
         found = load_file(path) if about else _foreign_weights(model, path, scripted=scripted)
     except Exception as error:
-        raise ConfigError(f"{path}: not weights that can be read safely: {error}") from error
+        said = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ConfigError(
+            f"{path}: not weights that can be read safely: expected model.state_dict(), saved with "
+            f"torch.save or as safetensors: {said}"
+        ) from error
+    if "logit_bias" in found and model.clip.logit_bias is None:  # as SigLIP's objective trains it
+        model.clip.logit_bias = nn.Parameter(torch.zeros_like(found["logit_bias"]))
     check_shapes(model, found, path)
     model.clip.load_state_dict(found)
     for key in ("mean", "std"):
@@ -110,11 +116,16 @@ def _scripted(path: Path) -> bool:
 
 def _foreign_weights(model: Model, path: Path, *, scripted: bool) -> dict[str, Tensor]:
     if scripted:
-        found = torch.jit.load(path, map_location="cpu").state_dict()
+        weights = torch.jit.load(path, map_location="cpu").state_dict()
         for name in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
-            found.pop(name, None)
-        return {name: value.float() for name, value in found.items()}
-    return convert_state_dict(model.clip, load_state_dict(str(path), weights_only=True))
+            weights.pop(name, None)
+        return {name: value.float() for name, value in weights.items()}
+    found: Any = load_state_dict(str(path), weights_only=True)
+    if isinstance(nested := found.get("model"), dict):
+        found = {name.removeprefix("module."): value for name, value in nested.items()}
+    if other := [name for name, value in found.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{other[0]!r} in it is no tensor")
+    return convert_state_dict(model.clip, found)
 
 
 def check_activation(name: str, where: str) -> None:
@@ -145,16 +156,26 @@ def load_pretrained(name: str, tag: str) -> Model:
     """One of open_clip's published models (``RN50-quickgelu``, ``openai``), fetched on first use.
 
     Images are taken with the mean and standard deviation that these weights were trained with.
-    Errors: ConfigError for unknown weights, and for those of another activation.
+    Errors: ConfigError of ``check_published``; and where they can neither be found nor fetched.
+    """
+    check_published(name, tag)
+    try:
+        return Model(name, tag=tag).to(memory_format=torch.channels_last)
+    except (OSError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise ConfigError(f"{name}:{tag}: neither here nor to be fetched now: {said}") from error
+
+
+def check_published(name: str, tag: str) -> None:
+    """Refuse weights that open_clip has not published, or of another activation. Fetches nothing.
+
+    Errors: ConfigError.
     """
     tags = open_clip.list_pretrained_tags_by_model(check_name(name))
     if tag not in tags:
-        raise ConfigError(
-            f"init={name}:{tag}: open_clip has {', '.join(tags) or 'no weights'} for it"
-        )
+        raise ConfigError(f"{name}:{tag}: open_clip has {', '.join(tags) or 'no weights'} for it")
     if open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):
-        check_activation(name, f"init={name}:{tag}")
-    return Model(name, tag=tag).to(memory_format=torch.channels_last)
+        check_activation(name, f"{name}:{tag}")
 
 
 def load_any(spec: str, name: str = "") -> Model:
@@ -165,7 +186,7 @@ def load_any(spec: str, name: str = "") -> Model:
     """
     path = Path(spec)
     if not path.is_file() and ":" in spec:
-        return load_pretrained(*spec.split(":", 1))
+        return load_pretrained(*spec.rsplit(":", 1))
     about = read_about(path) if path.is_file() else {}
     if "model" not in about and name and path.is_file():
         return load(name, path)

@@ -62,6 +62,8 @@ def explorer(
     if elsewhere.unmeasured(rows):
         return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is nothing to draw against it.*")
     points = rows.dropna(subset=["accuracy", "asr"]).drop_duplicates(["run", "epoch"])
+    if "defence" in points and points["defence"].nunique() > 1:
+        points = points.assign(loss=style.cleaned_with(points))
     points = points[list(COLUMNS)].sort_values(["pretrain_objective", "run", "epoch"])
     losses = [v for v in LOSSES if v in set(points["loss"])]
     losses += sorted(set(points["loss"]) - set(losses))
@@ -98,8 +100,8 @@ def _chart(
     ticked = []
     for column, found in values.items():
         words = [style.name(column, value) for value in found]
-        whole = style.NAMES["mmcl_ssl"]
-        first = {whole} if column == "loss" and whole in words else set(words)
+        main = {style.NAMES["mmcl_ssl"], style.way("cleanclip", "mmcl_ssl")} & set(words)
+        first = main if column == "loss" and main else set(words)
         boxes = {f"{column}_{i}": word for i, word in enumerate(words)}
         for key, word in boxes.items():
             box = alt.binding_checkbox(name=f"{style.TITLES[column]}: {word} ")

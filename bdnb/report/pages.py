@@ -122,7 +122,7 @@ def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
 
 
 def best_models(rows: pd.DataFrame) -> Styler | Markdown:
-    """Return what each model keeps after each cleaning loss, the paper's beside it.
+    """Return what each model keeps after each defence and loss, the paper's beside it.
 
     Where no ASR was measured at all: ``accuracy_alone``.
     """
@@ -132,15 +132,16 @@ def best_models(rows: pd.DataFrame) -> Styler | Markdown:
         return accuracy_alone(rows)
     # A run that two studies ask for is there twice.
     once = rows.drop_duplicates(["run", "epoch", "poisoned"])
-    made = price.groups(once, by=["poisoned", "loss"])
+    made = price.groups(once, by=["poisoned", "defence", "loss"])
     paper = published.paper().set_index("poisoned")
-    whole = made["loss"] == "mmcl_ssl"
+    ours = made["defence"] == "cleanclip"  # the paper's numbers are CleanCLIP's
+    whole = ours & (made["loss"] == "mmcl_ssl")
     frame = pd.DataFrame(
-        {"poisoned model": made["poisoned"], "cleaning loss": made["loss"].map(LOSSES)}
+        {"poisoned model": made["poisoned"], "cleaned with": style.cleaned_with(made)}
         | tables.measured(made)
         | {
             "kept accuracy of last epochs, %": made["kept_last"].map(tables.mean),
-            "kept accuracy, the authors' points, %": _authors_kept(made),
+            "kept accuracy, the authors' points, %": pd.Series(_authors_kept(made)).where(ours),
             "paper's best accuracy": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
             "paper's change, %": made["poisoned"].map(paper["change"]).where(whole),
             "seeds": made["seeds"],
@@ -150,14 +151,15 @@ def best_models(rows: pd.DataFrame) -> Styler | Markdown:
 
 
 def accuracy_alone(rows: pd.DataFrame) -> Styler:
-    """Accuracy before cleaning and after it, for each model and loss, where there is no ASR."""
+    """Accuracy before cleaning and after it, by model, defence and loss, where there is no ASR."""
     lines = []
-    for (name, loss), own in rows.groupby(["poisoned", "loss"], sort=False):
+    told = rows.assign(cleaned_with=style.cleaned_with(rows))
+    for (name, ways), own in told.groupby(["poisoned", "cleaned_with"], sort=False):
         after, last = own[own["epoch"] > 0], last_epoch(own)
         lines.append(
             {
                 "model": name,
-                "cleaning loss": LOSSES.get(str(loss), str(loss)),
+                "cleaned with": ways,
                 "accuracy before, %": own.loc[own["epoch"] == 0, "accuracy"].mean(),
                 "best accuracy after, %": after["accuracy"].max(),
                 "last epoch, %": last["accuracy"].mean(),

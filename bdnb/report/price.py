@@ -4,6 +4,7 @@ Rows of cleaning runs in, a Matplotlib figure out, in the looks of ``figures``.
 """
 
 from collections.abc import Collection
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
 
     rows: a line an epoch of a cleaning run, epoch 0 included, with columns poisoned,
     pretrain_objective, loss, seed, epoch, accuracy, asr (percent); those of CleanCLIP's own loss
-    are drawn where there are some, each seed thin and their mean thick. poisoned: only these.
+    are drawn where there are some, each seed thin and their mean thick; each defence has its own
+    curves. poisoned: only these.
     """
     if rows.empty:
         return NOTHING
@@ -43,16 +45,20 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     known = [] if there == {elsewhere.ELSEWHERE} else list(OBJECTIVES)
     ours, *theirs = figure.subplots(1, 1 + bool(known), sharex=True, sharey=True, squeeze=False)[0]
     marks = []
-    for i, objective in enumerate([*known, *sorted(there - set(OBJECTIVES))]):
-        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":")[i % 3]}
-        own = mine[mine["pretrain_objective"] == objective]
+    mine = mine.assign(by=style.cleaned_with(mine))
+    losses = list(mine["by"].unique())
+    objectives = [*known, *sorted(there - set(OBJECTIVES))]
+    for i, (objective, by) in enumerate(product(objectives, losses)):
+        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":", "-.")[i % 4]}
+        own = mine[(mine["pretrain_objective"] == objective) & (mine["by"] == by)]
         made = [price.curve(one) for _, one in own.groupby("seed")]
         for one in made:
             ours.step(price.THRESHOLDS, one, where="post", lw=0.8, alpha=0.5, **look)
         if made:
             mean = np.mean(made, axis=0)
             ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **look)
-        marks.append(Line2D([], [], lw=2.5, label=elsewhere.trained(objective, NAMES), **look))
+        words = elsewhere.trained(objective, NAMES) + f", cleaned with {by}" * (len(losses) > 1)
+        marks.append(Line2D([], [], lw=2.5, label=words, **look))
     seeds = some(mine["seed"].nunique(), "seed")
     ours.set_title(f"here: mean of {seeds} (thick), each (thin)", loc="left")
     for axes in theirs:

@@ -158,7 +158,8 @@ def models(experiment: str, asked: Sequence[CleanConfig]) -> Markdown:
 
 def _which(name: str, asked: Sequence[CleanConfig]) -> str:
     """What is known of a file: bdnb's own say what they are, and need no ``model``."""
-    foreign = any(one.model for one in asked if one.poisoned == name)
+    mine = [one for one in asked if one.poisoned == name]
+    foreign = any(one.model or elsewhere.published(name) for one in mine)
     return elsewhere.WORDS if foreign else "a checkpoint that bdnb wrote"
 
 

@@ -138,6 +138,13 @@ def way(defence: str, loss: str) -> str:
     return f"{name('defence', defence)} · {name('loss', loss)}"
 
 
+def cleaned_with(rows: pd.DataFrame) -> pd.Series:
+    """Return how each row's model was cleaned, in words; one defence alone is not named."""
+    if "defence" not in rows or set(rows["defence"]) <= {"cleanclip"}:
+        return rows["loss"].map(lambda loss: name("loss", loss))
+    return pd.Series(list(map(way, rows["defence"], rows["loss"])), index=rows.index, dtype=object)
+
+
 def some(number: int, thing: str) -> str:
     """Return a number of things in words: "1 run", "12 runs"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -29,7 +29,16 @@ def manifest(path: Path) -> dict[str, Any]:
         raise RecordError(path, f": damaged ({error})") from error
     if not isinstance(found, dict) or not {"run", "stage", "config"} <= set(found):
         raise RecordError(path, ": damaged (it says no run, stage and config)")
+    if found.get("checksum") not in (None, checksum(found)):
+        raise RecordError(path, ": damaged or edited (its checksum is that of other values)")
     return found
+
+
+def checksum(manifest: Mapping[str, Any]) -> str:
+    """Return a digest of all that a manifest says but the checksum in it; an older one has none."""
+    said = {name: value for name, value in manifest.items() if name != "checksum"}
+    text = json.dumps(json.loads(json.dumps(said)), sort_keys=True)
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Nothing stands in for what was not given: without the attack there is no ASR (Na
 import inspect
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,17 @@ WITHOUT_SIZE = ("blended", "sig", "warped")
 WORDS = "a checkpoint from elsewhere"
 NOT_MEASURED = "ASR not measured"
 GIVE = "give -p trigger, -p trigger_size and -p target"
+
+
+def published(name: str) -> str:
+    """The model of ``NAME:TAG``, open_clip's published weights; "" for any other name."""
+    return "" if Path(name).exists() else name.rpartition(":")[0]
+
+
+def unsaid(config: Mapping[str, Any]) -> list[str]:
+    """What ``lacking`` says where the parameters name a checkpoint from elsewhere."""
+    foreign = config["model"] or published(config["poisoned"])
+    return lacking(config) if foreign else []
 
 
 def lacking(config: Mapping[str, Any]) -> list[str]:

@@ -92,8 +92,11 @@ def _warn(text: str) -> None:
 
 def trained(scale: str, experiment: str, seed: int) -> TrainConfig:
     """The training run of an experiment with one seed."""
-    values = parameters.load(scale, experiment) | {"seed": seed}
     where = f"params/{scale}/{experiment}.yaml"
+    if STAGE_OF.get(notebook_of(experiment)) is not TrainConfig:
+        trains = ", ".join(of_notebook("train", scale).values()) or "none"
+        raise ConfigError(f"{where}: trains no model: expected a training experiment: {trains}")
+    values = parameters.load(scale, experiment) | {"seed": seed}
     config: TrainConfig = parameters.make(TrainConfig, values, where=where)
     return config
 
@@ -182,8 +185,8 @@ def identity(config: Stage) -> dict[str, Any]:
             del files[name]
     values |= contents.of_files(files.values())
     values |= {"data_content": contents.of_data(config.data)} if config.data else {}
-    unknown = isinstance(config, CleanConfig) and config.model and not values["from"]
-    if unknown and elsewhere.lacking(asdict(config)):
+    alone = isinstance(config, CleanConfig) and not values["from"]
+    if alone and elsewhere.unsaid(asdict(config)):
         values["asr"] = "not measured"  # other rows than when a default attack stood in
     if others := screened(config):
         values["screened"] = [folder(other).name for other in others]

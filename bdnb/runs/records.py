@@ -91,7 +91,8 @@ class Run:
         self.state.unlink(missing_ok=True)
 
     def _write(self, manifest: Mapping[str, Any]) -> None:
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        sealed = dict(manifest) | {"checksum": damage.checksum(manifest)}
+        text = json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
         write_atomic(self.folder / "manifest.json", text)
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -115,12 +116,14 @@ class Run:
         return {int(path.stem.partition("_")[2]): path for path in found}
 
     def origin(self) -> Path | None:
-        """The weights that a cleaning run began with; None when they are gone."""
+        """The weights (or NAME:TAG) that a cleaning run began with; None when they are gone."""
         source = self.manifest.get("about", {}).get("from")
         if not source:
             return None
         path = weights_of(Run(runs_folder() / source["run"]), source["epoch"])
         given = Path(self.manifest["config"]["poisoned"])
+        if elsewhere.published(str(given)):
+            return given
         return next((p for p in (path, given) if p.is_file()), None)
 
     def repair(self) -> int:

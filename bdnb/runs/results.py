@@ -27,7 +27,7 @@ def picked(config: CleanConfig) -> dict[str, Any]:
             raise ConfigError(f"{config.experiment}: {folder(other).name} is not recorded yet")
         if rows[-1]["asr"] is not None and rows[-1]["asr"] < config.pick:
             found.append((rows[-1]["accuracy"], other.options))
-    if not found and config.model and (lacks := elsewhere.lacking(asdict(config))):
+    if not found and (lacks := elsewhere.unsaid(asdict(config))):
         told = f"{elsewhere.NOT_MEASURED} (not given: {', '.join(lacks)})"
         raise ConfigError(f"{config.experiment}: nothing to pick by: {told}; {elsewhere.GIVE}")
     if not found:

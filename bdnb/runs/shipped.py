@@ -143,7 +143,8 @@ def _name(one: dict[str, Any]) -> str:
 def _recorded(run: Run) -> dict[str, Any] | None:
     if not run.finished:
         return None
-    manifest = {key: value for key, value in run.manifest.items() if key not in PRIVATE}
+    private = {*PRIVATE, "checksum"}  # which is that of all that it says here
+    manifest = {key: value for key, value in run.manifest.items() if key not in private}
     return {"manifest": manifest, "rows": run.rows()}
 
 

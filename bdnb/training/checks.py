@@ -72,15 +72,12 @@ def check_trigger(stamp: Stamp, model: str) -> None:
     stamp(torch.zeros(1, 3, height, width, dtype=torch.uint8), ["0"])
 
 
-def check_weights(path: Path, model: str = "") -> None:
+def check_weights(path: Path, model: str) -> None:
     """Refuse weights that cannot be read, are of another model, or are not finite.
 
-    model: open_clip's name; empty: the file says it. Errors: ConfigError.
+    model: open_clip's name. Errors: ConfigError.
     """
-    name = model or models.read_about(path).get("model", "")
-    if not name:
-        raise ConfigError(f"{path}: from elsewhere: say which open_clip model it is (model=...)")
-    _load(path, path.stat().st_mtime_ns, models.check_name(name))
+    _load(path, path.stat().st_mtime_ns, models.check_name(model))
 
 
 @cache

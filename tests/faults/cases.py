@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from bdnb import sweep
+import torch
+
+from bdnb import models, sweep
 from bdnb.runs import experiments
 from bdnb.runs.records import Run, read_runs
 from bdnb.runtime.errors import BdnbError
@@ -186,6 +188,31 @@ def file(says: str, text: str | bytes, name: str = "clean") -> Case:
     return Case("parameter files", "bdnb.sweep", [path], says, writes(path, text))
 
 
+FOREIGN = {"poisoned": "mine.pt", "model": "rn_test", "data": "tiny"}
+"""Parameters of a checkpoint from elsewhere."""
+
+
+def weights(change: Callable[[dict[str, Any]], object]) -> Prepare:
+    """A checkpoint from elsewhere: what is made of a small model's weights."""
+
+    def prepare(home: Path) -> None:
+        torch.save(change(models.build("rn_test", seed=5).clip.state_dict()), home / "mine.pt")
+
+    return prepare
+
+
+def _cleaned(home: Path) -> None:
+    about = {"run": "clean-x", "epoch": 1, "config": {"poisoned": "train_mmcl", "study": "main"}}
+    models.save_weights(models.build("rn_test", seed=5), home / "x.safetensors", about=about)
+
+
+def checkpoint(says: str, prepare: Prepare | None = None, **given: Any) -> Case:
+    """A checkpoint that cannot be cleaned."""
+    return Case("checkpoints", "clean", FOREIGN | given, says, prepare)
+
+
+UNREADABLE = r"mine\.pt: not weights that can be read safely: expected model\.state_dict\(\)"
+
 CASES = [
     value("clean", "lr='abc': expected a number", lr="abc"),
     value("clean", r"lr=-1: expected a number above 0", lr=-1),
@@ -255,6 +282,21 @@ CASES = [
     Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: other rows than", _rows(lambda lines: [b'{"epoch": 7}\n', lines[1]]), LOG),
     Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"manifest\.json: damaged", _manifest('{"run": '), LOG),
     Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"manifest\.json: damaged", _manifest("[]"), LOG),
+    checkpoint(UNREADABLE, weights(lambda w: list(w.values()))),
+    checkpoint(UNREADABLE, weights(lambda w: models.build("rn_test", seed=5).clip)),
+    checkpoint(UNREADABLE, weights(lambda w: {"model": w | {"epoch": 3}})),
+    checkpoint(UNREADABLE, weights(lambda w: {})),
+    checkpoint(UNREADABLE, writes("mine.pt", b"PK\x05\x06" + bytes(18))),
+    checkpoint(UNREADABLE, writes("mine.pt", b"")),
+    checkpoint(r"of another model than rn_test: .*proj.* is missing", weights(lambda w: {k: v for k, v in w.items() if "proj" not in k})),
+    checkpoint(r"mine\.pt: \d+ weights are not finite numbers, positional_embedding the first", weights(lambda w: {k: v * float("nan") for k, v in w.items()})),
+    checkpoint(r"mine\.pt: from elsewhere: say which open_clip model", weights(lambda w: w), model=None),
+    checkpoint(r"say which data set to clean and measure it on: -p data", weights(lambda w: w), data=None),
+    checkpoint(r"RN50:nosuch: open_clip has .*yfcc15m", poisoned="RN50:nosuch", model=None),
+    checkpoint(r"RN50:openai: weights for QuickGELU, .*give RN50-quickgelu as init and model", poisoned="RN50:openai", model=None),
+    checkpoint(r"poisoned='RN50:yfcc15m': give model='RN50', not 'rn_test'", poisoned="RN50:yfcc15m"),
+    checkpoint(r"params/tiny/clean\.yaml: trains no model: expected a training experiment: train_mmcl, train_mmcl_ssl", poisoned="clean"),
+    checkpoint(r"x\.safetensors: weights of a cleaning run: expected those of a training run", _cleaned, poisoned="x.safetensors", model=None),
     Case("plug-ins", "train", MINE, r"code='plugins/mine\.py': no such file"),
     Case("plug-ins", "train", {"code": "../mine.py"}, r"code='\.\./mine\.py': .*in the project's folder"),
     Case("plug-ins", "train", MINE, r"plugins/mine\.py:1: SyntaxError", writes("plugins/mine.py", "def (:\n")),

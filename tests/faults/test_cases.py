@@ -1,5 +1,6 @@
 """Every wrong input of ``cases``: one clear message, its status, and what is left on the disk."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from bdnb import defences
 from bdnb.data import datasets
 from bdnb.poison import stamps
 from bdnb.runtime import plugins
-from tests.faults import cases
+from tests.faults import cases, page
 
 LONGEST = 3
 
@@ -38,20 +39,36 @@ def check(case: cases.Case, met: cases.Met, *, longest: int = LONGEST) -> None:
     assert len(met.printed) <= longest, text
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name[:80])
-def test_a_wrong_input_is_refused_in_a_line_and_leaves_nothing(home, case):
+@pytest.mark.parametrize(
+    "number", range(len(cases.CASES)), ids=lambda number: cases.CASES[number].name[:80]
+)
+def test_a_wrong_input_is_refused_as_the_book_says_and_leaves_nothing(home, number):
+    case = cases.CASES[number]
     met = cases.met(case, home)
     check(case, met)
     assert {Path(path).name for path in met.left} == case.left
+    assert page.written()[number] == page.line(case, met, home)
+
+
+def test_the_page_on_faults_is_made_of_the_cases_and_the_counts():
+    counts = json.loads(page.COUNTS.read_text())
+    assert page.PAGE.read_text() == page.text(page.written(), counts)
+    assert len(page.written()) == len(cases.CASES) + len(cases.BEGUN)
+    for own in counts.values():
+        assert own["tried"] == own["used"] + own["refused"]
+        assert own["crashed"] == own["silent"] == 0
 
 
 def test_a_plug_in_that_breaks_its_promise_in_a_run_is_named_and_the_run_is_not_recorded(home):
     assert cases.met(cases.Case("", "train", {}, ""), home).status == 0
-    for case in cases.BEGUN:
+    for number, case in enumerate(cases.BEGUN, len(cases.CASES)):
         plugins.LOADED.clear()
         met = cases.met(case, home)
         told = [line for line in met.printed if "mine.py" in line]
         check(case, cases.Met(told, met.status))
+        assert (
+            page.written()[number]["printed"] == page.line(case, page.begun(met), home)["printed"]
+        )
         assert not [path for path in met.left if path.endswith("-mine/finished")]
 
 

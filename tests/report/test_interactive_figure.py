@@ -196,6 +196,16 @@ def test_a_notebook_keeps_what_jupyterlab_draws_and_a_page_none_of_the_script() 
     assert len(interactive_page.html(figure.spec)) < 100_000 < len(interactive_page.script())
 
 
+def test_a_defence_of_one_s_own_has_a_box_and_a_colour_and_cleanclip_is_ticked() -> None:
+    rows = made().assign(defence="cleanclip")
+    own = rows.assign(defence="mine", run=rows["run"].astype(str) + "m")
+    spec = interactive_figure.explorer(pd.concat([rows, own], ignore_index=True)).spec
+    ticked = {p["bind"]["name"]: p["value"] for p in spec["params"] if "loss_" in p["name"]}
+    on = [name for name, value in ticked.items() if value]
+    assert on == ["cleaned with: CleanCLIP · MMCL + SSL "]
+    assert "cleaned with: mine · MMCL + SSL " in ticked
+
+
 def test_rows_that_lack_a_column_are_refused() -> None:
     with pytest.raises(ConfigError, match="pretrain_objective"):
         interactive_figure.explorer(made().drop(columns="asr"))

@@ -11,7 +11,13 @@ def rows(study: str) -> pd.DataFrame:
     line = {"run": "clean-a", "seed": 0, "poisoned": "train_mmcl", "loss": "mmcl_ssl"}
     values = [(0, 80.0, 95.0), (1, 70.0, 4.0), (2, 60.0, 3.0)]
     frame = pd.DataFrame(values, columns=["epoch", "accuracy", "asr"])
-    about = {"study": study, "device": "cpu", "commit": "abc", "finished": "2026-11-23"}
+    about = {
+        "defence": "cleanclip",
+        "study": study,
+        "device": "cpu",
+        "commit": "abc",
+        "finished": "2026-11-23",
+    }
     return frame.assign(**line, **about)
 
 
@@ -21,6 +27,18 @@ def test_a_run_that_two_studies_share_is_counted_once():
     assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0"]
     assert shown["kept accuracy, the authors' points, %"].tolist() == pytest.approx([92.0], abs=0.1)
     assert "n = 1 run, 3 rows; seed 0;" in pages.provenance(twice).data
+
+
+def test_a_defence_of_one_s_own_has_a_line_of_its_own_without_the_paper_s_numbers():
+    own = rows("main").assign(run="clean-b", defence="mine", accuracy=[80.0, 20.0, 10.0])
+    both = pd.concat([rows("main"), own], ignore_index=True)
+    shown = pages.best_models(both).data
+    assert shown["cleaned with"].tolist() == ["CleanCLIP · MMCL + SSL", "mine · MMCL + SSL"]
+    assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0", "20.0"]
+    for column in ("kept accuracy, the authors' points, %", "paper's best accuracy"):
+        assert shown[column].notna().tolist() == [True, False]
+    alone = pages.best_models(both.assign(asr=float("nan"))).data
+    assert alone["best accuracy after, %"].tolist() == [70.0, 20.0]
 
 
 def test_a_page_says_what_makes_its_rows_again():

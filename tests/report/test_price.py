@@ -44,6 +44,14 @@ def test_a_page_of_another_loss_or_objective_has_its_curve_too(rows):
     assert len(drawn(ours)) == 4
 
 
+def test_each_defence_has_its_curve(rows):
+    own = rows.assign(defence="mine", accuracy=rows["accuracy"].where(rows["epoch"] == 0, 1.0))
+    ours, _ = price.curves(pd.concat([rows, own])).axes
+    assert len([width for width, _ in drawn(ours) if width == 2.5]) == 4
+    told = [text.get_text() for text in ours.figure.legends[0].get_texts()]
+    assert told[1] == "pre-trained with MMCL, cleaned with mine · MMCL + SSL"
+
+
 def test_each_claim_has_its_seeds_as_dots_beyond_its_edge(rows):
     (axes,) = price.conclusions(conclusions.verdicts(rows)).axes
     labels = [label.get_text() for label in axes.get_yticklabels()]

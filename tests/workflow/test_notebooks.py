@@ -74,9 +74,9 @@ def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name
     ("kept", "attack"),
     [
         (lambda weights: weights, False),
-        (lambda weights: {"state_dict": {f"module.{k}": v for k, v in weights.items()}}, True),
+        (lambda weights: {"model": {f"module.{k}": v for k, v in weights.items()}}, True),
     ],
-    ids=["plain, attack unknown", "state_dict with module., attack given"],
+    ids=["plain, attack unknown", "model with module., attack given"],
 )
 def test_a_checkpoint_from_elsewhere_is_cleaned_and_shown(tiny_home, tmp_path, kept, attack):
     path = tmp_path / "mine.pt"
