@@ -24,7 +24,6 @@ from bdnb.runtime.errors import ConfigError
 BOOKS = ("quick", "laptop", "paper")
 """Scales that ``make book`` makes a book of; others are sweeps for a page."""
 
-LOSSES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
 NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
 
 
@@ -107,7 +106,7 @@ def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
     frame = pd.DataFrame(
         {
             "model": names,
-            "objective": kept["objective"].map(LOSSES),
+            "objective": kept["objective"].map(style.NAMES),
             "seed": kept["seed"],
             "kept epoch": kept["epoch"],
             "accuracy, %": kept["accuracy"],
@@ -136,7 +135,7 @@ def best_models(rows: pd.DataFrame) -> Styler | Markdown:
     paper = published.paper().set_index("poisoned")
     whole = made["loss"] == "mmcl_ssl"
     frame = pd.DataFrame(
-        {"poisoned model": made["poisoned"], "cleaning loss": made["loss"].map(LOSSES)}
+        {"poisoned model": made["poisoned"], "cleaning loss": made["loss"].map(style.NAMES)}
         | tables.measured(made)
         | {
             "kept accuracy of last epochs, %": made["kept_last"].map(tables.mean),
@@ -157,7 +156,7 @@ def accuracy_alone(rows: pd.DataFrame) -> Styler:
         lines.append(
             {
                 "model": name,
-                "cleaning loss": LOSSES.get(str(loss), str(loss)),
+                "cleaning loss": style.NAMES.get(str(loss), str(loss)),
                 "accuracy before, %": own.loc[own["epoch"] == 0, "accuracy"].mean(),
                 "best accuracy after, %": after["accuracy"].max(),
                 "last epoch, %": last["accuracy"].mean(),
@@ -221,19 +220,6 @@ def main_study(rows: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         return rows
     return rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
-
-
-def verdicts(judged: pd.DataFrame) -> Styler:
-    """C0 to C15: the paper's number, ours with its interval, the verdict.
-
-    judged: of ``conclusions.verdicts``.
-    """
-    return tables.judged(judged, rules=False)
-
-
-def rules() -> Styler:
-    """The claims of each conclusion, and what decides them."""
-    return tables.styled(conclusions.rules()[["id", "rule"]])
 
 
 def data_set(data: Any) -> Styler:

@@ -82,15 +82,6 @@ def cell(spread: Spread) -> str:
     return f"{spread.mean:.1f}{interval}"
 
 
-def counted(made: pd.DataFrame) -> pd.Series:
-    """ "3 of 40" models under the threshold; a dash where no ASR was measured.
-
-    made: lines of ``conclusions.table``.
-    """
-    counts = made["points_under"].astype(str) + " of " + made["points"].astype(str)
-    return counts.where(made["points"] > 0, "–")
-
-
 def verdict(rows: pd.DataFrame, name: str) -> Styler:
     """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule.
 
