@@ -18,7 +18,6 @@ from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.report import images, style, tables
 from bdnb.runs import elsewhere, experiments
-from bdnb.runs.records import finished
 from bdnb.runtime.errors import ConfigError
 
 BOOKS = ("quick", "laptop", "paper")
@@ -90,15 +89,14 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
 
 
 def trained(scale: str) -> list[TrainConfig]:
-    """The training runs of a scale that are recorded."""
-    asked = [c for made in experiments.of_scale(scale).values() for c in made]
-    found = [c for c in asked if isinstance(c, TrainConfig)]
-    return [c for c in found if finished(experiments.folder(c))]
+    """Return the training runs of a scale."""
+    listed = (config for made in experiments.of_scale(scale).values() for config in made)
+    return [config for config in listed if isinstance(config, TrainConfig)]
 
 
-def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
+def kept_models(requested: Sequence[TrainConfig]) -> Styler | Markdown:
     """Accuracy and ASR of the kept epochs beside the paper's Table 3."""
-    kept = experiments.kept_rows(asked)
+    kept = experiments.kept_rows(requested)
     if kept.empty:
         return NOTHING
     paper = published.paper().set_index("poisoned")

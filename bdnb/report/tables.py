@@ -130,7 +130,7 @@ def _ours(line: Mapping[Any, Any]) -> str:
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:
-    """How smooth the runs of each objective and rate are: means over seeds.
+    """How smooth the runs of each objective and learning rate are: means over seeds.
 
     Lengths in percentage points; tortuosity 1 is straight; best epoch 1 is the last.
     """
@@ -143,7 +143,7 @@ def smoothness(rows: pd.DataFrame) -> Styler:
         names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
         line = {
             "objective": _named(str(objective)),
-            "rate": short(float(str(lr))),
+            "learning rate": short(float(str(lr))),
         }
         means = {new: ways[old].mean() for old, new in names.items()}
         best = ways["best_at"].dropna()
@@ -161,7 +161,7 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
         lines.append(
             {
                 "objective": _named(str(objective)),
-                "rate": short(float(str(lr))),
+                "learning rate": short(float(str(lr))),
                 "oracle: best accuracy at ASR ≤ 5 %": cell(oracle),
                 "last epoch: accuracy, %": last["accuracy"].mean(),
                 "last epoch: ASR, %": last["asr"].mean(),
