@@ -1,21 +1,41 @@
-"""What each setting changes against one of them: accuracy, ASR, and what cleaning leaves.
+"""Settings compared: when the paper's contrast shows, and what each changes against one of them.
 
-In: rows with columns ``setting`` and ``objective`` (``regimes.settings``). Out: a table and a
-sentence. Settings are compared by seed, so that what two seeds differ by is not counted.
+A setting is a parameter file ``clean_<setting>.yaml``: how a pair of models was poisoned (one by
+MMCL, one by MMCL + SSL, all else the same), and how they are cleaned. Rows in, tables out.
 """
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis.metrics import before
-from bdnb.analysis.price import kept_accuracy, kept_at
+from bdnb.analysis.conclusions import CONTRAST, rebound
+from bdnb.analysis.metrics import before, last_epoch
+from bdnb.analysis.price import groups, kept_accuracy, kept_at
+from bdnb.config import parameters
+from bdnb.report import style
 from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
+from bdnb.runs import experiments
+from bdnb.runtime.errors import ConfigError
 
+OBJECTIVES = ("mmcl", "mmcl_ssl")
+TRAINED = ("epochs", "poison_rate", "trigger_size", "batch_size", "model", "lr")
+DESCRIBED = ("classes", "scenes", "side", "train_place", *(f"train_{key}" for key in TRAINED))
+"""What a setting is described by: its data, and parameters of pre-training."""
 SHOWN: Mapping[str, str] = {
+    "accuracy_before": "accuracy before, %",
+    "asr_before": "ASR before, %",
+    "kept": "kept accuracy, %",
+    "kept_at_5": "kept at ASR ≤ 5 %",
+    "rebound": "ASR at the end above its lowest",
+}
+CHANGED: Mapping[str, str] = {
     "accuracy": "accuracy before, points",
     "asr": "ASR before, points",
     "kept": "kept accuracy, points",
@@ -23,52 +43,185 @@ SHOWN: Mapping[str, str] = {
 }
 
 
-def compare(rows: pd.DataFrame, base: str = "main") -> pd.DataFrame:
-    """A line a setting, objective and seed: its numbers less those of ``base``.
+def settings(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of CleanCLIP with columns ``setting``, ``objective`` and what the models are.
 
-    Columns: setting, objective, seed, and in points accuracy and asr (before cleaning), kept (kept
-    accuracy) and kept_at_5 (the same at ASR <= 5 % alone). Seeds without a base are left out.
+    rows: of cleaning runs, as ``results.rows`` gives them. New columns besides: ``DESCRIBED``
+    and cleaning ("pairs × epochs"). Errors: ConfigError when there are no rows.
+    """
+    rows = rows[rows["defence"] == "cleanclip"] if len(rows) else rows
+    if rows.empty:
+        raise ConfigError("no cleaning run of this scale is recorded yet: see `Run it` above")
+    models = rows[["scale", "poisoned"]].drop_duplicates().itertuples(index=False)
+    about = {(scale, name): about_model(scale, name) for scale, name in models}
+    keys = zip(rows["scale"], rows["poisoned"], strict=True)
+    made = pd.DataFrame([about[key] for key in keys], index=rows.index)
+    made["setting"] = rows["experiment"].str.partition("_")[2].replace("", "main")
+    made["objective"] = rows["pretrain_objective"]
+    pairs = rows.get("cleaning_pairs", rows["pairs"])
+    made["cleaning"] = [f"{p:,} × {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
+    return pd.concat([rows.drop(columns=[c for c in made if c in rows]), made], axis=1)
+
+
+def about_model(scale: str, name: str) -> dict[str, Any]:
+    """Return ``DESCRIBED`` of a poisoned model. Errors: ConfigError."""
+    config = experiments.trained(scale, name, 0)
+    data = parameters.load(config.data, "data")
+    place = config.trigger_options.get("place", "random")
+    values = data["classes"], config.pairs or data["pairs"], data["side"], place
+    trained = (getattr(config, key) for key in TRAINED)
+    return dict(zip(DESCRIBED, (*values, *trained), strict=True))
+
+
+def compare(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a line a setting and amount of cleaning: both objectives' numbers side by side.
+
+    rows: of ``settings``. Columns: ``DESCRIBED``; for each objective ``SHOWN`` (percent, means over
+    seeds; rebound over runs); seeds; runs.
     """
     lines = []
-    for keys, own in rows.groupby(["setting", "objective", "seed"], sort=False):
-        numbers = dict(zip(SHOWN, (*before(own), kept_accuracy(own), kept_at(own)), strict=True))
-        lines.append(dict(zip(("setting", "objective", "seed"), keys, strict=True)) | numbers)
-    made = pd.DataFrame(lines)
-    plain = made[made["setting"] == base].drop(columns="setting")
-    both = made[made["setting"] != base].merge(plain, on=["objective", "seed"], suffixes=("", "_0"))
-    for key in SHOWN:
-        both[key] = both[key] - both.pop(f"{key}_0")
-    return both
+    for (setting, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
+        line: dict[str, Any] = {"setting": setting, "cleaning": cleaning}
+        for name in DESCRIBED:  # of both models; "MMCL's / MMCL + SSL's" where they differ
+            values = own.sort_values("objective")[name].unique()
+            line[name] = values[0] if len(values) == 1 else " / ".join(map(str, values))
+        for objective, its in own.groupby("objective"):
+            made = groups(its, by=["objective"]).iloc[0]
+            line |= {f"{k}_{objective}": made[k].mean for k in SHOWN if k in made}
+            line[f"rebound_{objective}"] = rebound(its)
+        lines.append(line | {"seeds": own["seed"].nunique(), "runs": own["run"].nunique()})
+    return pd.DataFrame(lines)
 
 
-def table(rows: pd.DataFrame, base: str = "main") -> Styler:
-    """``compare`` to read: means over seeds, and from which seed's to which in brackets."""
-    lines = []
-    for (setting, objective), own in compare(rows, base).groupby(["setting", "objective"]):
-        line = {"setting": setting, "objective": NAMES.get(str(objective), str(objective))}
-        line |= {words: _spread(own[key]) for key, words in SHOWN.items()}
-        lines.append(line | {"seeds": len(own)})
-    columns = ["setting", "objective", *SHOWN.values(), "seeds"]
-    return styled(pd.DataFrame(lines, columns=columns))
-
-
-def answer(rows: pd.DataFrame, base: str = "main") -> Markdown:
-    """Which setting changes each number most, counted over the objectives."""
-    made = compare(rows, base)
-    said = [f"{some(made['setting'].nunique(), 'setting')} against `{base}`, by seed."]
-    means = made.groupby(["setting", "objective"])[list(SHOWN)].mean()
+def table(rows: pd.DataFrame) -> Styler:
+    """Return ``compare``'s numbers to read, "MMCL / MMCL + SSL"; a dash for none."""
+    made = compare(rows)
     for key, words in SHOWN.items():
-        if len(means):
-            place = int(means[key].abs().argmax())
-            setting, objective = means.index[place]
-            said.append(
-                f"Most by `{setting}`, {NAMES.get(objective, objective)}: "
-                f"{words.partition(',')[0]} {means[key].iloc[place]:+.1f} points."
-            )
-    return Markdown(" ".join(said))
+        both = made.reindex(columns=[f"{key}_{o}" for o in OBJECTIVES])
+        made[words] = [
+            " / ".join("–" if math.isnan(x) else f"{x:.1f}" for x in line)
+            for line in both.to_numpy()
+        ]
+    frame = made[["setting", "cleaning", *SHOWN.values(), "seeds", "runs"]]
+    return styled(frame.rename(columns={"cleaning": "clean pairs × epochs"}))
 
 
-def _spread(values: pd.Series) -> str:
-    """A mean with the range of its seeds."""
-    spread = f" ({values.min():+.1f} to {values.max():+.1f})" if len(values) > 1 else ""
-    return f"{values.mean():+.1f}{spread}"
+def described(rows: pd.DataFrame) -> Styler:
+    """Return what models were trained on and how: the columns in which settings differ."""
+    made = compare(rows)
+    varied = [c for c in DESCRIBED if made[c].nunique() > 1]
+    frame = made[["setting", *varied]].drop_duplicates()
+    frame = frame.rename(columns={c: c.removeprefix("train_").replace("_", " ") for c in varied})
+    return styled(frame, formats=dict.fromkeys(("poison rate", "trigger size", "lr"), "{:g}"))
+
+
+def models(train: pd.DataFrame) -> Styler:
+    """Return every poisoned model after its last epoch: how much poison, and whether it took.
+
+    train: rows of training runs, as ``results.rows`` gives them; means over seeds. Models that
+    were not cleaned, for want of a backdoor, are among them.
+    """
+    last = last_epoch(train)
+    last = last.assign(model=last["experiment"].str.removeprefix("train_"))
+    first = {
+        "attack": "attack",
+        "poisoned_pairs": "poisoned pairs",
+        "trigger_size": "patch, pixels",
+    }
+    numbers = {"accuracy": "accuracy, %", "asr": "ASR, %"}
+    made = last.groupby("model", sort=False).agg(
+        dict.fromkeys(first, "first") | dict.fromkeys(numbers, "mean") | {"seed": "nunique"}
+    )
+    made = made.rename(columns=first | numbers | {"seed": "seeds"}).reset_index()
+    return styled(made, formats=dict.fromkeys(("poisoned pairs", "patch, pixels"), "{:,.0f}"))
+
+
+def contrast(rows: pd.DataFrame) -> Figure:
+    """Return a figure of the kept accuracy of both objectives, by setting."""
+    made = compare(rows)
+    figure = Figure(figsize=(8, 0.42 * len(made) + 1.6), layout="constrained")
+    axes, places = figure.subplots(), range(len(made))
+    for objective, (colour, marker) in style.looks("pretrain_objective", OBJECTIVES).items():
+        kept, words = f"kept_{objective}", f"pre-trained with {NAMES[str(objective)]}"
+        values = made.get(kept, [math.nan] * len(made))
+        axes.scatter(values, places, color=colour, marker=marker, s=60, label=words)
+    lows, highs = (made.filter(regex="^kept_mmcl").agg(how, axis=1) for how in ("min", "max"))
+    axes.hlines(places, lows, highs, color="0.6", lw=1, zorder=0)
+    axes.axvline(100, color="0.25", ls="--", lw=1.2)
+    names = made["setting"] + ", " + made["cleaning"] + " (n = " + made["seeds"].astype(str) + ")"
+    axes.set(yticks=places, yticklabels=names, xlim=(-3, None))
+    axes.set_xlabel("kept accuracy (% of that before cleaning)")
+    axes.invert_yaxis()
+    sns.despine(ax=axes, left=True)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def answer(rows: pd.DataFrame) -> Markdown:
+    """Return in how many settings the contrast shows, and in which: counted from the rows."""
+    made = compare(rows).dropna(subset=[f"kept_{o}" for o in OBJECTIVES])
+    attacked = (made[[f"asr_before_{o}" for o in OBJECTIVES]] >= 95).all(axis=1)
+    gap = made["kept_mmcl"] - made["kept_mmcl_ssl"]
+    back = made["rebound_mmcl_ssl"] - made["rebound_mmcl"]
+    most = made[["kept_mmcl", "kept_mmcl_ssl"]].max()
+    points = f"{CONTRAST:g} points"
+
+    def which(there: pd.Series) -> str:
+        names = ", ".join(made["setting"][there].unique())
+        return f"{there.sum()} ({names})" if names else "0"
+
+    return Markdown(
+        f"Of {some(made['setting'].nunique(), 'setting')} with both models recorded, cleaned in "
+        f"{some(len(made), 'way')}, both start at an ASR of 95 % or more in {attacked.sum()}. "
+        f"The model trained with MMCL keeps more of its accuracy, by {points} or more, in "
+        f"{which(gap >= CONTRAST)}; the one trained with MMCL + SSL in {which(gap <= -CONTRAST)}. "
+        f"From its lowest to the last epoch the latter's ASR comes back by at least {points} more "
+        f"than the other's in {(back >= CONTRAST).sum()}, by at least as much less in "
+        f"{(back <= -CONTRAST).sum()}. The most that any keeps is {most['kept_mmcl']:.1f} % for "
+        f"MMCL and {most['kept_mmcl_ssl']:.1f} % for MMCL + SSL."
+    )
+
+
+def changes(rows: pd.DataFrame, base: str = "main") -> pd.DataFrame:
+    """Return a line a setting, objective and seed: ``CHANGED``, its numbers less those of ``base``.
+
+    rows: of ``settings``. Seeds without a base are left out.
+    """
+    keys = ["setting", "objective", "seed"]
+    lines = [
+        (*key, *before(own), kept_accuracy(own), kept_at(own))
+        for key, own in rows.groupby(keys, sort=False)
+    ]
+    made = pd.DataFrame(lines, columns=[*keys, *CHANGED])
+    plain = made[made["setting"] == base].set_index(keys[1:])[list(CHANGED)]
+    others = made[made["setting"] != base].set_index(keys)
+    places = pd.MultiIndex.from_frame(others.reset_index()[keys[1:]])
+    there = places.isin(plain.index)
+    return (others[there] - plain.loc[places[there]].to_numpy()).reset_index()
+
+
+def change_table(rows: pd.DataFrame, base: str = "main") -> Styler:
+    """Return ``changes`` to read: means over seeds, and from which seed's to which in brackets."""
+
+    def spread(values: pd.Series) -> str:
+        between = f" ({values.min():+.1f} to {values.max():+.1f})" if len(values) > 1 else ""
+        return f"{values.mean():+.1f}{between}"
+
+    made = changes(rows, base).groupby(["setting", "objective"])
+    frame = made[list(CHANGED)].agg(spread).rename(columns=CHANGED)
+    frame = frame.assign(seeds=made.size()).reset_index()
+    return styled(frame.assign(objective=frame["objective"].replace(NAMES)))
+
+
+def change_answer(rows: pd.DataFrame, base: str = "main") -> Markdown:
+    """Return which setting changes each number most, over the objectives."""
+    means = changes(rows, base).groupby(["setting", "objective"])[list(CHANGED)].mean()
+    words = [f"{some(len(means.index.unique(0)), 'setting')} against `{base}`, by seed."]
+    for key, name in CHANGED.items() if len(means) else ():
+        place = int(means[key].abs().argmax())
+        setting, objective = means.index[place]
+        words.append(
+            f"Most by `{setting}`, {NAMES.get(objective, objective)}: "
+            f"{name.partition(',')[0]} {means[key].iloc[place]:+.1f} points."
+        )
+    return Markdown(" ".join(words))

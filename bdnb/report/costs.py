@@ -4,6 +4,7 @@ Parameter files and ``plan``'s throughput in, tables for the book's plan page ou
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from bdnb import plan
-from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.config.recipes import TrainConfig
 from bdnb.report.tables import styled
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
@@ -44,7 +45,7 @@ WEIGHTS = {
 """Numbers of weights, both towers, as open_clip builds these models."""
 
 BYTES = 4
-"""Of a weight on disk; an optimiser's state has two more of each."""
+"""Of a weight on disk."""
 
 
 def runs(scale: str) -> list[Stage]:
@@ -57,11 +58,8 @@ def sections(scale: str) -> Styler:
     """Return runs and device-hours of each section, the sum last."""
     hours = f"{plan.throughput(scale).device}-hours"
     made = plan.with_sum(scale).rename(columns={"hours": hours, "hours to do": f"{hours} to do"})
-    return styled(made, formats=dict.fromkeys((hours, f"{hours} to do"), _hours))
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}"
+    how = "{:,.0f}".format, "{:.1f}".format
+    return styled(made, formats=dict.fromkeys((hours, f"{hours} to do"), lambda h: how[h < 100](h)))
 
 
 def throughput(scale: str) -> Markdown:
@@ -83,14 +81,14 @@ class Jobs(NamedTuple):
 
 def jobs(scale: str) -> Jobs:
     """Return what each run of a scale takes, by ``plan``."""
-    pace, all_runs = plan.throughput(scale), runs(scale)
-    train = [config for config in all_runs if isinstance(config, TrainConfig)]
-    clean = [config for config in all_runs if isinstance(config, CleanConfig)]
-    return Jobs(
-        [plan.seconds(config, pace) for config in train],
-        [plan.seconds(config, pace) for config in clean],
-        [plan.steps_seconds(config, pace) for config in train],
-    )
+    pace, made = plan.throughput(scale), Jobs([], [], [])
+    for config in runs(scale):
+        if isinstance(config, TrainConfig):
+            made.train.append(plan.seconds(config, pace))
+            made.steps.append(plan.steps_seconds(config, pace))
+        else:
+            made.clean.append(plan.seconds(config, pace))
+    return made
 
 
 def days(work: Jobs, nodes: int) -> float:
@@ -118,59 +116,45 @@ def by_nodes(scale: str, nodes: Iterable[int] = (1, 2, 4, 8, 16)) -> Styler:
     return styled(pd.DataFrame(lines))
 
 
-def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> pd.DataFrame:
-    """Return device-hours when one thing grows: columns what, times, hours.
+def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> Styler:
+    """Return device-hours when one thing grows, a column for each multiple.
 
-    what: pre-training data (its steps; evaluation stays), learning rates (cleaning runs), seeds
-    (all of it).
+    Pre-training data (its steps; evaluation stays), learning rates (cleaning runs) or seeds (all).
     """
     train, clean, steps = (sum(seconds) / 3600 for seconds in jobs(scale))
-    parts = {"pre-training data": (steps, train - steps + clean)}
-    parts |= {"learning rates": (clean, train), "seeds": (train + clean, 0.0)}
-    return pd.DataFrame(
-        [
-            {"what": what, "times": n, "hours": n * grows + stays}
-            for what, (grows, stays) in parts.items()
-            for n in times
-        ]
+    parts = {"learning rates": clean, "pre-training data": steps, "seeds": train + clean}
+    return styled(
+        pd.DataFrame(
+            {"device-hours with": what} | {f"x {n}": train + clean + (n - 1) * grows for n in times}
+            for what, grows in parts.items()
+        ),
+        0,
     )
-
-
-def growth_table(scale: str) -> Styler:
-    """Return ``growth`` with a column for each multiple."""
-    wide = growth(scale).pivot(index="what", columns="times", values="hours")
-    wide.columns = [f"x {n}" for n in wide.columns]
-    return styled(wide.reset_index().rename(columns={"what": "device-hours with"}), 0)
 
 
 def disk(scale: str) -> Styler:
     """Return gigabytes on disk, and over the network, of a scale's shards and checkpoints."""
     lines = []
     for name in sorted({experiments.data_of(config) for config in runs(scale)} - {""}):
-        sizes = plan.sizes(name)
-        count = sizes.train + sizes.clean
+        count = plan.sizes(name).train + plan.sizes(name).clean
         fetched = count * ORIGINAL / 1e9 if name in plan.WEB else 0.0
-        what = f"shards of {name}, {count:,} pairs"
-        lines.append({"what": what, "disk, GB": count * JPEG / 1e9, "network, GB": fetched})
+        lines.append((f"shards of {name}, {count:,} pairs", count * JPEG / 1e9, fetched))
     for model, kept in sorted(_checkpoints(scale).items()):
         size = kept * parameters(model) * BYTES / 1e9
-        what = f"{kept:,} checkpoints of {model}"
-        lines.append({"what": what, "disk, GB": size, "network, GB": 0.0})
-    made = pd.DataFrame(lines)
-    total = {"what": "all"} | made.drop(columns="what").sum().to_dict()
-    return styled(pd.concat([made, pd.DataFrame([total])], ignore_index=True), 0)
+        lines.append((f"{kept:,} checkpoints of {model}", size, 0.0))
+    lines.append(("all", sum(line[1] for line in lines), sum(line[2] for line in lines)))
+    return styled(pd.DataFrame(lines, columns=["what", "disk, GB", "network, GB"]), 0)
 
 
-def _checkpoints(scale: str) -> dict[str, int]:
+def _checkpoints(scale: str) -> Counter[str]:
     """Return how many checkpoints of each model a scale keeps."""
-    kept: dict[str, int] = {}
+    kept: Counter[str] = Counter()
     for config in runs(scale):
         epochs = {"all": config.epochs, "last": 1, "none": 0}[config.checkpoints]
         needed = [config] if isinstance(config, TrainConfig) else experiments.needs(config)
-        name = needed[0].model if needed else ""
-        if name and epochs:
-            kept[name] = kept.get(name, 0) + epochs
-    return kept
+        if needed and needed[0].model:
+            kept[needed[0].model] += epochs
+    return +kept
 
 
 def parameters(model: str) -> int:

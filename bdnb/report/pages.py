@@ -18,13 +18,11 @@ from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.report import images, style, tables
 from bdnb.runs import elsewhere, experiments, results
-from bdnb.runs.records import finished
 from bdnb.runtime.errors import ConfigError
 
 BOOKS = ("quick", "laptop", "paper")
 """Scales that ``make book`` makes a book of; others are sweeps for a page."""
 
-LOSSES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
 NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
 
 
@@ -91,15 +89,14 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
 
 
 def trained(scale: str) -> list[TrainConfig]:
-    """The training runs of a scale that are recorded."""
-    asked = [c for made in experiments.of_scale(scale).values() for c in made]
-    found = [c for c in asked if isinstance(c, TrainConfig)]
-    return [c for c in found if finished(experiments.folder(c))]
+    """Return the training runs of a scale."""
+    listed = (config for made in experiments.of_scale(scale).values() for config in made)
+    return [config for config in listed if isinstance(config, TrainConfig)]
 
 
-def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
+def kept_models(requested: Sequence[TrainConfig]) -> Styler | Markdown:
     """Accuracy and ASR of the kept epochs beside the paper's Table 3."""
-    kept = results.kept_rows(asked)
+    kept = results.kept_rows(requested)
     if kept.empty:
         return NOTHING
     paper = published.paper().set_index("poisoned")
@@ -107,7 +104,7 @@ def kept_models(asked: Sequence[TrainConfig]) -> Styler | Markdown:
     frame = pd.DataFrame(
         {
             "model": names,
-            "objective": kept["objective"].map(LOSSES),
+            "objective": kept["objective"].map(style.NAMES),
             "seed": kept["seed"],
             "kept epoch": kept["epoch"],
             "accuracy, %": kept["accuracy"],
@@ -223,19 +220,6 @@ def main_study(rows: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         return rows
     return rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
-
-
-def verdicts(judged: pd.DataFrame) -> Styler:
-    """C0 to C15: the paper's number, ours with its interval, the verdict.
-
-    judged: of ``conclusions.verdicts``.
-    """
-    return tables.judged(judged, rules=False)
-
-
-def rules() -> Styler:
-    """The claims of each conclusion, and what decides them."""
-    return tables.styled(conclusions.rules()[["id", "rule"]])
 
 
 def data_set(data: Any) -> Styler:

@@ -82,15 +82,6 @@ def cell(spread: Spread) -> str:
     return f"{spread.mean:.1f}{interval}"
 
 
-def counted(made: pd.DataFrame) -> pd.Series:
-    """ "3 of 40" models under the threshold; a dash where no ASR was measured.
-
-    made: lines of ``conclusions.table``.
-    """
-    counts = made["points_under"].astype(str) + " of " + made["points"].astype(str)
-    return counts.where(made["points"] > 0, "–")
-
-
 def verdict(rows: pd.DataFrame, name: str) -> Styler:
     """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule.
 
@@ -139,7 +130,7 @@ def _ours(line: Mapping[Any, Any]) -> str:
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:
-    """How smooth the runs of each objective and rate are: means over seeds.
+    """How smooth the runs of each objective and learning rate are: means over seeds.
 
     Lengths in percentage points; tortuosity 1 is straight; best epoch 1 is the last.
     """
@@ -152,7 +143,7 @@ def smoothness(rows: pd.DataFrame) -> Styler:
         names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
         line = {
             "objective": _named(str(objective)),
-            "rate": short(float(str(lr))),
+            "learning rate": short(float(str(lr))),
         }
         means = {new: ways[old].mean() for old, new in names.items()}
         best = ways["best_at"].dropna()
@@ -170,7 +161,7 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
         lines.append(
             {
                 "objective": _named(str(objective)),
-                "rate": short(float(str(lr))),
+                "learning rate": short(float(str(lr))),
                 "oracle: best accuracy at ASR ≤ 5 %": cell(oracle),
                 "last epoch: accuracy, %": last["accuracy"].mean(),
                 "last epoch: ASR, %": last["asr"].mean(),

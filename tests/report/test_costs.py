@@ -39,14 +39,12 @@ def test_more_nodes_take_no_longer_and_never_less_than_their_share(tiny):
 
 
 def test_hours_grow_with_seeds_as_a_whole_and_with_the_others_in_part(tiny):
-    made = costs.growth("tiny").set_index(["what", "times"])["hours"]
+    made = costs.growth("tiny").data.set_index("device-hours with")
     whole = plan.sections("tiny")["hours"].sum()
-    for what in ("pre-training data", "learning rates", "seeds"):
-        assert made[what, 1] == pytest.approx(whole)
-    assert made["seeds", 4] == pytest.approx(4 * whole)
-    data, rates = (made[what, 2] - whole for what in ("pre-training data", "learning rates"))
-    assert 0 < data < whole
-    assert 0 < rates < whole
+    assert made["x 1"].tolist() == pytest.approx([whole] * 3)
+    assert made.loc["seeds", "x 4"] == pytest.approx(4 * whole)
+    for what in ("pre-training data", "learning rates"):
+        assert 0 < made.loc[what, "x 2"] - whole < whole
 
 
 def test_checkpoints_are_counted_by_what_a_run_keeps(tiny):

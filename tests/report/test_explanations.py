@@ -10,7 +10,7 @@ import pytest
 from bdnb.analysis import arms, conclusions
 from bdnb.analysis.metrics import by_seed
 from bdnb.analysis.price import kept_accuracy, kept_at
-from bdnb.report import explanations, regimes
+from bdnb.report import compare_settings, explanations
 from bdnb.runs import results, shipped
 from bdnb.runtime.errors import ConfigError
 from tests.analysis.test_conclusions import CLEAN, COSTLY, STRONG, WEAK, runs
@@ -164,7 +164,8 @@ def test_what_is_said_of_five_times_the_epochs_is_so(cleaned):
 
 def test_what_is_said_of_the_search_is_so(shipped_rows):
     _, clean = shipped_rows("search")
-    found = regimes.compare(regimes.settings(clean)).set_index("setting").loc["c50_longer"]
+    made = compare_settings.compare(compare_settings.settings(clean))
+    found = made.set_index("setting").loc["c50_longer"]
     assert found["kept_mmcl"] > 100 > found["kept_mmcl_ssl"] + 5
     assert found["asr_before_mmcl"] > 90
     assert found["asr_before_mmcl_ssl"] > 90
