@@ -19,6 +19,7 @@ from bdnb.analysis.metrics import CLEANED, before
 from bdnb.report import style
 from bdnb.report.pages import NOTHING
 from bdnb.report.style import NAMES, some
+from bdnb.runs import elsewhere
 
 OBJECTIVES = ("mmcl", "mmcl_ssl")
 MAIN_LOSS = "mmcl_ssl"
@@ -35,6 +36,9 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     if rows.empty:
         return NOTHING
     mine = rows[rows["poisoned"].isin(poisoned)] if poisoned else rows
+    if elsewhere.unmeasured(mine):
+        return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is no price to draw.*")
+    mine = mine[mine["asr"].notna()]
     loss = MAIN_LOSS if (mine["loss"] == MAIN_LOSS).any() else mine["loss"].iloc[0]
     mine = mine[mine["loss"] == loss]
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -52,7 +56,7 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
         if made:
             mean = np.mean(made, axis=0)
             ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **look)
-        words = f"pre-trained with {NAMES.get(objective, objective)}"
+        words = elsewhere.trained(objective, NAMES)
         words += f", cleaned with {way}" * (len(ways) > 1)
         marks.append(Line2D([], [], lw=2.5, label=words, **look))
     seeds = some(mine["seed"].nunique(), "seed")
