@@ -38,6 +38,9 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     if elsewhere.unmeasured(rows):
         return Markdown(f"*{elsewhere.NOT_MEASURED}: nothing to draw against it.*")
     mine = rows[rows["poisoned"].isin(poisoned)] if poisoned else rows
+    if elsewhere.unmeasured(mine):
+        return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is no price to draw.*")
+    mine = mine[mine["asr"].notna()]
     loss = MAIN_LOSS if (mine["loss"] == MAIN_LOSS).any() else mine["loss"].iloc[0]
     mine = mine[mine["loss"] == loss]
     figure = Figure(figsize=(9, 4.2), layout="constrained")

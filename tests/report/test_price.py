@@ -44,6 +44,13 @@ def test_a_page_of_another_loss_or_objective_has_its_curve_too(rows):
     assert len(drawn(ours)) == 4
 
 
+def test_a_model_whose_asr_is_not_known_has_no_curve_rather_than_one_at_nothing(rows):
+    without = rows.assign(asr=float("nan"), pretrain_objective="elsewhere")
+    assert "ASR not measured" in price.curves(without).data
+    ours, _ = price.curves(pd.concat([rows, without.assign(seed=9)])).axes
+    assert len(drawn(ours)) == 8
+
+
 def test_each_defence_has_its_curve(rows):
     own = rows.assign(defence="mine", accuracy=rows["accuracy"].where(rows["epoch"] == 0, 1.0))
     ours, _ = price.curves(pd.concat([rows, own])).axes
