@@ -22,7 +22,7 @@ N, D = 6, 5
 def captured(monkeypatch):
     """The loss that ``par`` descends, and the model that it began with."""
     found = {}
-    monkeypatch.setattr(module, "start", lambda *given: SimpleNamespace())
+    monkeypatch.setattr(module, "start", lambda *given, **named: SimpleNamespace())
     monkeypatch.setattr(
         module, "run_fit", lambda loop, pairs, setting, loss: found.update(loss=loss) or []
     )

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.data import decode, scan, shards
+from bdnb.data import decode, index, shards
 from bdnb.runs import experiments
 from bdnb.runs.records import Run, read_runs
 from bdnb.runtime.errors import BdnbError
@@ -258,11 +258,10 @@ def a_shard(home: Path, edit: Any) -> str:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             found = decode.decode([tar], SIDE, folder / "c", field="txt", bad_share=1)
-            index = scan.scan(tar)
-        indexed = {key.decode() for key in index["keys"].tolist()}
+            indexed, left_out = index.scan(tar)
         for keys, bad in (
             (set(found.keys), found.bad),
-            (indexed, json.loads(index["bad"].tobytes())),
+            ({key.decode() for key in indexed["key"].tolist()}, left_out),
         ):
             lost = PLACES.keys() - keys - bad.keys()
             if lost and not any("00000_stats.json" in str(one.message) for one in told):
@@ -272,7 +271,7 @@ def a_shard(home: Path, edit: Any) -> str:
         for place, key in enumerate(found.keys):
             if key in clean:
                 same = np.array_equal(found.images[place], IMAGES[key])
-                if not same or found.texts[place] != f"caption {int(key)}":
+                if not same or found.captions[place] != f"caption {int(key)}":
                     raise Silent(f"{key} is another pair")
         return not lost and not found.bad
 

@@ -18,7 +18,8 @@ def test_rows_and_pages_come_without_torch(name):
 import importlib, pkgutil, sys
 package = importlib.import_module("bdnb.{name}")
 for one in pkgutil.walk_packages(getattr(package, "__path__", []), "bdnb.{name}."):
-    importlib.import_module(one.name)
+    if not one.name.rpartition(".")[2].startswith("_"):  # papermill imports its engine itself
+        importlib.import_module(one.name)
 print(*sorted({HEAVY!r} & set(sys.modules)))
 """
     done = subprocess.run(

@@ -38,7 +38,7 @@ def test_settings_are_words_in_the_order_of_the_values(rows, tiny):
 
 def test_beside_a_study_stand_plain_runs_of_its_seeds_and_rates_alone(rows, monkeypatch):
     asked = []
-    monkeypatch.setattr(studies.experiments, "rows", lambda runs: asked.extend(runs) or rows)
+    monkeypatch.setattr(studies.results, "rows", lambda runs: asked.extend(runs) or rows)
     tried = [("train_mmcl", 2, 1e-3), ("train_mmcl_ssl", 1, 3e-3), ("train_mmcl_ssl", 1, 5e-2)]
     about = pd.DataFrame(tried, columns=["poisoned", "seed", "lr"]).assign(scale="laptop")
     studies.main_rows(about)
@@ -111,7 +111,7 @@ def test_a_study_is_judged_beside_plain_cleaning_of_both_models(rows, monkeypatc
     mine = rows.assign(poisoned="train_mmcl_ssl", scale="laptop", lr=3e-3, seed=2)
     mine = mine.assign(run=mine["run"] + "s")
     monkeypatch.setattr(
-        studies.experiments,
+        studies.results,
         "rows",
         lambda asked: recorded(asked).assign(lr=3e-3, seed=2),
     )
