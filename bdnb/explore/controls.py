@@ -1,4 +1,4 @@
-"""Controls of ``notebooks/explore.ipynb``, and what is drawn under them (``interactive_output``).
+"""Controls of ``notebooks/explore.ipynb``, and what is drawn under them.
 
 ``shown``: controls and a function of their values in, a widget out. ``model_controls``: which
 model, and which trigger.
@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets as widgets
 from IPython.display import Markdown, display
+from IPython.utils.capture import capture_output
 
 from bdnb.explore import loaded_models, recorded_runs
 from bdnb.explore.loaded_models import Loaded
@@ -60,13 +61,24 @@ def shown(
     draw: values by the controls' names -> what to display. Its ConfigError is said in its place.
     """
 
-    def drawn(**values: Any) -> None:
-        try:
-            display(*draw(**values))
-        except (ConfigError, FloatingPointError) as error:
-            display(Markdown(escape(str(error), quote=False)))
+    out = widgets.Output()
 
-    return widgets.VBox([*controls.values(), widgets.interactive_output(drawn, dict(controls))])
+    def drawn(_: object = None) -> None:
+        # Set as a whole: while an Output collects by itself, papermill can wait for ever.
+        with capture_output() as made:
+            try:
+                display(*draw(**{name: one.value for name, one in controls.items()}))
+            except (ConfigError, FloatingPointError) as error:
+                display(Markdown(escape(str(error), quote=False)))
+        out.outputs = tuple(
+            {"output_type": "display_data", "data": one.data, "metadata": one.metadata or {}}
+            for one in made.outputs
+        )
+
+    for one in controls.values():
+        one.observe(drawn, "value")
+    drawn()
+    return widgets.VBox([*controls.values(), out])
 
 
 def model_controls(
