@@ -90,8 +90,7 @@ def test_a_checkpoint_from_elsewhere_is_cleaned_and_shown(tiny_home, tmp_path, k
     shown = text_of(tmp_path / "out.ipynb")
     assert "a checkpoint from elsewhere" in shown
     assert "trained from scratch" not in shown
-    assert "pre-trained with elsewhere" not in shown
-    assert ("pre-trained with" in shown) is attack  # the authors' curves, beside its own
+    assert "pre-trained with" not in shown
     say = "give -p trigger, -p trigger_size and -p target"
     assert shown.count(say) == (0 if attack else 1)
     assert ("ASR not measured" in shown) is not attack
