@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch.nn import functional as F
 
 from bdnb import models
@@ -28,7 +29,9 @@ def captured(monkeypatch):
     )
     model = models.build("rn_test", seed=0).eval()
     loss = objective("mmcl", mmcl_weight=1.0, ssl_weight=1.0, gather="exact")
-    setting = SimpleNamespace(accelerator=Accelerator(cpu=True), loss=loss)
+    AcceleratorState._reset_state()  # the precision of a run that another test made
+    plain = Accelerator(cpu=True, mixed_precision="no")
+    setting = SimpleNamespace(accelerator=plain, loss=loss)
 
     def of(**options):
         list(module.par(model, [], setting, **options))
