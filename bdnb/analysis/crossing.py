@@ -28,9 +28,9 @@ RULE = (
     "The number is kept accuracy; where, in most seeds, neither model keeps any under one of the "
     "two ways, it is for both ways the mean of the whole price curve, over ASRs of 1 to 100 %. "
     "*CleanCLIP depends more on the objective*: the interval of CleanCLIP's contrast less the "
-    f"other way's is above {CONTRAST:g} points; not if below. *It crosses*: CleanCLIP's contrast is "
-    f"above {CONTRAST:g} points and the other's below -{CONTRAST:g}; not if one of them lies wholly "
-    "on the other side. Seeds and learning rates are those of both ways. A model without a "
+    f"other way's is above {CONTRAST:g} points; not if below. *It crosses*: CleanCLIP's contrast "
+    f"is above {CONTRAST:g} points and the other's below -{CONTRAST:g}; not if one of them lies "
+    "wholly on the other side. Seeds and learning rates are those of both ways. A model without a "
     "backdoor before cleaning says nothing; a best model at the edge of the rates is named."
 )
 
@@ -55,7 +55,7 @@ class Crossing:
 
 
 def whole_curve(rows: pd.DataFrame) -> float:
-    """Return the price curve's mean over ASRs of 1 to 100 %: it has no floor where none is clean."""
+    """Return the price curve's mean over ASRs of 1 to 100 %: no floor where none is clean."""
     return float(curve(rows, range(1, 101)).mean())
 
 
