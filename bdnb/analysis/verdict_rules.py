@@ -211,15 +211,15 @@ def _line(
         | numbers
         | {
             "at_5": found[0].at_5,
-            "verdict": _joint([one.verdict for one in found]),
+            "verdict": joint([one.verdict for one in found]),
             "evidence": "; ".join(notes),
             "findings": tuple(found),
         }
     )
 
 
-def _joint(verdicts: list[str]) -> str:
-    """The verdict on claims that must all hold."""
+def joint(verdicts: list[str]) -> str:
+    """Return the verdict on claims that must all hold, from theirs."""
     for word in (FAILS, MUTE, OPEN):
         for verdict in verdicts:
             if verdict.startswith(word):

@@ -1,0 +1,84 @@
+"""The crossing's rule on hand-made rows: each verdict, and which runs it is read from."""
+
+import itertools
+
+import pandas as pd
+import pytest
+
+from bdnb.analysis import crossing
+
+CLEANED, COSTLY, NEVER = [(30, 59), (1, 60)], [(60, 50), (1, 30)], [(70, 58), (60, 57)]
+WAYS = {"CleanCLIP": crossing.CLEANCLIP} | crossing.WAYS
+
+
+def runs(way, ends, *, seeds=(0, 1, 2), start=98.0, rates=(1e-4, 3e-4, 1e-3)):
+    """A run a seed, model and rate. ends: of the MMCL model and the other, (asr, accuracy)s."""
+    lines = []
+    models = zip(("train_mmcl", "train_mmcl_ssl"), ends, strict=True)
+    for (model, path), seed, lr in itertools.product(models, seeds, rates):
+        best = path if lr == 3e-4 else NEVER
+        for epoch, (asr, accuracy) in enumerate([(start, 60.0), *best]):
+            about = {"loss": "mmcl"} | WAYS[way]
+            values = (f"{way}-{model}-{seed}-{lr}", model, seed, lr, epoch, asr, accuracy)
+            names = ("run", "poisoned", "seed", "lr", "epoch", "asr", "accuracy")
+            lines.append(about | dict(zip(names, values, strict=True)) | {"finished": "yes"})
+    return pd.DataFrame(lines)
+
+
+def of_par(*frames):
+    return crossing.crossings(pd.concat(frames, ignore_index=True))[0]
+
+
+def test_it_crosses_where_each_way_cleans_another_model():
+    found = of_par(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, CLEANED)))
+    assert (found.depends, found.crosses, found.number) == ("holds", "holds", "kept accuracy")
+    assert found.contrasts["CleanCLIP"].tolist() == pytest.approx([50] * 3)
+    assert found.contrasts["PAR"].tolist() == pytest.approx([-50] * 3)
+    assert found.edges == ()
+
+
+def test_it_does_not_where_both_ways_have_the_same_contrast():
+    found = of_par(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (CLEANED, COSTLY)))
+    assert (found.depends, found.crosses) == ("does not hold", "does not hold")
+
+
+def test_depending_more_is_not_crossing():
+    found = of_par(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (CLEANED, CLEANED)))
+    assert (found.depends, found.crosses) == ("holds", "does not hold")
+
+
+def test_one_seed_of_both_ways_decides_nothing():
+    one = {"seeds": (2,)}
+    found = of_par(runs("CleanCLIP", (CLEANED, COSTLY), **one), runs("PAR", (COSTLY, CLEANED)))
+    assert found.depends == "not decided (one seed)"
+    assert found.contrasts.index.tolist() == [2]
+
+
+def test_where_a_way_cleans_neither_model_the_whole_curve_counts():
+    worse = [(90, 58)]
+    found = of_par(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (worse, NEVER)))
+    assert found.number == "mean of the whole price curve"
+    assert (found.contrasts["PAR"].abs() < 1).all()  # other rates reach 60 % with both models
+
+
+def test_a_model_without_a_backdoor_says_nothing():
+    ends = (CLEANED, COSTLY)
+    found = of_par(runs("CleanCLIP", ends), runs("PAR", ends, start=50.0))
+    assert found.depends.startswith("cannot tell here (no backdoor")
+
+
+def test_rates_that_only_one_way_was_run_at_do_not_count_and_edges_are_named():
+    more = runs("CleanCLIP", (NEVER, NEVER), rates=(2e-3,))
+    best = more.assign(asr=more["asr"].where(more["epoch"] == 0, 0.0), accuracy=60.0)
+    pair = [runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, CLEANED))]
+    assert of_par(*pair, best).contrasts.equals(of_par(*pair).contrasts)
+    fewer = [frame[frame["lr"] <= 3e-4] for frame in pair]
+    assert "PAR on train_mmcl_ssl" in of_par(*fewer).edges
+
+
+def test_without_rows_or_with_half_of_them_nothing_is_decided():
+    assert {one.way for one in crossing.crossings(pd.DataFrame())} == {"PAR", "MMCL alone"}
+    half = runs("CleanCLIP", (CLEANED, COSTLY))
+    assert all(one.crosses.startswith("not decided (no rows") for one in crossing.crossings(half))
+    unfinished = pd.concat([half, runs("PAR", (COSTLY, CLEANED)).assign(finished=None)])
+    assert crossing.crossings(unfinished)[0].crosses.startswith("not decided (no rows")
