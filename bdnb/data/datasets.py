@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bdnb.config import parameters
-from bdnb.data import bad_samples, decode, emoji, labelled, stream
-from bdnb.data.index import index
+from bdnb.data import bad_samples, decode, emoji, labelled, shards, stream
+from bdnb.data.index import index, indexed
 from bdnb.data.labelled import CLASSNAMES, LabelledSet
-from bdnb.data.shards import Pairs, successes
+from bdnb.data.shards import Pairs
 from bdnb.poison import selection
 from bdnb.runtime import project
 from bdnb.runtime.command import command
@@ -49,8 +49,7 @@ class Dataset:
         """How many samples each part holds; of a set from the web, as img2dataset counted them."""
         if known := self.about.get("counts"):
             return dict(known)
-        shards = {name: sorted((self.folder / name).glob("*.tar")) for name in ("train", "clean")}
-        found = {name: successes(tars) for name, tars in shards.items()}
+        found = {name: shards.successes(self.shards(name)) for name in ("train", "clean")}
         return {name: count for name, count in found.items() if count is not None}
 
     def pairs(self, split: str, side: int, *, fit: str = "crop") -> Pairs:
@@ -60,6 +59,22 @@ class Dataset:
         """
         how = self.stream if split == "train" else "no"
         return _pairs(self.folder, split, side, fit, how, self.bad_share)
+
+    def captions(self, split: str, side: int) -> tuple[Iterable[tuple[str, str]], bool]:
+        """Return key and caption of each pair of a split, and whether each is known to be usable.
+
+        Those of decoded or indexed pairs; before that they are read from the shards, without the
+        images, some of which may turn out to be bad. Errors: ConfigError as ``shards.parts``.
+        """
+        tars, cache = self.shards(split), self.folder / "prepared"
+        found = decode.decoded(tars, side, cache, field="txt") or indexed(tars, cache)
+        if found is None:
+            return shards.captions(tars), False
+        return zip(found.keys, found.captions, strict=True), True
+
+    def shards(self, split: str) -> list[Path]:
+        """Return the tar shards of a split, in order; none before it is made."""
+        return sorted((self.folder / split).glob("*.tar"))
 
     def training_pairs(self, side: int, *, seed: int, count: int = 0) -> Pairs:
         """Return the pairs that a run trains on: all there are, or the first ``count`` by seed."""

@@ -64,11 +64,10 @@ def decode(
         raise ConfigError(f"side={side}, fit={fit!r}: expected at least 1 pixel, crop or squash")
     if not tars:
         raise ConfigError("no tar shards to decode")
-    mark = _fingerprint(tars, side, field)
-    cache = cache_of(tars, side, cache, fit=fit)
-    if (found := _load(cache, mark)) is not None:
+    if (found := decoded(tars, side, cache, field=field, fit=fit)) is not None:
         bad_samples.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
         return found
+    mark, cache = _fingerprint(tars, side, field), cache_of(tars, side, cache, fit=fit)
     with building(cache, "decoded samples") as made:
         if (found := _load(cache, mark)) is None:
             index = _write(tars, side, made / "images.u8", field, bad_share, fit)
@@ -78,12 +77,11 @@ def decode(
     return found
 
 
-def is_decoded(
+def decoded(
     tars: Sequence[Path], side: int, cache: Path, *, field: str, fit: str = "crop"
-) -> bool:
-    """Return whether ``decode`` would find its files there."""
-    folder = cache_of(tars, side, cache, fit=fit)
-    return _load(folder, _fingerprint(tars, side, field)) is not None
+) -> Pairs | None:
+    """Return what ``decode`` would find there; None where it has to decode."""
+    return _load(cache_of(tars, side, cache, fit=fit), _fingerprint(tars, side, field))
 
 
 def name_of(tars: Sequence[Path]) -> str:

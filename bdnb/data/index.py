@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,11 +19,14 @@ import numpy as np
 from bdnb.data import bad_samples, decode, shards
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import building
+from bdnb.runtime.files import begin, building, discard, marked, replacing
 from bdnb.runtime.parallel import cores, parallel
 
 FORMAT = 2
 """Version of the index's files: another one is made anew."""
+
+PARTS = "index of single shards"
+"""Mark of the folder that a pass keeps what it has read in, until it is through."""
 
 OPEN = 256
 """Shards that a process holds open."""
@@ -111,33 +115,51 @@ def index(
     """
     if not tars:
         raise ConfigError("no tar shards to index")
-    mark = hashlib.sha256(json.dumps([FORMAT, decode.shape_of(tars)]).encode()).hexdigest()
-    folder = cache / f"{decode.name_of(tars)}-index"
-    if (found := _load(folder, tars, mark)) is None:
-        with building(folder, "index of shards") as made:
-            if _load(folder, tars, mark) is None:
-                _write(made, tars, mark, min(workers or cores(), len(tars)))
-        found = _load(folder, tars, mark)
+    if (found := indexed(tars, cache)) is None:
+        with building(_folder(tars, cache), "index of shards") as made:
+            if indexed(tars, cache) is None:
+                parts = cache / f".{decode.name_of(tars)}-index.shards"
+                if not marked(parts, PARTS):
+                    begin(parts, PARTS)
+                _write(made, parts, tars, min(workers or cores(), len(tars)))
+                discard(parts, PARTS)
+        found = indexed(tars, cache)
     assert found is not None
     bad_samples.report(found.bad, len(found), bad_share, where=str(tars[0].parent))
     return found
 
 
-def _load(folder: Path, tars: Sequence[Path], mark: str) -> Index | None:
+def indexed(tars: Sequence[Path], cache: Path) -> Index | None:
+    """Return what ``index`` would find there; None where it has to read the shards."""
+    folder = _folder(tars, cache)
     if not (folder / "index.json").is_file():
         return None
     about = json.loads((folder / "index.json").read_text("utf-8"))
-    if about["mark"] != mark:
+    if about["mark"] != _mark(tars):
         return None
     places = np.load(folder / "places.npy", mmap_mode="r")
     return Index(Shards(tuple(tars)), places, about["bad"])
 
 
-def _write(made: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
-    """Scan the shards, several at a time, into two files. Errors: ConfigError for a key twice."""
+def _folder(tars: Sequence[Path], cache: Path) -> Path:
+    return cache / f"{decode.name_of(tars)}-index"
+
+
+def _mark(tars: Sequence[Path]) -> str:
+    """What tells shards from others, or from themselves before they changed."""
+    return hashlib.sha256(json.dumps([FORMAT, decode.shape_of(tars)]).encode()).hexdigest()
+
+
+def _write(made: Path, parts: Path, tars: Sequence[Path], workers: int) -> None:
+    """Scan the shards, several at a time, into two files. Errors: ConfigError for a key twice.
+
+    parts: folder of what shards have given, from where a pass that was cut off goes on.
+    """
     found, bad = [], dict[str, str]()
     with progress.bar(total=len(tars), desc="indexing: ", unit=" shards", leave=False) as bar:
-        for number, (rows, dropped) in enumerate(parallel(scan, tars, workers)):
+        for number, part in enumerate(parallel(partial(_part, parts=parts), tars, workers)):
+            with np.load(part) as kept:
+                rows, dropped = kept["rows"], json.loads(str(kept["bad"]))
             rows["shard"] = number
             found.append(rows)
             bad |= dropped
@@ -147,8 +169,18 @@ def _write(made: Path, tars: Sequence[Path], mark: str, workers: int) -> None:
     for key in keys[1:][keys[1:] == keys[:-1]]:
         raise ConfigError(f"key {key.decode()!r} comes twice; keys tell samples apart")
     np.save(made / "places.npy", places)
-    about = {"mark": mark, "pairs": len(places), "bad": bad}
+    about = {"mark": _mark(tars), "pairs": len(places), "bad": bad}
     (made / "index.json").write_text(json.dumps(about), "utf-8")
+
+
+def _part(tar: Path, parts: Path) -> Path:
+    """Return the file of what a shard gives, scanned unless that is there; a changed shard is."""
+    path = parts / f"{_mark([tar])}.npz"
+    if not path.is_file():
+        rows, bad = scan(tar)
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.savez(file, rows=rows, bad=np.array(json.dumps(bad)))
+    return path
 
 
 def scan(tar: Path) -> tuple[np.ndarray, dict[str, str]]:

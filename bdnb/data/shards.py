@@ -10,12 +10,14 @@ import os
 import tarfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from bdnb.data import bad_samples
 from bdnb.data.bad_samples import BadSample
 from bdnb.runtime.errors import ConfigError
 
@@ -148,11 +150,22 @@ def samples(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
             }
 
 
-def parts(tar: Path) -> Iterator[dict[str, Any]]:
+def captions(tars: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Yield key and caption of each pair that has one, in order; of the images nothing is read.
+
+    Errors: as ``parts``.
+    """
+    for tar in tars:
+        for sample in parts(tar, only="txt"):
+            with suppress(BadSample):
+                yield sample["__key__"], bad_samples.text(sample["txt"][1], "txt")
+
+
+def parts(tar: Path, *, only: str = "") -> Iterator[dict[str, Any]]:
     """Yield a shard's samples as webdataset groups them, each content as (offset, bytes).
 
-    Errors: ConfigError for a shard that is missing, or cut short or damaged anywhere: what lies
-    behind would be lost without a word.
+    only: the extension of the files to read; "": all. Errors: ConfigError for a shard that is
+    missing, or cut short or damaged anywhere: what lies behind would be lost without a word.
     """
     from webdataset.tariterators import group_by_keys
 
@@ -160,14 +173,14 @@ def parts(tar: Path) -> Iterator[dict[str, Any]]:
         raise ConfigError(f"{tar}: no such shard")
     try:
         found = 0
-        for sample in group_by_keys(_files(tar)):
+        for sample in group_by_keys(_files(tar, only)):
             yield sample
             found += 1
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         raise ConfigError(
             f"{tar}: cannot be read to its end ({error}): fetch or build it again, or remove it"
         ) from error
-    if (said := successes([tar])) not in (None, found):
+    if not only and (said := successes([tar])) not in (None, found):
         text = f"{tar}: {found} samples, where {tar.stem}_stats.json says {said}"
         warnings.warn(text, stacklevel=2)
 
@@ -189,7 +202,7 @@ def successes(tars: Sequence[Path]) -> int | None:
     return total
 
 
-def _files(tar: Path) -> Iterator[dict[str, Any]]:
+def _files(tar: Path, only: str) -> Iterator[dict[str, Any]]:
     """The files of a tar. Errors: ReadError unless zeros, and they alone, follow the last."""
     with tar.open("rb") as file:
         file.seek(-min(tarfile.BLOCKSIZE, tar.stat().st_size), os.SEEK_END)
@@ -199,7 +212,7 @@ def _files(tar: Path) -> Iterator[dict[str, Any]]:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
-                if member.isfile():
+                if member.isfile() and member.name.endswith(f".{only}" if only else ""):
                     data = os.pread(file.fileno(), member.size, member.offset_data)
                     about = {"fname": member.name, "data": (member.offset_data, data)}
                     yield about | {"__url__": str(tar)}

@@ -92,7 +92,7 @@ def too_large(tars: Sequence[Path], side: int, cache: Path, *, fit: str = "crop"
     Not when they are decoded already. Their number is what ``_stats.json`` beside each shard says,
     or else the index's.
     """
-    if decode.is_decoded(tars, side, cache, field="txt", fit=fit):
+    if decode.decoded(tars, side, cache, field="txt", fit=fit) is not None:
         return False
     count = successes(tars)
     pairs = count if count is not None else len(index(tars, cache, bad_share=1))

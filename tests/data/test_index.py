@@ -1,9 +1,13 @@
 """An index finds what webdataset reads, keeps it on disk, and is made once."""
 
 import json
+import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import webdataset
 
@@ -47,6 +51,93 @@ def test_an_index_is_made_once_and_anew_when_a_shard_changes(
         assert len(make(tars, tmp_path / "cache")) == 9
     shards.write_pair_shard(tmp_path / "in", 0, [web_pairs.good(i) for i in (20, 21, 22)])
     assert list(make(tars, tmp_path / "cache").keys)[:3] == ["000000020", "000000021", "000000022"]
+
+
+@pytest.fixture
+def scanned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the shards that have been read, in order."""
+    names, real = [], index.scan
+
+    def scan(tar: Path):
+        names.append(tar.stem)
+        return real(tar)
+
+    monkeypatch.setattr(index, "scan", scan)
+    return names
+
+
+def cut_off(folder: Path, cache: Path) -> list[Path]:
+    """Six shards and an index pass over them that stops at the fifth, which is damaged."""
+    for number in range(6):
+        shards.write_pair_shard(folder, number, [web_pairs.good(10 * number + i) for i in (1, 2)])
+    tars = shards.tars(folder)
+    whole = tars[4].read_bytes()
+    tars[4].write_bytes(whole[:700])
+    with pytest.raises(ConfigError, match=r"00004\.tar: cannot be read to its end"):
+        make(tars, cache, workers=1)
+    tars[4].write_bytes(whole)
+    return tars
+
+
+def test_a_pass_that_was_cut_off_goes_on_behind_the_shards_that_it_has_read(
+    tmp_path: Path, scanned: list[str]
+) -> None:
+    tars = cut_off(tmp_path / "in", tmp_path / "cache")
+    assert scanned == ["00000", "00001", "00002", "00003", "00004"]
+    found = make(tars, tmp_path / "cache", workers=1)
+    assert scanned[5:] == ["00004", "00005"]
+    anew = make(tars, tmp_path / "other")
+    assert np.array_equal(found.places, anew.places)
+    assert list(found.captions) == list(anew.captions)
+    assert [p.name for p in (tmp_path / "cache").iterdir() if p.is_dir()] == [
+        f"{tmp_path.name}-in-index"
+    ]
+
+
+def test_a_shard_that_changed_since_the_pass_was_cut_off_is_read_again(
+    tmp_path: Path, scanned: list[str]
+) -> None:
+    tars = cut_off(tmp_path / "in", tmp_path / "cache")
+    shards.write_pair_shard(tmp_path / "in", 1, [web_pairs.good(i) for i in (77, 78)])
+    found = make(tars, tmp_path / "cache", workers=1)
+    assert scanned[5:] == ["00001", "00004", "00005"]
+    assert "000000077" in found.keys
+    assert "000000011" not in found.keys
+
+
+def test_what_a_killed_pass_has_read_is_kept(tmp_path: Path, scanned: list[str]) -> None:
+    for number in range(4):
+        shards.write_pair_shard(tmp_path / "in", number, [web_pairs.good(number)])
+    code = f"""
+import os, signal
+from pathlib import Path
+from bdnb.data import index, shards
+real = index.scan
+def scan(tar):
+    if tar.stem == "00002":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(tar)
+index.scan = scan
+folder = Path({str(tmp_path)!r})
+index.index(shards.tars(folder / "in"), folder / "cache", workers=1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    found = make(shards.tars(tmp_path / "in"), tmp_path / "cache", workers=1)
+    assert scanned == ["00002", "00003"]
+    assert list(found.keys) == [web_pairs.good(i)["__key__"] for i in range(4)]
+
+
+def test_a_folder_of_the_user_s_where_the_pass_would_keep_its_parts_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    tars = web_pairs.write(tmp_path / "in", 5, spoilt=False)
+    mine = tmp_path / "cache" / f".{tmp_path.name}-in-index.shards" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=r"index\.shards: not made by bdnb"):
+        make(tars, tmp_path / "cache")
+    assert mine.read_text() == "mine"
 
 
 def test_a_key_in_two_shards_is_an_error(tmp_path: Path) -> None:

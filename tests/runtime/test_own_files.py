@@ -97,7 +97,7 @@ def test_decoded_files_of_a_version_without_marks_are_used_and_never_replaced(tm
     decode.decode(tars, 16, tmp_path / "cache", field="txt")
     made = decode.cache_of(tars, 16, tmp_path / "cache")
     (made / files.MARK).unlink()
-    assert decode.is_decoded(tars, 16, tmp_path / "cache", field="txt")
+    assert decode.decoded(tars, 16, tmp_path / "cache", field="txt")
     again = pairs(tmp_path / "in", 4)
     with pytest.raises(ConfigError, match="remove it if a version of bdnb without marks left it"):
         decode.decode(again, 16, tmp_path / "cache", field="txt")
