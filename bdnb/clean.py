@@ -5,30 +5,64 @@ Backdoored model -> clean pairs -> a defence -> evaluation of every candidate ->
 """
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bdnb import defences, models
-from bdnb.config import authors, parameters
+from bdnb.backdoored import attack, backdoored_model
+from bdnb.config import authors
 from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
 from bdnb.data.batches import Poison
 from bdnb.data.shards import Pairs
 from bdnb.defences import probation
-from bdnb.models import Model
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
 from bdnb.runtime.command import command
-from bdnb.runtime.errors import ConfigError
 from bdnb.train import accelerator_of, loss_of, train_here
-from bdnb.training import attacks, checkpoints, launch, setup
+from bdnb.training import attacks, checkpoints, checks, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Compute
 from bdnb.training.optimiser import Optimiser
 from bdnb.training.recording import record
+
+
+def check(config: CleanConfig) -> None:
+    """Refuse what can be known to be wrong before a run starts. Errors: ConfigError."""
+    defences.check(config.defence, config.options, code=config.code)
+    experiments.screened(config)
+    found, needed = None, experiments.needs(config)
+    if not needed:
+        found = backdoored_model(config)
+        if elsewhere.published(config.poisoned):
+            models.check_published(*config.poisoned.rsplit(":", 1))
+        else:
+            checks.check_weights(found.weights, found.source.model)
+    source = attack(config, found.source if found else needed[0])
+    known = found is None or not found.foreign or not elsewhere.lacking(asdict(config))
+    target = source.target if known else config.target
+    models.check_name(source.model)
+    if known or config.trigger or config.trigger_size:
+        checks.check_trigger(attacks.stamp(part(Attack, source)), source.model)
+    separate = config.overlap == "separate"
+    used = checks.Used(
+        config.data or source.data,
+        "clean" if separate else "train",
+        model=source.model,
+        pairs=config.pairs,
+        seed=config.seed,
+        bad_share=max(config.bad_share, source.bad_share),
+    )
+    counts = {"batch_size": config.batch_size, "poisons": config.poisons}
+    checks.check_numbers(used, counts=counts, target=target)
+    if config.poisons and source.attack == "label_consistent":
+        asked, among = {"poisons": config.poisons}, used if separate else replace(used, pairs=0)
+        checks.check_mentions(among, asked, target=target, match=source.match)
+    cleaned = (config.pairs or None) if separate else 0
+    checks.check_held_out(used, count=config.retrieval, cleaned=cleaned, target=target)
 
 
 def clean(config: CleanConfig) -> Run:
@@ -43,7 +77,7 @@ def clean(config: CleanConfig) -> Run:
 def clean_here(config: CleanConfig, run: Run) -> None:
     """Make a run in this process, or as one of several: its parts, a defence, then rows."""
     backdoored = backdoored_model(config)
-    model, source = backdoored.model, attack(config, backdoored.source)
+    model, source = backdoored.load(), attack(config, backdoored.source)
     unknown = backdoored.foreign and elsewhere.lacking(asdict(config))
     known = None if unknown else part(Attack, source)
     accelerator = accelerator_of(config, run)
@@ -116,110 +150,6 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             about=about | picked,
             checkpoints=config.checkpoints,
         )
-
-
-@dataclass(frozen=True)
-class BackdooredModel:
-    """A backdoored model, its training as far as is known (foreign: it is not), weights and run."""
-
-    model: Model
-    source: TrainConfig
-    weights: Path
-    origin: dict[str, Any]
-    foreign: bool = False
-
-
-def backdoored_model(config: CleanConfig) -> BackdooredModel:
-    """Return the model that a run cleans: a training experiment's kept epoch, or a checkpoint.
-
-    Errors: ConfigError for a checkpoint that is not there or is of another architecture, or of
-    which too little is known.
-    """
-    foreign = False
-    if needed := experiments.needs(config):
-        source = needed[0]
-        path = results.kept_weights(source)
-        origin = {"run": experiments.folder(source).name, "epoch": results.kept_epoch(source)}
-    else:
-        path = checkpoint(config.poisoned)
-        about, foreign = models.read_about(path), is_foreign(path)
-        # Whose code is run is for the user to say, not for a file from elsewhere.
-        given = {"code": config.code, "model": model_of(config)}
-        known = about.get("config", {"attack": "none"}) | given
-        source = parameters.make(TrainConfig, known, where=str(path))
-        origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
-    if foreign:
-        check_known(config)
-        model = models.load_any(str(path), source.model)
-    else:
-        model = models.load(source.model, path, bias=source.objective == "siglip")
-    model = checkpoints.without_bias_gradient(model)
-    return BackdooredModel(model, source, path, origin, foreign)
-
-
-def checkpoint(name: str) -> Path:
-    """A weights file, or the last one of a run's folder. Errors: ConfigError when not there."""
-    path = Path(name)
-    if elsewhere.published(name):
-        return path
-    if found := sorted((path / "checkpoints").glob("*.safetensors")):
-        return found[-1]
-    if not path.is_file():
-        raise ConfigError(
-            f"poisoned={name!r}: no such checkpoint; expected an experiment in params/, the folder "
-            "of a run, a weights file, or NAME:TAG of open_clip"
-        )
-    return path
-
-
-def model_of(config: CleanConfig) -> str:
-    """Return which model a checkpoint is, from its name, itself or what the run says of it.
-
-    Errors: ConfigError where none says it, or two say different ones, and for weights that
-    cleaning made.
-    """
-    path = checkpoint(config.poisoned)
-    about = models.read_about(path)
-    if "poisoned" in about.get("config", {}):
-        raise ConfigError(f"{path}: weights of a cleaning run: expected those of a training run")
-    named = elsewhere.published(config.poisoned)
-    if named and config.model not in ("", named):
-        raise ConfigError(
-            f"poisoned={config.poisoned!r}: give model={named!r}, not {config.model!r}"
-        )
-    if found := config.model or named or about.get("model", ""):
-        return str(found)
-    raise ConfigError(f"{path}: from elsewhere: say which open_clip model it is (model=...)")
-
-
-def is_foreign(path: Path) -> bool:
-    """Whether a weights file does not say how it was trained. Errors: ConfigError."""
-    return "config" not in models.read_about(path)
-
-
-def check_known(config: CleanConfig) -> None:
-    """Refuse a checkpoint from elsewhere without data, or poison of an unknown attack.
-
-    Errors: ConfigError.
-    """
-    if not config.data:
-        raise ConfigError(
-            f"poisoned={config.poisoned!r}: {elsewhere.WORDS}: say which data set to clean and "
-            "measure it on: -p data, a folder of data/ or of params/ with a data.yaml"
-        )
-    lacks = elsewhere.lacking(asdict(config))
-    if config.poisons and lacks:
-        raise ConfigError(
-            f"poisons={config.poisons}, but nobody said what attacked {elsewhere.WORDS}: give "
-            f"{', '.join(f'-p {name}' for name in lacks)}"
-        )
-
-
-def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
-    """Return the attack that ASR is measured with: the model's, or what the run says instead."""
-    names = ("target", "trigger", "templates", "trigger_size", "trigger_options")
-    given = {name: getattr(config, name) for name in names}
-    return replace(source, **{name: value for name, value in given.items() if value})
 
 
 def defence_options(config: CleanConfig) -> tuple[dict[str, Any], dict[str, Any]]:

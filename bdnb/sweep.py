@@ -5,7 +5,6 @@ A run that is recorded is not made again; one that fails does not stop the other
 
 import argparse
 import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from bdnb.config import grids, parameters
-from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import elsewhere, experiments, results
+from bdnb.config.recipes import TrainConfig
+from bdnb.runs import experiments, results
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import Run
 from bdnb.runtime import progress
-from bdnb.runtime.command import command
+from bdnb.runtime.command import RunError, command, logged
 from bdnb.runtime.errors import BdnbError, ConfigError
 
 # A sweep's bar counts every run by itself.
@@ -92,13 +91,16 @@ class Sweep:
             for number, config in enumerate(to_do, 1):
                 name = experiments.folder(config).name
                 try:
-                    if not needed:
-                        check(config)
-                    run_one(config)
-                except Exception as error:
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    _log(error, experiments.folder(config), show=len(to_do) > TOLD)
-                    crashed = crashed or not isinstance(error, BdnbError)
+                    with logged(experiments.folder(config)):
+                        if not needed:
+                            check(config)
+                        run_one(config)
+                except BdnbError as error:
+                    told = isinstance(error, RunError)
+                    failed[name] = str(error) if told else f"{type(error).__name__}: {error}"
+                    if len(to_do) > TOLD:  # the last word names only a few
+                        print(f"{name}: {failed[name]}", file=sys.stderr, flush=True)
+                    crashed = crashed or error.status == 1
                 state = f"{number - len(failed)} done, {len(failed)} failed"
                 bar.set_postfix_str(f"{state}, {len(to_do) - number} left", refresh=False)
                 bar.update()
@@ -119,19 +121,6 @@ def _make_data(name: str) -> None:
         datasets.dataset(name)
 
 
-def _log(error: Exception, folder: Path, *, show: bool) -> None:
-    """Write the traceback of a run that failed to its ``error.log``; print that of a crash.
-
-    show: print an expected error in a line, for a sweep's last word names only a few.
-    """
-    if not isinstance(error, BdnbError):
-        traceback.print_exception(error)
-    elif show:
-        print(f"{folder.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    if folder.is_dir():
-        (folder / "error.log").write_text("".join(traceback.format_exception(error)), "utf-8")
-
-
 def run_one(config: Stage) -> Run:
     """Return one run of either stage, made unless it is recorded, as ``launch.make`` does."""
     from bdnb.clean import clean
@@ -142,46 +131,9 @@ def run_one(config: Stage) -> Run:
 
 def check(config: Stage) -> None:
     """All that can be known to be wrong before a run starts. Errors: ConfigError."""
-    from bdnb import clean, defences, models
-    from bdnb.training import attacks, checkpoints, checks
+    from bdnb import clean, train
 
-    if isinstance(config, CleanConfig):
-        defences.check(config.defence, config.options, code=config.code)
-        experiments.screened(config)
-        needed = experiments.needs(config)
-        if not needed:
-            path = clean.checkpoint(config.poisoned)
-            model = clean.model_of(config)
-            if elsewhere.published(config.poisoned):
-                models.check_published(*config.poisoned.rsplit(":", 1))
-            else:
-                checks.check_weights(path, model)
-            if clean.is_foreign(path):
-                clean.check_known(config)
-            if config.trigger:
-                given = clean.attack(config, TrainConfig(code=config.code))
-                attacks.stamp(parameters.part(attacks.Attack, given))
-        source = clean.attack(config, needed[0]) if needed else None
-    else:
-        source = config
-        kind = checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
-        if kind == "file":
-            checks.check_weights(Path(config.init), config.model)
-    if source is not None:
-        models.check_name(source.model)
-        checks.check_trigger(attacks.stamp(parameters.part(attacks.Attack, source)), source.model)
-        if isinstance(config, CleanConfig):
-            poisons = {"poisons": config.poisons}
-            split = "clean" if config.overlap == "separate" else "train"
-        else:
-            poisons, split = {"poison_count": config.poison_count}, "train"
-        checks.check_numbers(
-            config.data or source.data,
-            split,
-            pairs=config.pairs,
-            counts={"batch_size": config.batch_size} | poisons,
-            target=source.target,
-        )
+    return train.check(config) if isinstance(config, TrainConfig) else clean.check(config)
 
 
 def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:

@@ -9,18 +9,52 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from bdnb import models
 from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets
+from bdnb.poison import selection
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.command import command
-from bdnb.training import attacks, checkpoints, device, launch, setup
+from bdnb.training import attacks, checkpoints, checks, device, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.fit import fit, objective
 from bdnb.training.loop import Compute, Loop, Objective
 from bdnb.training.optimiser import Optimiser
 from bdnb.training.recording import record
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse what can be known to be wrong before a run starts. Errors: ConfigError."""
+    kind = checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
+    if kind == "file":
+        checks.check_weights(Path(config.init), config.model)
+    elif kind == "published":
+        models.check_published(*config.init.split(":", 1))
+    models.check_name(config.model)
+    checks.check_trigger(attacks.stamp(part(Attack, config)), config.model)
+    used = checks.Used(
+        config.data,
+        "train",
+        model=config.model,
+        pairs=config.pairs,
+        seed=config.seed,
+        bad_share=config.bad_share,
+    )
+    if config.poison_keys:
+        selection.read_keys(Path(config.poison_keys))
+    selected = config.attack != "none" and not config.poison_keys
+    asked: dict[str, float] = {"poison_rate": config.poison_rate * selected}
+    if config.poison_count:
+        asked = {"poison_count": config.poison_count * selected}
+    counts = {"batch_size": config.batch_size, "poison_count": config.poison_count}
+    checks.check_numbers(
+        used, counts=counts, target=config.target, rate=asked.get("poison_rate", 0)
+    )
+    if config.attack == "label_consistent":
+        checks.check_mentions(used, asked, target=config.target, match=config.match)
+    checks.check_held_out(used, count=config.retrieval, cleaned=0, target=config.target)
 
 
 def train(config: TrainConfig) -> Run:

@@ -50,16 +50,24 @@ class HeldOut:
         return flags
 
 
+def check_left(pairs: int, *, count: int, used: int) -> None:
+    """Refuse to hold out more clean pairs than those that clean the model leave.
+
+    Errors: ConfigError.
+    """
+    if used + count > pairs:
+        raise ConfigError(
+            f"retrieval={count}: {pairs} clean pairs, of which {used} clean the model; "
+            "expected as many to be left"
+        )
+
+
 def hold_out(pairs: Pairs, resized: Pairs, *, seed: int, count: int, used: int) -> HeldOut:
     """Return the last ``count`` of the clean pairs in the order in which ``used`` are cleaned with.
 
     Errors: ConfigError when there are not so many left.
     """
-    if used + count > len(pairs.keys):
-        raise ConfigError(
-            f"retrieval={count}: {len(pairs.keys)} clean pairs, of which {used} clean the model; "
-            "expected as many to be left"
-        )
+    check_left(len(pairs.keys), count=count, used=used)
     keys = set(selection.rank(pairs.keys, seed, "clean")[-count:])
     places = [place for place, key in enumerate(pairs.keys) if key in keys]
     mine = pairs.take(places)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bdnb import clean, models
+from bdnb import backdoored, models
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs.records import Run, read_runs, runs_folder, sound
@@ -71,7 +71,7 @@ def attack(run: Run) -> TrainConfig:
     about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data") and v}
     about |= {"model": config.model} if config.model else {}
     source: TrainConfig = _config(TrainConfig, {"run": run.folder.name, "config": known | about})
-    return clean.attack(config, source)
+    return backdoored.attack(config, source)
 
 
 def _config(cls: type, manifest: dict[str, Any]) -> Any:

@@ -4,7 +4,8 @@ In: single parameters of a run. Out: nothing, or ConfigError.
 """
 
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +14,20 @@ import torch
 
 from bdnb import models
 from bdnb.config import parameters
-from bdnb.data import datasets
+from bdnb.data import datasets, decode
 from bdnb.data.datasets import Dataset
 from bdnb.data.labelled import class_index
+from bdnb.evaluate.retrieval import check_left
+from bdnb.poison import selection, targets
 from bdnb.poison.stamps import Stamp
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.project import root
 
 
 class Known(NamedTuple):
-    """What is known of a data set: pairs of each split, classes (none before it is made)."""
+    """What is known of a data set: its folder, pairs of each split, classes (none before that)."""
 
+    folder: Path
     counts: dict[str, int]
     classes: list[str]
 
@@ -37,39 +41,147 @@ def known(name: str) -> Known:
             return known(shown)
         if not data.about:
             drawn = {"train": values.get("pairs"), "clean": values.get("cleaning_pairs")}
-            return Known({split: count for split, count in drawn.items() if count}, [])
+            return Known(data.folder, {split: count for split, count in drawn.items() if count}, [])
     elif not (data.folder / "train").is_dir():
         datasets.dataset(name)
     first = data.folder / "val" / "classnames.txt"
     lines = first.read_text("utf-8").splitlines() if first.is_file() else []
-    return Known(data.counts, [line.strip() for line in lines if line.strip()])
+    return Known(data.folder, data.counts, [line.strip() for line in lines if line.strip()])
 
 
-def check_numbers(
-    data: str, split: str, *, pairs: int, counts: Mapping[str, int], target: str
-) -> None:
+@dataclass(frozen=True)
+class Used:
+    """The pairs that a run uses: of which set and split, how many (0: all), by which seed.
+
+    model: open_clip's name; its size is that of the images. bad_share: as of ``Dataset``.
+    """
+
+    data: str
+    split: str
+    model: str
+    pairs: int
+    seed: int
+    bad_share: float
+
+
+def check_numbers(used: Used, *, counts: Mapping[str, int], target: str, rate: float = 0) -> None:
     """Refuse counts above those of a data set's split, and a target that is no class of it.
 
-    pairs: how many are used; 0: all. counts: other numbers that cannot be larger, by parameter.
-    Errors: ConfigError.
+    counts: other numbers that cannot be larger, by parameter. target: "" where it is not known.
+    rate: of all pairs, at least one. Errors: ConfigError.
     """
-    there = known(data)
-    most = there.counts.get(split)
-    if most is not None and pairs > most:
-        raise ConfigError(f"pairs={pairs}: {data} has {most}")
-    used = pairs or most
+    there = known(used.data)
+    most = there.counts.get(used.split)
+    if most is not None and used.pairs > most:
+        raise ConfigError(f"pairs={used.pairs}: {used.data} has {most}")
+    pairs = used.pairs or most
     for name, value in counts.items():
-        if used is not None and value > used:
-            raise ConfigError(f"{name}={value}: above the {used} pairs there are")
-    if there.classes:
-        class_index(there.classes, target, where=data, what="target=")
+        if pairs is not None and value > pairs:
+            raise ConfigError(f"{name}={value}: above the {pairs} pairs there are")
+    if rate and pairs and rate * pairs < 0.5:
+        raise ConfigError(f"poison_rate={rate:g}: less than one of the {pairs} pairs there are")
+    if there.classes and target:
+        class_index(there.classes, target, where=used.data, what="target=")
+
+
+def check_mentions(used: Used, asked: Mapping[str, float], *, target: str, match: str) -> None:
+    """Refuse to poison more pairs than have captions that mention the target.
+
+    asked: parameter -> how many, or which share where that is below 1. Errors: ConfigError.
+    """
+    ((name, value),) = asked.items()
+    first = used.pairs
+    captions = _captions(used, used.split, target, match=match, first=first) if value else None
+    if captions is None:
+        return
+    wanted = int(value * captions.least + 0.5) if name == "poison_rate" else int(value)
+    if wanted > captions.mention:
+        raise ConfigError(
+            f"{name}={value:g}: {wanted} pairs to poison, but of {used.data}'s {captions.pairs} "
+            f"captions {captions.mention} mention {target!r} (match={match!r})"
+        )
+
+
+def check_held_out(used: Used, *, count: int, cleaned: int | None, target: str) -> None:
+    """Refuse retrieval on more clean pairs than are left, or on captions that do not differ.
+
+    count: pairs that it is measured on; 0: none. cleaned: those that clean the model; None: all.
+    target: some captions mention it, some do not; "": not known. Errors: ConfigError.
+    """
+    if not count:
+        return
+    if (most := known(used.data).counts.get("clean")) is not None:
+        check_left(most, count=count, used=most if cleaned is None else cleaned)
+    found = _captions(used, "clean", target, first=-count) if target else None
+    if found and found.mention in (0, found.pairs):
+        raise ConfigError(
+            f"retrieval={count}: {found.mention} of {found.pairs} captions mention {target!r}; "
+            "expected some that do and some that do not"
+        )
+
+
+class Captions(NamedTuple):
+    """Captions of the pairs that a run may use, and how many of them mention its target.
+
+    least: pairs that there are if as many images as are allowed turn out to be bad.
+    """
+
+    pairs: int
+    mention: int
+    least: int
+
+
+def _captions(
+    used: Used, split: str, target: str, *, first: int, match: str = "word"
+) -> Captions | None:
+    """Count captions without decoding an image; None before the data set is there.
+
+    first: the first pairs in the seed's order, or the last where it is negative; 0: all.
+    """
+    data = Dataset(known(used.data).folder, bad_share=used.bad_share)
+    if not (tars := data.shards(split)):
+        return None
+    order = (used.seed if first else 0, "clean" if split == "clean" else "train")
+    shape = tuple(decode.shape_of(tars))
+    return _counted(data, split, shape, _size(used.model)[0], order, first, target, match)
+
+
+@lru_cache(maxsize=16)
+def _counted(
+    data: Dataset,
+    split: str,
+    _: tuple[object, ...],
+    side: int,
+    order: tuple[int, str],
+    first: int,
+    target: str,
+    match: str,
+) -> Captions:
+    """Kept by the shards' times: a grid asks for the same many times."""
+    captions, usable = data.captions(split, side)
+    keys, pool = [], set()
+    for key, caption in captions:
+        keys.append(key)
+        if targets.mentions(caption, target, match=match):
+            pool.add(key)
+    spare = 0 if usable else int(data.bad_share * len(keys))
+    least = abs(first) or len(keys) - spare
+    if first:  # as many more as may be bad: whichever are, those in question are among these
+        ranked = selection.rank(keys, *order)
+        keys = ranked[: first + spare] if first > 0 else ranked[first - spare :]
+        pool &= set(keys)
+    return Captions(len(keys), len(pool), least)
 
 
 def check_trigger(stamp: Stamp, model: str) -> None:
     """Put a trigger on one image of a model's size. Errors: ConfigError where it does not fit."""
+    stamp(torch.zeros(1, 3, *_size(model), dtype=torch.uint8), ["0"])
+
+
+def _size(model: str) -> tuple[int, int]:
     size = open_clip.get_model_config(model)["vision_cfg"]["image_size"]
     height, width = (size, size) if isinstance(size, int) else size
-    stamp(torch.zeros(1, 3, height, width, dtype=torch.uint8), ["0"])
+    return height, width
 
 
 def check_weights(path: Path, model: str) -> None:

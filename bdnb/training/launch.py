@@ -3,6 +3,7 @@
 ``accelerate launch -m bdnb.train --params FILE`` (on CPUs ``torchrun``) does the same from a shell.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -13,12 +14,16 @@ import torch
 from accelerate import notebook_launcher
 from accelerate.state import AcceleratorState
 from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from bdnb.runs import experiments
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import Run
-from bdnb.runtime.command import Stopped
+from bdnb.runtime.command import RunError, Stopped, logged
 from bdnb.runtime.errors import ConfigError
+
+LOUD = ("torch.distributed.elastic.multiprocessing.api", "torch.multiprocessing.spawn")
+"""Loggers that print the traceback of a process that fails; it is in its run's log."""
 
 Makers = Mapping[type, Callable[[Any, Run], None]]
 """What makes a run from its parameters, by their type."""
@@ -27,23 +32,26 @@ Makers = Mapping[type, Callable[[Any, Run], None]]
 def make(config: Stage, makers: Makers) -> Run:
     """Return a run, made unless it is recorded; the runs that it needs are made before it.
 
-    Errors: those of ``makers``; those of ``on_processes``.
+    Errors: expected ones of ``makers``, or RunError; those of ``on_processes``.
     """
     run = Run(experiments.folder(config))
     if experiments.recorded(config, warn=False):
         run.settle()
         return run
-    if run.finished:
+    with logged(run.folder):
+        finished = run.finished
+    if finished:
         print(f"{run.folder.name}: recorded without files that it is to keep now: making them")
     for source in experiments.before(config):
         if not experiments.recorded(source):
             print(f"{source.experiment} is not there yet: making it first", flush=True)
         make(source, makers)
     count = config.processes or devices()
-    if count > 1 and not launched():
-        on_processes(count, make, config, makers)
-    else:
-        makers[type(config)](config, run)
+    with logged(run.folder):
+        if count > 1 and not launched():
+            on_processes(count, make, config, makers)
+        else:
+            makers[type(config)](config, run)
     return run
 
 
@@ -61,7 +69,7 @@ def on_processes(count: int, work: Callable[..., object], *given: Any) -> None:
     """Call ``work(*given)`` in that many processes of this machine, a GPU each where there are any.
 
     They are forked: nothing here may have used a GPU before. A signal ends all of them. Errors:
-    ConfigError where a GPU was used here; ChildFailedError when one of them fails; SystemExit or
+    ConfigError where a GPU was used here; RunError when one of them fails; SystemExit or
     KeyboardInterrupt after a signal.
     """
     if torch.cuda.is_initialized():
@@ -69,6 +77,8 @@ def on_processes(count: int, work: Callable[..., object], *given: Any) -> None:
             f"processes={count}: this process has used a GPU, which those started from it could "
             "not use then: restart the notebook and start with this run"
         )
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     AcceleratorState._reset_state(reset_partial_state=True)  # of runs made here by one process
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -79,6 +89,12 @@ def on_processes(count: int, work: Callable[..., object], *given: Any) -> None:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
         raise Stopped(128 + error.sigval) from None
+    except ChildFailedError as error:
+        found: Any = error.get_first_failure()[1].message  # a text where a signal ended it
+        said = str(found["message"] if isinstance(found, dict) else found)
+        kind, _, rest = said.partition(": ")
+        crashed = kind == RunError.__name__ or said is found
+        raise RunError(rest if kind == RunError.__name__ else said, status=2 - crashed) from None
 
 
 def _worker(work: Callable[..., object], *given: Any) -> None:

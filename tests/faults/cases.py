@@ -201,6 +201,10 @@ def weights(change: Callable[[dict[str, Any]], object]) -> Prepare:
     return prepare
 
 
+SOUND = weights(lambda w: w)
+ATTACK = {"trigger": "badnet", "trigger_size": 8, "target": "banana"}
+
+
 def _cleaned(home: Path) -> None:
     about = {"run": "clean-x", "epoch": 1, "config": {"poisoned": "train_mmcl", "study": "main"}}
     models.save_weights(models.build("rn_test", seed=5), home / "x.safetensors", about=about)
@@ -246,6 +250,11 @@ CASES = [
     before_work("train", r"poison_count=97: above the 96 pairs", poison_count=97),
     before_work("train", r"batch_size=97: above the 96 pairs", batch_size=97),
     before_work("train", r"init='/nope': no such checkpoint", init="/nope"),
+    before_work("train", r"poison_rate=1e-05: less than one of the 96 pairs", poison_rate=1e-5),
+    before_work("train", r"/nope: no such file; expected a list of keys", poison_keys="/nope"),
+    before_work("train", r"retrieval=49: 48 clean pairs, of which 0 clean the model", retrieval=49),
+    before_work("train", r"poison_count=90: 90 pairs to poison, but of tiny's 96 captions \d+ mention 'banana'", attack="label_consistent", poison_count=90),
+    before_work("clean", r"retrieval=9: 48 clean pairs, of which 40 clean the model", pairs=40, retrieval=9),
     before_work("clean", r"pairs=49: tiny has 48", pairs=49),
     before_work("clean", r"poisons=49: above the 48 pairs", poisons=49),
     before_work("clean", r"target='nosuch': tiny has 6 classes", target="nosuch"),
@@ -290,8 +299,15 @@ CASES = [
     checkpoint(UNREADABLE, writes("mine.pt", b"")),
     checkpoint(r"of another model than rn_test: .*proj.* is missing", weights(lambda w: {k: v for k, v in w.items() if "proj" not in k})),
     checkpoint(r"mine\.pt: \d+ weights are not finite numbers, positional_embedding the first", weights(lambda w: {k: v * float("nan") for k, v in w.items()})),
-    checkpoint(r"mine\.pt: from elsewhere: say which open_clip model", weights(lambda w: w), model=None),
-    checkpoint(r"say which data set to clean and measure it on: -p data", weights(lambda w: w), data=None),
+    checkpoint(r"mine\.pt: from elsewhere: say which open_clip model", SOUND, model=None),
+    checkpoint(r"say which data set to clean and measure it on: -p data", SOUND, data=None),
+    checkpoint(r"pairs=49: tiny has 48", SOUND, pairs=49),
+    checkpoint(r"batch_size=49: above the 48 pairs", SOUND, batch_size=49),
+    checkpoint(r"poisons=49: above the 48 pairs", SOUND, **ATTACK, poisons=49),
+    checkpoint(r"retrieval=1: 48 clean pairs, of which 48 clean the model", SOUND, retrieval=1),
+    checkpoint(r"target='bananas': tiny has 6 classes, not this one; near it: 'banana'", SOUND, target="bananas"),
+    checkpoint(r"trigger size 33 pixels: larger than the images, 32 x 32", SOUND, trigger_size=33),
+    checkpoint(r"pairs=49: tiny has 48", poisoned="RN50:yfcc15m", model=None, pairs=49),
     checkpoint(r"RN50:nosuch: open_clip has .*yfcc15m", poisoned="RN50:nosuch", model=None),
     checkpoint(r"RN50:openai: weights for QuickGELU, .*give RN50-quickgelu as init and model", poisoned="RN50:openai", model=None),
     checkpoint(r"poisoned='RN50:yfcc15m': give model='RN50', not 'rn_test'", poisoned="RN50:yfcc15m"),

@@ -18,7 +18,6 @@ from bdnb.runs.records import read_runs
 from tests.faults import cases
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "clean.ipynb"
-ATTACK = {"trigger": "badnet", "trigger_size": 8, "target": "banana"}
 
 
 def shown(given: dict[str, Any]) -> str:
@@ -65,7 +64,7 @@ def test_a_checkpoint_of_each_kind_is_cleaned_and_shown_to_the_end(
 ):
     monkeypatch.chdir(fresh)
     cases.weights(KINDS[kind])(fresh)
-    told = shown(cases.FOREIGN | (ATTACK if "model" in kind else {}))
+    told = shown(cases.FOREIGN | (cases.ATTACK if "model" in kind else {}))
     assert "a checkpoint from elsewhere" in told
     assert "None of the paper's conclusions is about these models." in told
     rows = read_runs()
@@ -103,7 +102,7 @@ def published(monkeypatch):
 
 def test_published_weights_are_cleaned_by_name_and_shown_to_the_end(fresh, monkeypatch, published):
     monkeypatch.chdir(fresh)
-    told = shown({"poisoned": "rn_test:mine", "data": "tiny"} | ATTACK)
+    told = shown({"poisoned": "rn_test:mine", "data": "tiny"} | cases.ATTACK)
     assert "`rn_test:mine` is a checkpoint from elsewhere" in told
     assert set(read_runs()["poisoned"]) == {"rn_test:mine"}
     assert read_runs()["asr"].notna().all()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bdnb import clean, defences, models
+from bdnb import backdoored, defences, models
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.poison.triggers import TRIGGERS
 from bdnb.runs import experiments, results
@@ -110,9 +110,9 @@ def test_a_checkpoint_does_not_say_whose_code_is_run(mine):
     path = mine / "given.safetensors"
     model = models.build("rn_test", seed=0)
     models.save_weights(model, path, about={"config": vars(config)})
-    assert clean.backdoored_model(CleanConfig(poisoned=str(path))).source.code == ""
+    assert backdoored.backdoored_model(CleanConfig(poisoned=str(path))).source.code == ""
     asked = CleanConfig(poisoned=str(path), code="plugins/hope.py")
-    assert clean.backdoored_model(asked).source.code == "plugins/hope.py"
+    assert backdoored.backdoored_model(asked).source.code == "plugins/hope.py"
 
 
 def test_runs_without_code_keep_their_folders():
