@@ -136,7 +136,7 @@ def check_activation(name: str, where: str) -> None:
     if quick_gelu(name):
         return
     other = f"{name}-quickgelu"
-    give = f"give {other} as init and model" if other in names() else "there is no such model"
+    give = f"give {other} in its place" if other in names() else "there is no such model"
     raise ConfigError(f"{where}: weights for QuickGELU, but {name} has GELU: {give}")
 
 

@@ -112,7 +112,7 @@ def test_a_model_with_quick_gelu_has_it_in_both_towers():
 
 
 def test_openai_s_weights_are_refused_in_a_model_with_gelu_and_the_right_one_named():
-    with pytest.raises(ConfigError, match="RN50 has GELU: give RN50-quickgelu as init and model"):
+    with pytest.raises(ConfigError, match="RN50 has GELU: give RN50-quickgelu in its place"):
         models.load_pretrained("RN50", "openai")
 
 
