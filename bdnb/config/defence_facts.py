@@ -1,0 +1,56 @@
+"""What each defence knows, when it stops without a trigger, and whose it is; read without torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DefenceFacts:
+    """One defence.
+
+    knows: at most, with any of its options; of "clean pairs", "class names", "training pairs",
+    "trigger", "nothing". blind: the rule of ``analysis.blind`` that picks its epoch. paper, licence:
+    of its authors and of their code ("none": nobody may copy it; nothing here is copied).
+    """
+
+    knows: tuple[str, ...]
+    blind: str
+    paper: str
+    licence: str
+
+
+PAIRS = ("clean pairs",)
+OURS = "the paper's control or ablation"
+
+FACTS: dict[str, DefenceFacts] = {
+    "cleanclip": DefenceFacts(
+        PAIRS, "last", "Bansal et al. 2023, arXiv 2303.03323", "MIT; README: non-commercial"
+    ),
+    "retrain": DefenceFacts(PAIRS, "last", OURS, "MIT"),
+    "shrink_perturb": DefenceFacts(PAIRS, "last", "Ash and Adams 2020, arXiv 1910.08475", "none"),
+    "screen": DefenceFacts(("nothing",), "last", "Ash and Adams 2020, arXiv 1910.08475", "none"),
+    "heavy_regularisation": DefenceFacts(PAIRS, "last", OURS, "none"),
+    "deep_cluster": DefenceFacts(
+        ("clean pairs", "class names"),
+        "last",
+        "Caron et al. 2018, arXiv 1807.05520",
+        "CC BY-NC 4.0",
+    ),
+    "par": DefenceFacts(
+        PAIRS, "best_accuracy", "Singh, Croce and Hein 2024, arXiv 2412.00727", "none"
+    ),
+    "interpolate": DefenceFacts(
+        PAIRS, "accuracy_floor", "Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903", "MIT"
+    ),
+    "clp": DefenceFacts(
+        ("nothing",), "accuracy_floor", "Zheng et al. 2022, arXiv 2208.03111", "none"
+    ),
+    "fine_pruning": DefenceFacts(
+        PAIRS,
+        "last",
+        "Liu et al. 2018, arXiv 1805.12185; Li et al. 2021 (NAD), arXiv 2101.05930",
+        "MIT",
+    ),
+    "invertune": DefenceFacts(
+        ("clean pairs", "class names"), "loss_plateau", "Sun et al. 2025, arXiv 2506.12411", "none"
+    ),
+}
