@@ -8,8 +8,8 @@ class DefenceFacts:
     """One defence.
 
     knows: at most, with any of its options; of "clean pairs", "class names", "training pairs",
-    "trigger", "nothing". blind: the rule of ``analysis.blind`` that picks its epoch. paper, licence:
-    of its authors and of their code ("none": nobody may copy it; nothing here is copied).
+    "trigger", "nothing". blind: the rule of ``analysis.blind`` that picks its epoch. paper: its
+    source. licence: of its authors' code ("none": nobody may copy it; nothing here is copied).
     """
 
     knows: tuple[str, ...]
@@ -47,8 +47,8 @@ FACTS: dict[str, DefenceFacts] = {
     "fine_pruning": DefenceFacts(
         PAIRS,
         "last",
-        "Liu et al. 2018, arXiv 1805.12185; Li et al. 2021 (NAD), arXiv 2101.05930",
-        "MIT",
+        "Liu et al. 2018, arXiv 1805.12185; NAD: Li et al. 2021, arXiv 2101.05930",
+        "none; NAD: CC BY-NC",
     ),
     "invertune": DefenceFacts(
         ("clean pairs", "class names"), "loss_plateau", "Sun et al. 2025, arXiv 2506.12411", "none"

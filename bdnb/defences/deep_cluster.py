@@ -9,17 +9,17 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from bdnb import losses, models
+from bdnb import losses
 from bdnb.config.options import Amount, Count
 from bdnb.data.batches import Batch, Batches
 from bdnb.data.shards import ImageArray
 from bdnb.defences import pseudo_labels
+from bdnb.defences.other_model import other_model
 from bdnb.defences.registry import Setting, defence, run_fit, start
 from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import BATCH, evaluating, image_features
 from bdnb.models import Model
 from bdnb.poison import targets
-from bdnb.runs import experiments, results
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.fit import Epoch
 from bdnb.training.loop import Features, Loop
@@ -103,11 +103,7 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
             "labels='classifier' needs classifier=NAME:TAG, a weights file's path, or a training "
             "experiment of the scale"
         )
-    if experiments.is_experiment(setting.scale, name):
-        source = experiments.trained(setting.scale, name, setting.seed)
-        name = str(results.kept_weights(source))
-    device = setting.accelerator.device
-    other = models.load_any(name).to(device)
+    device, other = setting.accelerator.device, other_model(name, setting)
 
     def encode(prompts: list[str]) -> Tensor:
         return other.encode_text(other.tokens(prompts).to(device))

@@ -112,7 +112,7 @@ def needs(config: Stage) -> list[TrainConfig]:
 
 
 def sources(config: Stage) -> list[TrainConfig]:
-    """The training runs whose kept models a run uses: the one it starts from, and a classifier."""
+    """The training runs whose kept models a run uses: the one it starts from, and others."""
     scale, names = config.scale, named(config).values()
     return [trained(scale, name, config.seed) for name in names if is_experiment(scale, name)]
 
@@ -121,7 +121,8 @@ def named(config: Stage) -> dict[str, str]:
     """The models that a run's parameters name: parameter -> experiment, file or folder."""
     if isinstance(config, TrainConfig):
         return {"init": config.init}
-    return {"poisoned": config.poisoned, "classifier": config.options.get("classifier", "")}
+    others = {name: config.options.get(name, "") for name in ("classifier", "clean_model")}
+    return {"poisoned": config.poisoned} | others
 
 
 def like(config: Stage) -> list[TrainConfig]:

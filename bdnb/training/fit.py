@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
 
     number: int
     model: Model
-    stats: dict[str, float]
+    stats: dict[str, Any]
     optimizer: Optimizer | None = None
 
 

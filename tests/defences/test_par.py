@@ -101,3 +101,47 @@ def test_the_copy_stays_as_it_was_when_the_model_moves_on(captured):
     parts = loss(Features(image, text, scale, bias), given)
     assert parts["loss_away_image"].item() == pytest.approx(0, abs=1e-6)
     assert parts["loss_away_text"].item() == pytest.approx(0, abs=1e-6)
+
+
+def augmented(**changes) -> module.Augmented:
+    keys = [f"{i:09}" for i in range(400)]
+    pairs = SimpleNamespace(pairs=SimpleNamespace(keys=keys))
+    given = {"noise": 0.0, "erase": 0.0, "colour": torch.tensor([1, 2, 3], dtype=torch.uint8)}
+    return module.Augmented(pairs, **(given | {"seed": 0} | changes))
+
+
+GREY = torch.full((3, 32, 32), 100, dtype=torch.uint8)
+
+
+def test_noise_only_brightens_and_falls_on_half_of_the_images():
+    made = [augmented(noise=0.2).one(GREY, 1, str(key)) for key in range(400)]
+    changed = [x for x in made if not torch.equal(x, GREY)]
+    assert all((x >= GREY).all() for x in made)
+    assert len(changed) / len(made) == pytest.approx(0.5, abs=0.1)
+    brighter = torch.stack(changed).float() - 100
+    # Normal noise of 51 grey levels cut at 0: its mean is 51 / sqrt(2 pi), and half of it is 0.
+    assert brighter.mean().item() == pytest.approx(51 / math.sqrt(2 * math.pi), rel=0.02)
+    assert (brighter == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_an_erased_square_has_the_colour_and_about_the_area_asked_for():
+    made = [augmented(erase=0.5).one(GREY, 1, str(key)) for key in range(400)]
+    changed = [x for x in made if not torch.equal(x, GREY)]
+    assert len(changed) / len(made) == pytest.approx(0.5, abs=0.1)
+    for image in changed:
+        where = (image != GREY).any(dim=0).nonzero()
+        (top, left), (bottom, right) = where.amin(dim=0), where.amax(dim=0)
+        side = int(bottom - top) + 1
+        assert side == int(right - left) + 1
+        assert side in (2, 3)
+        assert len(where) == side**2
+        assert image[:, top, left].tolist() == [1, 2, 3]
+
+
+def test_what_an_image_gets_depends_on_seed_epoch_and_key_alone():
+    both = {"noise": 0.2, "erase": 1.0}
+    first = augmented(**both).one(GREY, 1, "a")
+    assert torch.equal(first, augmented(**both).one(GREY, 1, "a"))
+    others = [augmented(**both).one(GREY, 2, "a"), augmented(**both).one(GREY, 1, "b")]
+    others.append(augmented(**both, seed=1).one(GREY, 1, "a"))
+    assert not any(torch.equal(first, x) for x in others)

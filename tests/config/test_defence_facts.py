@@ -1,0 +1,24 @@
+"""What each defence is said to know, held to the defences that there are."""
+
+import pytest
+
+from bdnb import defences
+from bdnb.config.defence_facts import FACTS
+
+WORDS = {"clean pairs", "class names", "training pairs", "trigger", "nothing"}
+RULES = {"last", "best_accuracy", "loss_plateau", "accuracy_floor"}
+
+
+def test_every_defence_says_what_it_knows_and_every_fact_is_of_a_defence():
+    assert set(FACTS) == set(defences.DEFENCES)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_facts_are_said_in_the_words_that_pages_know(name):
+    facts = FACTS[name]
+    assert facts.knows
+    assert set(facts.knows) <= WORDS
+    assert "nothing" not in facts.knows or facts.knows == ("nothing",)
+    assert facts.blind in RULES
+    assert facts.paper
+    assert facts.licence
