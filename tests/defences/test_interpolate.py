@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,9 +51,11 @@ def test_the_ends_of_the_line_are_the_backdoored_model_and_cleanclip_s(tiny):
 
 
 def test_towards_a_recorded_model_nothing_is_trained(tiny):
-    path = str(results.kept_weights(experiments.trained("tiny", "train_mmcl_ssl", 0)))
+    source = experiments.trained("tiny", "train_mmcl_ssl", 0)
+    clean.clean(config(poisoned="train_mmcl_ssl", options={"alphas": [0.0]}))
+    path = str(results.kept_weights(source))
     run = clean.clean(config(options={"alphas": [0.5, 1.0], "clean_model": path}))
-    found, expected = parameters(weights_of(run, 2)), parameters(path)
+    found, expected = parameters(weights_of(run, 2)), parameters(Path(path))
     assert all(torch.allclose(found[name], value) for name, value in expected.items())
     assert [row["step"] for row in run.rows()] == [0, 0, 0]
 
