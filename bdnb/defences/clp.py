@@ -32,7 +32,7 @@ def clp(
     pairs: Batches,
     setting: Setting,
     *,
-    u: tuple[Positive, ...] = (5.0, 4.0, 3.0, 2.0, 1.0),
+    u: tuple[Positive, ...] = (5.0, 4.0, 3.0, 2.5, 2.0, 1.5),
 ) -> Iterator[Epoch]:
     """Silence the channels above mean + u * std of their layer's; a candidate for each u.
 
