@@ -21,6 +21,12 @@ DEFENCE_NAMES = {
     "shrink_perturb": "shrink and perturb",
     "screen": "only shrunk and perturbed",
     "deep_cluster": "deep clustering",
+    "par": "PAR",
+    "retrain": "a fresh model",
+    "interpolate": "weight interpolation",
+    "clp": "CLP",
+    "fine_pruning": "fine-pruning",
+    "invertune": "InverTune",
 }
 TITLES = {
     "pretrain_objective": "pre-trained with",
