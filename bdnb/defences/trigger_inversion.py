@@ -64,13 +64,12 @@ def inverted(
     """Return the mask and the trigger (3, H, W) each that take images to the target.
 
     Minimises ``5 CE(z head / 0.07, target) + 0.5 |z - z_target| + (1 - SSIM) + 0.01 |mask|_1``,
-    where z_target is the embedding of the clean image nearest to the target's class.
+    where z_target is the embedding of the clean image nearest to the target's class. The mask
+    starts at 1, as the authors': at first the trigger is all that the model sees.
     """
     side = images.shape[-1]
-    mask, trigger = (
-        torch.rand(3, side, side, generator=_draws(seed, what)).to(images.device)
-        for what in ("mask", "trigger")
-    )
+    mask = torch.ones(3, side, side, device=images.device)
+    trigger = torch.rand(3, side, side, generator=_draws(seed, "trigger")).to(images.device)
     with torch.no_grad():
         clean = model.encode_image(255 * images)
         goal = clean[(clean @ head[target]).argmax()]

@@ -54,7 +54,7 @@ def test_the_inverted_trigger_takes_images_to_the_target_and_is_where_the_backdo
 
 def test_the_same_seed_inverts_the_same_trigger(images):
     first, again, other = (
-        inversion.inverted(Planted(), images, HEAD, 3, steps=3, lr=0.05, seed=s)[0]
+        inversion.inverted(Planted(), images, HEAD, 3, steps=3, lr=0.05, seed=s)[1]
         for s in (1, 1, 2)
     )
     assert torch.equal(first, again)
