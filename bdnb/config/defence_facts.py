@@ -53,4 +53,13 @@ FACTS: dict[str, DefenceFacts] = {
     "invertune": DefenceFacts(
         ("clean pairs", "class names"), "loss_plateau", "Sun et al. 2025, arXiv 2506.12411", "none"
     ),
+    "drop": DefenceFacts(
+        ("clean pairs", "class names", "training pairs"),
+        "last",
+        "Huang et al. 2025, arXiv 2502.01385",
+        "MIT",
+    ),
 }
+
+MEASUREMENTS = ("detect", "probe", "swap")
+"""Entered as defences for the sake of their rows; they clean nothing."""

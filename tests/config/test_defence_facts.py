@@ -3,14 +3,15 @@
 import pytest
 
 from bdnb import defences
-from bdnb.config.defence_facts import FACTS
+from bdnb.config.defence_facts import FACTS, MEASUREMENTS
 
 WORDS = {"clean pairs", "class names", "training pairs", "trigger", "nothing"}
 RULES = {"last", "best_accuracy", "loss_plateau", "accuracy_floor"}
 
 
-def test_every_defence_says_what_it_knows_and_every_fact_is_of_a_defence():
-    assert set(FACTS) == set(defences.DEFENCES)
+def test_every_defence_says_what_it_knows_and_a_measurement_is_none():
+    assert set(defences.DEFENCES) - set(FACTS) <= set(MEASUREMENTS)
+    assert not set(FACTS) & set(MEASUREMENTS)
 
 
 @pytest.mark.parametrize("name", FACTS)
