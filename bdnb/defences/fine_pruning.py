@@ -49,7 +49,7 @@ def fine_pruning(
         return
     if setting.compute.micro_batch:
         raise ConfigError("nad with micro_batch: activations of a whole batch are needed")
-    teacher, taught = deepcopy(model), 0
+    teacher, taught = deepcopy(model), 0.0
     for epoch in fit(start(teacher, pairs, setting), pairs, setting.loss, epochs=setting.epochs):
         taught = epoch.stats["step"]
     teacher.requires_grad_(False).eval()

@@ -65,7 +65,7 @@ def invertune(
     target = suspected_target(model, some, head, area=area, **options)
     mask, trigger = inverted(model, some, head, target, **options)
     taken = classes(model, put_on(some, mask, trigger), head) == target
-    told = {
+    told: dict[str, Any] = {  # a word among the numbers
         "found_target": setting.classnames[target],
         "inverted_asr": 100 * taken.float().mean().item(),
         "mask_share": mask.mean().item(),

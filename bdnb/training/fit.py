@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
 
     number: int
     model: Model
-    stats: dict[str, Any]
+    stats: dict[str, float]
     optimizer: Optimizer | None = None
 
 
