@@ -63,6 +63,8 @@ def test_retrieval_is_measured_on_the_same_held_out_pairs_before_and_after_clean
         ("fine_pruning", {"nad": 100.0}, "loss_nad"),
         ("invertune", {"images": 24, "steps": 2}, "loss_align"),
         ("retrain", {}, "loss_ssl"),
+        ("probe", {"batches": 1}, "grad_ssl_text"),
+        ("swap", {"clean_model": "train_mmcl_ssl"}, "aligned"),
         ("deep_cluster", {"k": 8, "lookup": "batch", "features": "train"}, "loss_deep_cluster"),
     ],
 )
