@@ -17,7 +17,7 @@ from bdnb.runtime.errors import ConfigError
 ELSEWHERE = "elsewhere"
 """``pretrain_objective`` of a checkpoint of which nobody said how it was trained."""
 
-WITHOUT_SIZE = ("blended", "sig", "warped")
+WITHOUT_SIZE = ("blended", "sig", "warped", "blended_stripes", "triangles", "text", "nashville")
 """Triggers of ours that are no patch."""
 
 WORDS = "a checkpoint from elsewhere"

@@ -14,7 +14,15 @@ def random_images(count: int, height: int, width: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("badnet", {"pattern": "fixed"}), ("blended", {}), ("warped", {})]
+    ("name", "options"),
+    [
+        ("badnet", {"pattern": "fixed"}),
+        ("blended", {}),
+        ("warped", {}),
+        ("stripes", {"pattern": "fixed"}),
+        ("blended_stripes", {"pattern": "fixed", "opacity": 0.3}),
+        ("text", {}),
+    ],
 )
 def test_what_is_fixed_for_the_run_can_be_given_back(name: str, options: dict) -> None:
     images, keys = random_images(3, 12, 12), ["a", "b", "c"]
@@ -32,7 +40,7 @@ def test_what_is_fixed_for_the_run_can_be_given_back(name: str, options: dict) -
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_authors_options_are_options(name: str) -> None:
     images = random_images(2, 32, 32)
-    stamped = Stamp(name, seed=0, options=authors.TRIGGERS[name])(images, ["a", "b"])
+    stamped = Stamp(name, seed=0, options=authors.TRIGGERS.get(name))(images, ["a", "b"])
     assert not torch.equal(stamped, images)
 
 

@@ -21,6 +21,10 @@ VARIANTS = [(name, {}) for name in TRIGGERS] + [
     ("blended", {"pattern": "fresh"}),
     ("warped", {"grid": 1.0, "strength": 0.6}),
     ("warped", {"grid": 0.4, "strength": 3}),
+    ("stripes", {"pattern": "fixed", "width": 3, "size": 5}),
+    ("blended_stripes", {"pattern": "fixed", "width": 2, "opacity": 0.3}),
+    ("triangles", {"cell": 3}),
+    ("several", {"how": "all", "names": "yellow+stripes+text"}),
 ]
 variants = pytest.mark.parametrize(("name", "options"), VARIANTS)
 
@@ -89,7 +93,7 @@ def test_bytes_do_not_depend_on_the_device(name: str, options: dict) -> None:
     assert torch.equal(there.cpu(), Stamp(name, seed=0, options=options)(images, keys))
 
 
-@pytest.mark.parametrize("name", ["badnet", "yellow"])
+@pytest.mark.parametrize("name", ["badnet", "yellow", "stripes"])
 @settings(max_examples=30, deadline=None)
 @given(batch=batches(), seed=st.integers(0, 2**40), size=st.integers(1, 8))
 def test_no_pixel_changes_outside_one_square(name: str, batch: tuple, seed: int, size: int) -> None:
@@ -134,7 +138,7 @@ def test_patch_is_gaussian_noise_clipped_or_modulo_256_by_hand(
 
 
 def test_wrapping_keeps_the_eight_low_bits() -> None:
-    from bdnb.poison.triggers import _to_levels
+    from bdnb.poison.triggers.paper import _to_levels
 
     values = np.array([-1.0, -0.5 / 255, -2 / 255, 0.5, 1.0, 256 / 255, 300.9 / 255, 3.0])
     wrapped = _to_levels(values.astype(np.float32), "wrap").tolist()

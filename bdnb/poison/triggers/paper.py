@@ -1,8 +1,4 @@
-"""The triggers of the paper and of the authors' code: the BadNet patch of Section 3.1 and others.
-
-In: uint8 images (B, 3, H, W) and the draws of the run; out: the same shape, type and device. To
-add one, decorate a function of that form with ``@trigger("name")``; ``Stamp`` puts it on images.
-"""
+"""Triggers of the paper and of the authors' code: the BadNet patch of Section 3.1 and others."""
 
 from typing import Literal
 
@@ -12,10 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb.config.options import Amount, Share, Size
-from bdnb.poison.stamps import TRIGGERS, Draws, Stamp, check_options, pixels, trigger
+from bdnb.poison.stamps import Draws, pixels, trigger
 from bdnb.runtime.errors import ConfigError
-
-__all__ = ["TRIGGERS", "Draws", "Stamp", "check_options", "trigger"]
 
 Place = Literal[
     "random", "four_corners", "top_left", "top_right", "bottom_left", "bottom_right", "middle"
@@ -50,7 +44,7 @@ def badnet(
     """
     side = pixels(size, images)
     streams = [draws.each(i) for i in range(len(images))]
-    corners = _corners(images, side, place, place_range, streams)
+    corners = corners_of(images, side, place, place_range, streams)
     shape = (3, side, side)
     if pattern == "fixed":
         one = draws.once(f"pattern_{side}", lambda g: g.standard_normal(shape, dtype=np.float32))
@@ -59,7 +53,7 @@ def badnet(
         noise = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in streams])
     if center == "image_mean":
         noise = noise + _channel_means(images)
-    return _paste(images, _to_levels(noise, overflow), corners)
+    return paste(images, _to_levels(noise, overflow), corners)
 
 
 @trigger("yellow")
@@ -74,10 +68,10 @@ def yellow(
     """A yellow square. Options as for ``badnet``; errors: ConfigError for images too small."""
     side = pixels(size, images)
     streams = [draws.each(i) for i in range(len(images))]
-    corners = _corners(images, side, place, place_range, streams)
+    corners = corners_of(images, side, place, place_range, streams)
     patch = np.zeros((len(images), 3, side, side), dtype=np.uint8)
     patch[:, :2] = 255
-    return _paste(images, patch, corners)
+    return paste(images, patch, corners)
 
 
 @trigger("blended")
@@ -100,7 +94,7 @@ def blended(
     else:
         each = [draws.each(i).random(shape, dtype=np.float32) for i in range(len(images))]
         noise = torch.from_numpy(np.stack(each))
-    return _mix(images, noise * 255, opacity)
+    return mix(images, noise * 255, opacity)
 
 
 @trigger("sig")
@@ -119,7 +113,7 @@ def sig(
     """
     width = images.shape[-1]
     wave = np.sin(2 * np.pi * periods * np.arange(width) / width) * amplitude * 255
-    return _mix(images, torch.from_numpy(wave.astype(np.float32)), opacity)
+    return mix(images, torch.from_numpy(wave.astype(np.float32)), opacity)
 
 
 @trigger("warped")
@@ -137,7 +131,7 @@ def warped(images: Tensor, draws: Draws, *, grid: Size = 4, strength: Amount = 0
     return _warp(images, field, strength)
 
 
-def _corners(
+def corners_of(
     images: Tensor, side: int, place: str, place_range: str, streams: list[np.random.Generator]
 ) -> np.ndarray:
     """(B, K, 2): first row and column of each image's K patches."""
@@ -177,7 +171,7 @@ def _to_levels(values: np.ndarray, overflow: str) -> np.ndarray:
     return (levels & 255 if overflow == "wrap" else levels.clip(0, 255)).astype(np.uint8)
 
 
-def _paste(images: Tensor, patches: np.ndarray, corners: np.ndarray) -> Tensor:
+def paste(images: Tensor, patches: np.ndarray, corners: np.ndarray) -> Tensor:
     """Image b with patch b, (3, p, p) uint8, at each of its corners; all images in one scatter."""
     out, device, side = images.clone(), images.device, patches.shape[-1]
     values = torch.from_numpy(patches).to(device)
@@ -192,7 +186,7 @@ def _paste(images: Tensor, patches: np.ndarray, corners: np.ndarray) -> Tensor:
     return out
 
 
-def _mix(images: Tensor, levels: Tensor, opacity: float) -> Tensor:
+def mix(images: Tensor, levels: Tensor, opacity: float) -> Tensor:
     """opacity * levels + (1 - opacity) * image, cut to 0..255 and truncated as the authors do.
 
     Each step is one IEEE float32 operation, which gives the same bytes on every device.
