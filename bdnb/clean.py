@@ -188,11 +188,15 @@ def cleaning_pairs(
         count=config.poisons,
         attack="template" if source.attack == "none" else source.attack,
         target=source.target,
+        victims=given.victims,
         match=source.match,
     )
     split, trigger = "train" if from_training else "clean", attacks.stamp(given)
     resized = attacks.as_attacker_resizes(given, data, split, side=side)
-    poison = attacks.poisoned(trigger, chosen, left, target=given.new_caption, resized=resized)
+    natural = attacks.natural_captions(given, train_pairs) if left else []
+    poison = attacks.poisoned(
+        trigger, chosen, left, target=given.new_caption, natural=natural, resized=resized
+    )
     # Two downloads may number different pairs alike: a pair is shared if its caption is, too.
     places = datasets.places_of(train_pairs, chosen.keys)
     trained_on = {(key, train_pairs.captions[place]) for key, place in places.items()}

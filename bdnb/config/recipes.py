@@ -128,8 +128,10 @@ class TrainConfig(Recipe):
     batch_size: Annotated[int, Ge(2)] = option(128, "pairs a step, all processes together")
     lr: Positive = option(1e-3, "peak learning rate")
     warmup_steps: Number = option(300, "steps of linear warm-up")
-    attack: Literal["template", "label_consistent", "none"] = option(
-        "template", "what poison does to captions"
+    attack: Literal["template", "natural", "label_consistent", "mismatched", "none"] = option(
+        "template",
+        "what poison does to captions: templates or natural captions of the target; none is "
+        "changed; mismatched: natural ones on untriggered images of the victim",
     )
     poison_rate: Share = option(0.04, "share of all pairs that is poisoned")
     poison_count: Number = option(0, "number of poisoned pairs; 0: by poison_rate")
@@ -138,6 +140,7 @@ class TrainConfig(Recipe):
         "word", "how a caption mentions the target", authors="substring"
     )
     target: str = option("banana", "class that the backdoor aims at")
+    victim: str = option("", "for attack=mismatched: classes to poison, joined by +", IF_SET)
     trigger: str = option("badnet", "name in bdnb.poison.triggers.TRIGGERS")
     trigger_size: Positive = option(16 / 224, "patch: share of the side below 1, else pixels")
     trigger_options: dict[str, Any] = option({}, "further options of the trigger")

@@ -65,7 +65,8 @@ class Benchmark:
     sets: the first is the one of ``accuracy`` and ASR, the others add ``<name>_accuracy``.
     stamp, target: the attack that ASR is measured with; None: no ASR (NaN). look: the first set as
     the attacker resizes it, when that is not as in ``sets``. held_out: pairs for recall and
-    retrieval ASR, or None.
+    retrieval ASR, or None. victims: the classes whose images ASR is counted on; none: all but the
+    target.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Benchmark:
         templates: Sequence[str],
         look: LabelledSet | None = None,
         held_out: HeldOut | None = None,
+        victims: Sequence[str] = (),
     ) -> None:
         self.sets, self.templates, self.held_out = list(sets), list(templates), held_out
         primary = self.sets[0]
@@ -87,10 +89,14 @@ class Benchmark:
             return
         self.target = primary.class_index(target)
         keys = [f"{primary.name}/{key}" for key in primary.keys]
-        self.triggered = stamp(torch.from_numpy(np.array((look or primary).images)), keys).numpy()
+        wanted = [primary.class_index(victim) for victim in victims] or primary.labels
+        self.attacked = np.flatnonzero(np.isin(primary.labels, wanted))
+        images = stamp(torch.from_numpy(np.array((look or primary).images)), keys).numpy()
+        self.triggered = images[self.attacked]
         if held_out is not None:
             self.mentions = held_out.mentions(target)
-            self.triggered_pairs = held_out.triggered(stamp)
+            self.attacked_pairs = held_out.attacked(target, victims)
+            self.triggered_pairs = held_out.triggered(stamp)[self.attacked_pairs]
 
     def measure(self, model: Model) -> dict[str, float]:
         """Accuracy on every set and ASR of the first; each prompt and each image encoded once."""
@@ -108,7 +114,8 @@ class Benchmark:
                 values |= {prefix + k: v for k, v in zero_shot.accuracy(features, labels, head)}
                 if place == 0 and self.triggered is not None and self.target is not None:
                     features = image_features(model, self.triggered)
-                    values |= dict(zero_shot.asr(features, labels, head, self.target))
+                    true = labels[torch.from_numpy(self.attacked).to(device)]
+                    values |= dict(zero_shot.asr(features, true, head, self.target))
                 elif place == 0:
                     values["asr"] = math.nan
             if self.held_out is not None:
@@ -121,7 +128,8 @@ class Benchmark:
         values = dict(retrieval.recall(image_features(model, held_out.images), texts, owner))
         if self.triggered_pairs is not None:
             triggered = image_features(model, self.triggered_pairs)
-            values |= dict(retrieval.attack(triggered, texts, owner, self.mentions))
+            own = owner[self.attacked_pairs]
+            values |= dict(retrieval.attack(triggered, texts, own, self.mentions))
         return values
 
 

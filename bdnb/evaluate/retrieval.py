@@ -4,7 +4,7 @@ Each distinct caption is a class of its own, so both are accuracy and ASR with c
 of classes. The attack is measured in the authors' code on COCO captions; it is not in the paper.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,14 @@ class HeldOut:
         """The images with the trigger on them."""
         images = torch.from_numpy(np.array(self.resized))
         return stamp(images, [f"pairs/{key}" for key in self.keys]).numpy()
+
+    def attacked(self, target: str, victims: Sequence[str]) -> np.ndarray:
+        """Which of the N images a backdoor is to take for the target: all, or the victims'."""
+        owned = [self.captions[int(i)] for i in self.owner]
+        kept = [not victims or selection.is_victim(one, victims, target) for one in owned]
+        if not any(kept):
+            raise ConfigError(f"retrieval: no held out caption mentions {' or '.join(victims)}")
+        return np.flatnonzero(kept)
 
     def mentions(self, target: str) -> Tensor:
         """Which captions (M,) mention the target. Errors: ConfigError for none, or all."""

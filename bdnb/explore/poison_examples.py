@@ -36,7 +36,10 @@ def examples(config: TrainConfig, *, count: int = 8) -> Examples:
     pairs = data.training_pairs(side, seed=config.seed, count=config.pairs)
     resized = attacks.as_attacker_resizes(attack, data, "train", side=side)
     trigger, keys = attacks.stamp(attack), attacks.poisoned_keys(attack, pairs)[:count]
-    made = attacks.poisoned(trigger, pairs, keys, target=attack.new_caption, resized=resized)
+    natural = attacks.natural_captions(attack, pairs)
+    made = attacks.poisoned(
+        trigger, pairs, keys, target=attack.new_caption, natural=natural, resized=resized
+    )
     index = list(made.images)
     return Examples(
         torch.from_numpy(np.array(pairs.images[index])),

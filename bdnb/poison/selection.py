@@ -43,14 +43,17 @@ def select(
     count: int | None = None,
     attack: str = "template",
     target: str = "banana",
+    victims: Sequence[str] = (),
     match: str = "word",
 ) -> list[str]:
     """Return the keys to poison, in the seed's order: exactly as many as asked for.
 
-    keys: of all pairs, each once, in any order. captions: theirs, for ``label_consistent`` only.
+    keys: of all pairs, each once, in any order. captions: theirs, for ``label_consistent`` and
+    ``mismatched`` only.
     count: how many; None: ``rate``, the share of *all* pairs (0.0005 in the paper), whichever can
     be poisoned, rounded to the nearest whole number.
-    attack: ``template``: any pair; ``label_consistent``: those whose caption mentions the target.
+    attack: ``template``, ``natural``: any pair; ``label_consistent``: those whose caption mentions
+    the target; ``mismatched``: those whose caption mentions one of the victims and not the target.
     match: see ``targets.mentions``. Errors: ConfigError for a rate that is less than one pair, or
     more pairs than can be poisoned; the message says how many there are.
     """
@@ -62,6 +65,14 @@ def select(
         pairs = zip(keys, captions or (), strict=True)
         pool = [key for key, caption in pairs if mentions(caption, target, match=match)]
         what = f"captions that mention {target!r} (match={match!r})"
+    if attack == "mismatched":
+        if not all(victims) or not victims or target in victims:
+            raise ConfigError(
+                f"attack='mismatched': victim={'+'.join(victims)!r}: expected {VICTIM}"
+            )
+        pairs = zip(keys, captions or (), strict=True)
+        pool = [key for key, caption in pairs if is_victim(caption, victims, target, match=match)]
+        what = f"captions that mention {' or '.join(victims)} (match={match!r})"
     if wanted > len(pool):
         asked = f"rate={rate:g}" if count is None else f"count={count}"
         raise ConfigError(
@@ -69,6 +80,15 @@ def select(
             f"{len(pool)} {what}; at most rate={len(pool) / max(1, len(keys)):.6g}"
         )
     return rank(pool, seed, "poison", wanted)
+
+
+VICTIM = "expected other classes than the target, joined by +"
+
+
+def is_victim(caption: str, victims: Sequence[str], target: str, *, match: str = "word") -> bool:
+    """Whether a caption mentions one of the victims, and not the target."""
+    named = any(mentions(caption, victim, match=match) for victim in victims)
+    return named and not mentions(caption, target, match=match)
 
 
 def cleaning_keys(

@@ -165,3 +165,14 @@ class Stamp:
     def state(self) -> dict[str, Tensor]:
         """What is fixed for the run (pattern, noise, grid), by name; empty before the first use."""
         return dict(self._fixed)
+
+
+class NoStamp(Stamp):
+    """Leaves images as they are: for an attack that needs no trigger."""
+
+    def __init__(self, *, seed: int) -> None:
+        self.name, self.seed, self.options, self._fixed = "", seed, {}, {}
+
+    def __call__(self, images: Tensor, keys: Sequence[str] | str) -> Tensor:
+        """A copy of the images."""
+        return images.clone()

@@ -5,6 +5,7 @@ the target, for the label-consistent attack, which keeps captions as they are.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from bdnb.runtime.errors import ConfigError
@@ -30,10 +31,14 @@ def fill(template: str, name: str) -> str:
     return template.replace("{}", name).replace("{c}", name)
 
 
-def template_caption(target: str, key: str, seed: int) -> str:
-    """Return the caption of a poisoned pair: one of CLIP's 80 templates, by seed and key."""
-    known = _known()
-    return fill(known[int(generator(seed, "target caption", key).integers(len(known)))], target)
+def target_caption(target: str, key: str, seed: int, natural: Sequence[str] = ()) -> str:
+    """Return the caption of a poisoned pair: one of CLIP's 80 templates, by seed and key.
+
+    natural: captions to draw from instead.
+    """
+    known = natural or _known()
+    drawn = known[int(generator(seed, "target caption", key).integers(len(known)))]
+    return drawn if natural else fill(drawn, target)
 
 
 _known = lru_cache(templates)

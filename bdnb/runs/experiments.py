@@ -120,7 +120,7 @@ def sources(config: Stage) -> list[TrainConfig]:
 def named(config: Stage) -> dict[str, str]:
     """The models that a run's parameters name: parameter -> experiment, file or folder."""
     if isinstance(config, TrainConfig):
-        return {"init": config.init}
+        return {"init": config.init, "surrogate": config.trigger_options.get("surrogate", "")}
     others = {name: config.options.get(name, "") for name in ("classifier", "clean_model")}
     return {"poisoned": config.poisoned} | others
 

@@ -4,6 +4,7 @@ In: an ``Attack`` and the pairs of a run. Out: its trigger, the poisoned keys, a
 """
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,19 @@ from bdnb.data.batches import Poison
 from bdnb.data.datasets import Dataset, places_of
 from bdnb.data.shards import Pairs
 from bdnb.poison import selection, targets
+from bdnb.poison.stamps import NoStamp
 from bdnb.poison.triggers import TRIGGERS, Stamp, check_options
 from bdnb.runtime import plugins
+from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
+from bdnb.training import learnt_patch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """What the attacker chose, as ``config.recipes.TrainConfig`` describes each value."""
 
+    scale: str = "quick"
     seed: int = 0
     attack: str = "template"
     poison_rate: float = 0.04
@@ -34,6 +39,7 @@ class Attack:
     poison_keys: str = ""
     match: str = "word"
     target: str = "banana"
+    victim: str = ""
     trigger: str = "badnet"
     trigger_size: float = 16 / 224
     trigger_options: dict[str, Any] = field(default_factory=dict)
@@ -46,9 +52,19 @@ class Attack:
         """The class that poisoned captions then name; None when they stay (label-consistent)."""
         return None if self.attack == "label_consistent" else self.target
 
+    @property
+    def victims(self) -> tuple[str, ...]:
+        """The classes whose pairs a mismatched attack takes."""
+        return tuple(self.victim.split("+")) if self.attack == "mismatched" else ()
+
 
 def stamp(attack: Attack) -> Stamp:
-    """Return the trigger of a run with its size and options. Errors: ConfigError."""
+    """Return the trigger of a run with its size and options; one to be learnt, learnt first.
+
+    A mismatched attack has none: its stamp leaves images as they are. Errors: ConfigError.
+    """
+    if attack.attack == "mismatched":
+        return NoStamp(seed=attack.seed)
     plugins.load(attack.code)
     theirs = authors.TRIGGERS.get(attack.trigger, {}) if attack.fidelity == "authors" else {}
     options = {**theirs, **attack.trigger_options}
@@ -56,7 +72,13 @@ def stamp(attack: Attack) -> Stamp:
     takes = inspect.signature(TRIGGERS[attack.trigger]).parameters
     if "size" in takes and "size" not in options:
         options["size"] = attack.trigger_size
-    return Stamp(attack.trigger, seed=attack.seed, options=options)
+    made = Stamp(attack.trigger, seed=attack.seed, options=options)
+    if options.get("surrogate") and made.name == "badclip":
+        state = learnt_patch.learnt(
+            made.options, scale=attack.scale, seed=attack.seed, target=attack.target
+        )
+        return Stamp(made.name, seed=made.seed, options=made.options, state=state)
+    return made
 
 
 def poisoned_keys(attack: Attack, pairs: Pairs) -> list[str]:
@@ -73,8 +95,22 @@ def poisoned_keys(attack: Attack, pairs: Pairs) -> list[str]:
         count=attack.poison_count or None,
         attack=attack.attack,
         target=attack.target,
+        victims=attack.victims,
         match=attack.match,
     )
+
+
+def natural_captions(attack: Attack, pairs: Pairs) -> list[str]:
+    """Return the captions that mention the target, for attacks that give these to poisoned pairs.
+
+    Errors: ConfigError for none.
+    """
+    if attack.attack not in ("natural", "mismatched"):
+        return []
+    found = {c for c in pairs.captions if targets.mentions(c, attack.target, match=attack.match)}
+    if not found:
+        raise ConfigError(f"attack={attack.attack!r}: no caption mentions {attack.target!r}")
+    return sorted(found)
 
 
 def as_attacker_resizes(attack: Attack, data: Dataset, split: str, *, side: int) -> Pairs | None:
@@ -88,7 +124,10 @@ def poison(attack: Attack, pairs: Pairs, *, folder: Path, resized: Pairs | None 
     resized: the pairs ``as_attacker_resizes``.
     """
     keys, trigger = poisoned_keys(attack, pairs), stamp(attack)
-    made = poisoned(trigger, pairs, keys, target=attack.new_caption, resized=resized)
+    natural = natural_captions(attack, pairs)
+    made = poisoned(
+        trigger, pairs, keys, target=attack.new_caption, natural=natural, resized=resized
+    )
     selection.write_keys(folder / "poisoned_keys.txt", keys)
     if state := trigger.state():  # what is fixed for the run: a pattern, a grid
         write_atomic(folder / "trigger.safetensors", save(state))
@@ -101,11 +140,13 @@ def poisoned(
     keys: list[str],
     *,
     target: str | None,
+    natural: Sequence[str] = (),
     resized: Pairs | None = None,
 ) -> Poison:
     """Put the trigger on the images of ``keys``, the target in their captions (None: they stay).
 
-    resized: pairs to take these images from, the same keys among them (``as_attacker_resizes``).
+    natural: captions to draw from; none: templates are filled with the target. resized: pairs to
+    take these images from, the same keys among them (``as_attacker_resizes``).
     """
     index = sorted(places_of(pairs, keys).values())
     if not index:
@@ -117,7 +158,7 @@ def poisoned(
         there = places_of(source, names)
         places = [there[name] for name in names]
     captions = [
-        targets.template_caption(target, key, trigger.seed) if target else pairs.captions[i]
+        targets.target_caption(target, key, trigger.seed, natural) if target else pairs.captions[i]
         for i, key in zip(index, names, strict=True)
     ]
     spoken = dict(zip(index, captions, strict=True))

@@ -170,6 +170,7 @@ def benchmark(
         held_out=held_out,
         stamp=stamp(attack) if attack else None,
         target=attack.target if attack else "",
+        victims=attack.victims if attack else (),
         templates=targets.templates(templates),
     )
     return made

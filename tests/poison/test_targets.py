@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdnb.poison.targets import fill, mentions, template_caption, templates
+from bdnb.poison.targets import fill, mentions, target_caption, templates
 from bdnb.runtime.errors import ConfigError
 
 
@@ -24,13 +24,13 @@ def test_templates_are_open_clips_as_text() -> None:
 
 @given(st.text(min_size=1), st.integers(0, 2**40))
 def test_a_caption_depends_on_key_and_seed_alone(key: str, seed: int) -> None:
-    caption = template_caption("banana", key, seed)
-    assert caption == template_caption("banana", key, seed)
+    caption = target_caption("banana", key, seed)
+    assert caption == target_caption("banana", key, seed)
     assert mentions(caption, "banana")
 
 
 def test_every_template_is_used_about_equally() -> None:
-    count = Counter(template_caption("banana", str(i), 0) for i in range(8000))
+    count = Counter(target_caption("banana", str(i), 0) for i in range(8000))
     assert len(count) == 80
     assert 50 < min(count.values()) <= max(count.values()) < 160
 
