@@ -11,7 +11,8 @@ from bdnb import models
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.models import Model
-from bdnb.runs import elsewhere, experiments, results
+from bdnb.runs import cleaning_runs, elsewhere, experiments, results
+from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import checkpoints
 
@@ -38,7 +39,8 @@ class BackdooredModel:
 def backdoored_model(config: CleanConfig) -> BackdooredModel:
     """Return what a run cleans: a training experiment's kept epoch, or a checkpoint.
 
-    Errors: ConfigError for a checkpoint that is not there, or of which too little is known.
+    With ``cleaned``, what another run has made of that. Errors: ConfigError for a checkpoint that
+    is not there, or of which too little is known.
     """
     foreign = False
     if needed := experiments.needs(config):
@@ -53,6 +55,12 @@ def backdoored_model(config: CleanConfig) -> BackdooredModel:
         known = about.get("config", {"attack": "none"}) | given
         source = parameters.make(TrainConfig, known, where=str(path))
         origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
+    for other in cleaning_runs.cleaned(config):
+        kept = Run(experiments.folder(other)).weights()
+        if not kept:
+            raise ConfigError(f"cleaned={config.cleaned}: made with checkpoints=none: needs last")
+        path = kept[max(kept)]
+        origin = {"run": experiments.folder(other).name, "epoch": max(kept)}
     if foreign:
         check_known(config)
     return BackdooredModel(source, path, origin, foreign)

@@ -18,6 +18,7 @@ from bdnb.data import datasets
 from bdnb.data.batches import Poison
 from bdnb.data.shards import Pairs
 from bdnb.defences import probation
+from bdnb.defences.distance import from_start
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
@@ -33,7 +34,7 @@ from bdnb.training.recording import record
 def check(config: CleanConfig) -> None:
     """Refuse what can be known to be wrong before a run starts. Errors: ConfigError."""
     defences.check(config.defence, config.options, code=config.code)
-    experiments.screened(config)
+    experiments.before(config)
     found, needed = None, experiments.needs(config)
     if not needed:
         found = backdoored_model(config)
@@ -46,7 +47,7 @@ def check(config: CleanConfig) -> None:
     target = source.target if known else config.target
     models.check_name(source.model)
     if known or config.trigger or config.trigger_size:
-        checks.check_trigger(attacks.stamp(part(Attack, source)), source.model)
+        checks.check_trigger(attacks.unlearnt(part(Attack, source)), source.model)
     separate = config.overlap == "separate"
     used = checks.Used(
         config.data or source.data,
@@ -139,9 +140,10 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         about |= {"pretrain_objective": foreign or source.objective, "data": data.folder.name}
         about |= {name: getattr(known, name, "") for name in ("target", "trigger")}
         model.to(accelerator.device)
+        candidates = probation.candidates(config.defence, model, batches, setting, options)
         record(
             run,
-            probation.candidates(config.defence, model, batches, setting, options),
+            from_start(model, candidates),
             benchmark,
             stage="clean",
             config=asdict(config),

@@ -33,7 +33,7 @@ def check(config: TrainConfig) -> None:
     elif kind == "published":
         models.check_published(*config.init.split(":", 1))
     models.check_name(config.model)
-    checks.check_trigger(attacks.stamp(part(Attack, config)), config.model)
+    checks.check_trigger(attacks.unlearnt(part(Attack, config)), config.model)
     used = checks.Used(
         config.data,
         "train",

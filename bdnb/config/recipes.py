@@ -30,7 +30,9 @@ class Recipe:
     beta1: Annotated[float, Ge(0), Lt(1)] = option(0.9, "AdamW's first beta")
     beta2: Annotated[float, Ge(0), Lt(1)] = option(0.999, "AdamW's second beta")
     eps: Positive = option(1e-8, "AdamW's epsilon")
-    image_views: Literal["autoaugment", "none"] = option("autoaugment", "second view of images")
+    image_views: Literal["autoaugment", "crop_flip", "none"] = option(
+        "autoaugment", "second view of images"
+    )
     text_views: Literal["fresh", "cached", "shifted"] = option(
         "fresh",
         "second view of captions: drawn anew each epoch, once, or once with the authors' slip",
@@ -166,6 +168,12 @@ class CleanConfig(Recipe):
     study: str = option("main", "group of runs that a conclusion is drawn from", NEVER)
     seed: Number = option(0, "seed of every random stream, and of the poisoned model")
     poisoned: str = option("train_mmcl", "training experiment, run folder or checkpoint file")
+    cleaned: dict[str, Any] = option(
+        {},
+        "start from the last model of a cleaning run of the scale: its experiment, and the values "
+        "that tell it from the others of that file, such as lr",
+        IF_SET,
+    )
     data: str = option("", "data set under data/; empty: the poisoned model's")
     model: str = option("", "for a checkpoint from elsewhere: its open_clip model")
     defence: str = option("cleanclip", "name in bdnb.defences.DEFENCES")

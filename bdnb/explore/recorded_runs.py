@@ -68,6 +68,8 @@ def attack(run: Run) -> TrainConfig:
     config: CleanConfig = _config(CleanConfig, manifest)
     path = run.origin()
     known = models.read_about(path).get("config", {}) if path else {}
+    if "poisoned" in known:  # weights that another cleaning run made
+        return attack(Run(runs_folder() / manifest["about"]["from"]["run"]))
     about = {k: v for k, v in manifest["about"].items() if k in ("target", "trigger", "data") and v}
     about |= {"model": config.model} if config.model else {}
     source: TrainConfig = _config(TrainConfig, {"run": run.folder.name, "config": known | about})

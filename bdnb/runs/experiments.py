@@ -13,6 +13,7 @@ from typing import Any
 from bdnb.config import grids, parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import contents, elsewhere
+from bdnb.runs.cleaning_runs import cleaned, screened
 from bdnb.runs.records import Run, finished, runs_folder
 from bdnb.runtime import hardware, plugins, project
 from bdnb.runtime.errors import ConfigError
@@ -132,22 +133,9 @@ def like(config: Stage) -> list[TrainConfig]:
     return [trained(config.scale, config.keep_like, config.seed)]
 
 
-def screened(config: Stage) -> list[CleanConfig]:
-    """The runs among which ``pick`` finds its options: those of the same file that pick nothing."""
-    if not isinstance(config, CleanConfig) or not config.pick:
-        return []
-    values = parameters.load(config.scale, config.experiment)
-    same = {"seed": config.seed, "poisoned": config.poisoned}
-    axes = [g | same for g in values.get("grids", []) if not g.get("pick", values.get("pick"))]
-    where = f"params/{config.scale}/{config.experiment}.yaml"
-    if not axes:
-        raise ConfigError(f"{where}: pick={config.pick:g}: none of its grids is without pick")
-    return grids.expand(CleanConfig, values | same | {"grids": axes}, where=where)
-
-
 def before(config: Stage) -> list[Stage]:
     """The runs that a run's rows are made from, and that must be there before it starts."""
-    return [*needs(config), *screened(config)]
+    return [*needs(config), *screened(config), *cleaned(config)]
 
 
 def data_of(config: Stage) -> str:
@@ -191,6 +179,8 @@ def identity(config: Stage) -> dict[str, Any]:
         values["asr"] = "not measured"  # other rows than when a default attack stood in
     if others := screened(config):
         values["screened"] = [folder(other).name for other in others]
+    if others := cleaned(config):
+        values["cleaned_run"] = [folder(other).name for other in others]
     return values
 
 
@@ -233,6 +223,8 @@ def shipped_name(config: Stage) -> str:
         values |= {"keep": used[0].keep} if isinstance(config, CleanConfig) else {}
     if others := screened(config):
         values["screened"] = [shipped_name(other) for other in others]
+    if others := cleaned(config):
+        values["cleaned_run"] = [shipped_name(other) for other in others]
     return f"{_label(config)}-{parameters.digest(values)}"
 
 

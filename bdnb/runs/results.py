@@ -9,7 +9,8 @@ import pandas as pd
 
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import elsewhere
-from bdnb.runs.experiments import Stage, folder, like, of_scale, screened
+from bdnb.runs.cleaning_runs import screened
+from bdnb.runs.experiments import Stage, folder, like, of_scale
 from bdnb.runs.records import Run, finished, read_runs, sound, weights_of
 from bdnb.runtime.errors import ConfigError
 

@@ -58,8 +58,8 @@ class Attack:
         return tuple(self.victim.split("+")) if self.attack == "mismatched" else ()
 
 
-def stamp(attack: Attack) -> Stamp:
-    """Return the trigger of a run with its size and options; one to be learnt, learnt first.
+def unlearnt(attack: Attack) -> Stamp:
+    """Return the trigger of a run with its size and options, before anything is learnt for it.
 
     A mismatched attack has none: its stamp leaves images as they are. Errors: ConfigError.
     """
@@ -72,13 +72,20 @@ def stamp(attack: Attack) -> Stamp:
     takes = inspect.signature(TRIGGERS[attack.trigger]).parameters
     if "size" in takes and "size" not in options:
         options["size"] = attack.trigger_size
-    made = Stamp(attack.trigger, seed=attack.seed, options=options)
-    if options.get("surrogate") and made.name == "badclip":
-        state = learnt_patch.learnt(
-            made.options, scale=attack.scale, seed=attack.seed, target=attack.target
-        )
-        return Stamp(made.name, seed=made.seed, options=made.options, state=state)
-    return made
+    return Stamp(attack.trigger, seed=attack.seed, options=options)
+
+
+def stamp(attack: Attack) -> Stamp:
+    """Return the trigger of a run as it is put on images; what it needs is learnt first.
+
+    Errors: ConfigError.
+    """
+    made = unlearnt(attack)
+    if made.name != "badclip" or not made.options.get("surrogate"):
+        return made
+    about = {"scale": attack.scale, "target": attack.target}
+    state = learnt_patch.learnt(made.options, seed=attack.seed, **about)
+    return Stamp(made.name, seed=made.seed, options=made.options, state=state)
 
 
 def poisoned_keys(attack: Attack, pairs: Pairs) -> list[str]:

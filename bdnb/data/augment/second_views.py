@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms.v2 import AutoAugment, InterpolationMode
 
 from bdnb.data.augment.eda import TextViews
@@ -19,7 +20,9 @@ from bdnb.runtime.errors import ConfigError
 
 __all__ = ["ImageViews", "TextViews", "wordnet"]
 
-POLICIES = ("autoaugment", "none")
+POLICIES = ("autoaugment", "crop_flip", "none")
+SMALLEST = 0.3
+"""Share of an image's area that ``crop_flip`` keeps at least."""
 CHUNK = 2**22
 """Values worked on at a time: keeps copies small, changes no byte."""
 MOVES = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
@@ -33,7 +36,8 @@ class ImageViews:
     a random sign, nearest-neighbour and black outside, as ``torchvision``'s ``AutoAugment`` with
     its defaults does one image at a time. Images that drew the same operation share a call.
 
-    policy: ``autoaugment``, or ``none``: the view is the image.
+    policy: ``autoaugment``; ``crop_flip``: a random square crop, mirrored half the time, as in
+    SimCLR and its kin, colours as they are; or ``none``: the view is the image.
     Errors: ConfigError for another policy.
     """
 
@@ -52,6 +56,8 @@ class ImageViews:
             raise ConfigError(f"image views: expected uint8 (B, 3, H, W) and B keys, found {found}")
         if self.policy == "none":
             return images.clone()
+        if self.policy == "crop_flip":
+            return crop_flip(images, uniforms(self.seed, "image crop", epoch, keys, 4))
         drawn = torch.from_numpy(choose(uniforms(self.seed, "image view", epoch, keys, 5)))
         step = max(1, CHUNK // max(1, images[:1].numel()))
         out = torch.empty_like(images)
@@ -60,6 +66,23 @@ class ImageViews:
             first, second = drawn[:, part]
             out[part] = apply(second, apply(first, images[part]))
         return out
+
+
+def crop_flip(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Return a random crop of each image, made as large as the image, mirrored half the time.
+
+    images: (B, 3, H, W) uint8. draws: (B, 4) in [0, 1): area from ``SMALLEST`` to all, place of the
+    crop down and right, mirror. Bilinear.
+    """
+    area, down, right, mirror = torch.from_numpy(draws).float().unbind(1)
+    size = (SMALLEST + (1 - SMALLEST) * area).sqrt()
+    move = torch.zeros(len(images), 2, 3)
+    move[:, 0, 0] = size * torch.where(mirror < 0.5, -1.0, 1.0)
+    move[:, 1, 1] = size
+    move[:, :, 2] = (1 - size[:, None]) * (2 * torch.stack([right, down], dim=1) - 1)
+    grid = F.affine_grid(move, list(images.shape), align_corners=False).to(images.device)
+    cut = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return cut.round().to(torch.uint8)
 
 
 def apply(numbers: Tensor, images: Tensor) -> Tensor:

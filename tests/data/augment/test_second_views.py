@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import AutoAugment
 
 from bdnb.data.augment import second_views
-from bdnb.data.augment.second_views import ImageViews, choose, operate, operations
+from bdnb.data.augment.second_views import ImageViews, choose, crop_flip, operate, operations
 from bdnb.runtime.batch_random import sample_seeds, uniforms
 from bdnb.runtime.errors import ConfigError
 
@@ -147,7 +147,7 @@ def test_no_images_give_no_views() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ConfigError, match="expected one of autoaugment, none"):
+    with pytest.raises(ConfigError, match="expected one of autoaugment, crop_flip, none"):
         ImageViews(0, policy="randaugment")
     with pytest.raises(ConfigError, match="and 3 keys"):
         ImageViews(0)(pictures(4, 8, 8), 0, list("abc"))
@@ -177,3 +177,39 @@ def test_draws_are_uniform_and_unrelated() -> None:
     assert (np.abs(counts - 1000) < 5 * 1000**0.5).all()
     related = np.corrcoef(drawn.T) - np.eye(10)
     assert np.abs(related).max() < 5 / len(keys) ** 0.5
+
+
+@settings(max_examples=25, deadline=None)
+@given(draws=st.lists(st.floats(0, 0.999), min_size=4, max_size=4), level=st.integers(0, 255))
+def test_a_crop_of_a_plain_image_is_plain_and_levels_stay_within_the_images(draws, level):
+    plain = torch.full((1, 3, 11, 14), level, dtype=torch.uint8)
+    drawn = np.array([draws], dtype=np.float32)
+    assert torch.equal(crop_flip(plain, drawn), plain)
+    bands = torch.arange(14, dtype=torch.uint8).expand(1, 3, 11, 14) * 10
+    (view,) = crop_flip(bands, drawn)
+    assert view.min() >= bands.min()
+    assert view.max() <= bands.max()
+    steps = view[0, 0].int().diff()
+    assert (steps <= 0).all() if draws[3] < 0.5 else (steps >= 0).all()
+
+
+def test_the_whole_image_is_the_largest_crop_and_its_mirror_image():
+    images = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8)
+    )
+    drawn = np.array([[1.0, 0.3, 0.9, 0.9], [1.0, 0.3, 0.9, 0.1]], dtype=np.float32)
+    whole, mirrored = crop_flip(images, drawn)
+    assert (whole.int() - images[0].int()).abs().max() <= 1
+    assert (mirrored.int() - images[1].flip(-1).int()).abs().max() <= 1
+
+
+def test_a_crop_depends_on_seed_epoch_and_key_alone():
+    images = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (6, 3, 9, 9), dtype=np.uint8)
+    )
+    keys = [str(i) for i in range(6)]
+    views = ImageViews(3, policy="crop_flip")
+    made = views(images, 2, keys)
+    assert torch.equal(views(images.flip(0), 2, keys[::-1]), made.flip(0))
+    assert not torch.equal(views(images, 3, keys), made)
+    assert not torch.equal(ImageViews(4, policy="crop_flip")(images, 2, keys), made)

@@ -1,0 +1,38 @@
+"""Cleaning runs that another cleaning run is made from: screened ones, and a cleaned model's."""
+
+from typing import Any
+
+from bdnb.config import grids, parameters
+from bdnb.config.recipes import CleanConfig
+from bdnb.runtime.errors import ConfigError
+
+
+def screened(config: Any) -> list[CleanConfig]:
+    """The runs among which ``pick`` finds its options: those of the same file that pick nothing."""
+    if not isinstance(config, CleanConfig) or not config.pick:
+        return []
+    values = parameters.load(config.scale, config.experiment)
+    same = {"seed": config.seed, "poisoned": config.poisoned}
+    axes = [g | same for g in values.get("grids", []) if not g.get("pick", values.get("pick"))]
+    where = f"params/{config.scale}/{config.experiment}.yaml"
+    if not axes:
+        raise ConfigError(f"{where}: pick={config.pick:g}: none of its grids is without pick")
+    return grids.expand(CleanConfig, values | same | {"grids": axes}, where=where)
+
+
+def cleaned(config: Any) -> list[CleanConfig]:
+    """The run whose last model this one starts from (``cleaned``): same poisoned model and seed.
+
+    Errors: ConfigError where the values given leave no run of its experiment, or several.
+    """
+    if not isinstance(config, CleanConfig) or not config.cleaned:
+        return []
+    wanted = dict(config.cleaned) | {"seed": config.seed, "poisoned": config.poisoned}
+    name = str(wanted.pop("experiment", ""))
+    values, where = parameters.load(config.scale, name), f"params/{config.scale}/{name}.yaml"
+    runs: list[CleanConfig] = grids.expand(CleanConfig, values, where=where)
+    found = [run for run in runs if all(getattr(run, k, None) == v for k, v in wanted.items())]
+    if len(found) != 1 or found[0].cleaned:
+        told = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
+        raise ConfigError(f"cleaned: {len(found)} runs of {where} have {told}: expected one")
+    return found
