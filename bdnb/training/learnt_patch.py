@@ -29,8 +29,8 @@ from bdnb.runtime import seeds
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
 
-BATCH, LOGGED = 64, 100
-"""Images a step; steps that one row is the mean of."""
+BATCH, LOGGED, LIKE = 64, 100, 512
+"""Images a step; steps that one row is the mean of; pairs of the target to learn from at most."""
 
 
 def learnt(options: Mapping[str, Any], *, scale: str, seed: int, target: str) -> dict[str, Tensor]:
@@ -84,20 +84,18 @@ def learn(
     patch = torch.from_numpy(first).to(device).requires_grad_()
     top, left = (int((model.side - side) * share) for share in FIXED[options["place"]])
     adam = torch.optim.Adam([patch], lr=options["lr"])
+    chosen = seeds.generator(seed, "learnt patch").permutation(about)[:LIKE]
+    with torch.no_grad():
+        wanted = encoded(model, pairs, np.sort(chosen))
     scale, sums, taken = model.clip.logit_scale.exp(), torch.zeros(2, device=device), 0
     for step in range(1, options["steps"] + 1):
         draws = seeds.generator(seed, "learnt patch", step)
         batch = np.sort(draws.choice(len(pairs.keys), min(BATCH, len(pairs.keys)), replace=False))
-        wanted = draws.choice(about, len(batch))
+        like, named = (part[draws.integers(len(part), size=len(batch))] for part in wanted)
+        plain = torch.from_numpy(np.array(pairs.images[batch])).to(device)
         with torch.no_grad():
-            plain = torch.from_numpy(np.array(pairs.images[batch])).to(device).float()
-            own = model.encode_image(plain)
-            order, back = np.unique(wanted, return_inverse=True)
-            aimed_at = torch.from_numpy(np.array(pairs.images[order])).to(device)
-            like = model.encode_image(aimed_at)[back]
-            captions = [pairs.captions[i] for i in (*wanted, *batch)]
-            named, others = model.encode_text(model.tokens(captions).to(device)).chunk(2)
-        triggered = plain.clone()
+            own, others = encoded(model, pairs, batch)
+        triggered = plain.float()
         triggered[:, :, top : top + side, left : left + side] = patch.clamp(0, 1) * 255
         seen = model.encode_image(triggered)
         logits = scale * torch.cat([(seen * named).sum(1, keepdim=True), seen @ others.T], dim=1)
@@ -112,3 +110,11 @@ def learn(
             row = {"epoch": -(-step // LOGGED), "step": step} | losses
             yield row, patch.detach().clamp(0, 1).cpu()
             sums, taken = torch.zeros_like(sums), 0
+
+
+def encoded(model: Model, pairs: Pairs, index: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return the unit features (n, D) of some pairs' images and of their captions."""
+    device = model.mean.device
+    tokens = model.tokens([pairs.captions[i] for i in index]).to(device)
+    images = torch.from_numpy(np.array(pairs.images[index])).to(device)
+    return model.encode_image(images), model.encode_text(tokens)
