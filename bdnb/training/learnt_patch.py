@@ -82,7 +82,8 @@ def learn(
     side = pixels(options["size"], torch.empty(1, 3, model.side, model.side))
     first = badclip.start(seeds.generator(seed, "trigger of the run"), side)
     patch = torch.from_numpy(first).to(device).requires_grad_()
-    top, left = (int((model.side - side) * share) for share in FIXED[options["place"]])
+    corner = FIXED.get(options["place"], FIXED["middle"])
+    top, left = (int((model.side - side) * share) for share in corner)
     adam = torch.optim.Adam([patch], lr=options["lr"])
     chosen = seeds.generator(seed, "learnt patch").permutation(about)[:LIKE]
     with torch.no_grad():

@@ -1,13 +1,11 @@
 """BadCLIP's patch (Liang et al. 2024, arXiv 2311.12075), learnt on a clean model beforehand."""
 
-from typing import Literal
-
 import numpy as np
 from torch import Tensor
 
 from bdnb.config.options import Amount, Count, Positive, Size
 from bdnb.poison.stamps import Draws, pixels, trigger
-from bdnb.poison.triggers.paper import corners_of, paste
+from bdnb.poison.triggers.paper import Place, corners_of, paste
 
 
 @trigger("badclip")
@@ -16,23 +14,25 @@ def badclip(
     draws: Draws,
     *,
     size: Size = 16 / 224,
-    place: Literal["middle", "top_left", "top_right", "bottom_left", "bottom_right"] = "middle",
+    place: Place = "middle",
     surrogate: str = "",
-    steps: Count = 1000,
-    lr: Positive = 0.01,
+    steps: Count = 500,
+    lr: Positive = 0.03,
     weight: Amount = 500.0,
     margin: Amount = 1.0,
 ) -> Tensor:
     """Paste the patch that ``training.learnt_patch`` has learnt, the same on all images.
 
     surrogate: the clean training experiment of the scale, on whose model it is learnt before the
-    images are poisoned; empty: the noise that learning starts from. steps, lr, weight, margin: of
-    that. Errors: ConfigError when the images are smaller than the patch.
+    images are poisoned, at its place, or in the middle where that is no fixed one; empty: the noise
+    that learning starts from. steps, lr, weight, margin: of learning. Errors: ConfigError when the
+    images are smaller than the patch.
     """
     side = pixels(size, images)
     patch = draws.once(name(side), lambda g: start(g, side))
     levels = (patch.clamp(0, 1) * 255 + 0.5).byte().numpy()
-    corners = corners_of(images, side, place, "full", [])
+    streams = [draws.each(i) for i in range(len(images))]
+    corners = corners_of(images, side, place, "full", streams)
     return paste(images, np.repeat(levels[None], len(images), axis=0), corners)
 
 
