@@ -137,6 +137,7 @@ def evaluation(bench: Bench) -> Ways:
 
     def ours() -> Callable[[], object]:
         measured, model = bench.benchmark(), bench.model()
+        model.lay_out(kernels=bench.config.kernels)
         autocast = bench.accelerator.mixed_precision != "no"
 
         def work() -> object:
@@ -205,6 +206,7 @@ def cleaning(bench: Bench, lr: float) -> CleanConfig:
         batch_size=bench.case.clean_batch,
         warmup_steps=0,
         templates=bench.case.templates,
+        kernels=bench.config.kernels,
         checkpoints="none",
     )
 
