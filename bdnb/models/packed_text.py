@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def packs(clip: nn.Module) -> bool:
+def packs(clip: CLIP) -> bool:
     """Whether the tower is made of open_clip's plain blocks, which are what is computed here."""
     tower = clip.transformer
-    blocks = tower.batch_first and not tower.grad_checkpointing
-    return blocks and all(type(block) is ResidualAttentionBlock for block in tower.resblocks)
+    plain = all(type(block) is ResidualAttentionBlock for block in tower.resblocks)
+    return plain and bool(tower.batch_first and not tower.grad_checkpointing)
 
 
 def encode(clip: CLIP, tokens: Tensor) -> Tensor:

@@ -16,6 +16,6 @@ class PointwiseConv2d(nn.Conv2d):
 def take_products_(clip: nn.Module) -> None:
     """Let every 1x1 convolution of a model, without stride or padding, be a matrix product."""
     for module in clip.modules():
-        if type(module) is nn.Conv2d and module.kernel_size == (1, 1) == module.stride:
-            if module.groups == 1 and module.padding == (0, 0):
-                module.__class__ = PointwiseConv2d
+        plain = type(module) is nn.Conv2d and module.groups == 1 and module.padding == (0, 0)
+        if plain and module.kernel_size == (1, 1) == module.stride:
+            module.__class__ = PointwiseConv2d
