@@ -1,4 +1,4 @@
-"""The page *How fast is it?*: rows of the benchmarks in, a sentence, a figure and two tables out.
+"""The page *How fast is it?*: rows of the benchmarks in, a sentence, figures and tables out.
 
 ``python -m tests.benchmarks --out FILE`` and ``python -m tests.benchmarks.growth --out FILE``
 append a JSON line a measurement. Of measurements of one thing on one kind of device the latest
@@ -24,14 +24,20 @@ Row = dict[str, Any]
 
 FILE = "book/results/performance.jsonl"
 ABOUT = ("model", "row", "device", "cores", "load", "repeats", "commit", "date")
-FIELDS = {"ratio": ("samples", "target"), "growth": ("axis", "size", "multiple")}
+FIELDS = {
+    "ratio": ("samples", "target"),
+    "growth": ("axis", "size", "multiple"),
+    "tried": ("what",),
+}
 """Kind of row -> its own fields, besides ``ABOUT`` and, by way, seconds, times and memory_mb.
 
 Ways: bdnb, authors, open_clip. seconds: the median; times: every turn; memory_mb: the peak in 2^20
-bytes. target: times as fast as the authors' way, or null.
+bytes. target: times as fast as the authors' way, or null. Rows since
+November 2026 also have flops, the operations of a go's products, and peak_flops, the speed of one
+large product there. Of what was tried the ways are bdnb and tried.
 """
 
-IDENTITY = ("kind", "model", "row", "axis", "multiple")
+IDENTITY = ("kind", "model", "row", "axis", "multiple", "what")
 PLAIN = {"authors": "plain loop", "open_clip": "open_clip"}
 NOTHING = Markdown(
     f"*Nothing has been measured yet: `python -m tests.benchmarks --out {FILE}` does it.*"
@@ -146,16 +152,80 @@ def ratios(rows: list[Row]) -> Styler | Markdown:
                 middle, least, most = times_as_fast(row, way)
                 line[f"times {name}"] = f"{middle:.2f} ({least:.2f} to {most:.2f})"
         line |= {"asked": row["target"], "turns": row["repeats"]}
+        line["% of a product's speed"] = share_of_peak(row)
         memory = row["memory_mb"]
         lines.append(line | {"MB": memory["bdnb"], "MB plain loop": memory["authors"]})
-    whole = dict.fromkeys(("samples/s", "MB", "MB plain loop"), "{:,.0f}")
+    numbers = ("samples/s", "% of a product's speed", "MB", "MB plain loop")
+    whole = dict.fromkeys(numbers, "{:,.0f}")
     return styled(pd.DataFrame(lines), 1, whole) if lines else NOTHING
+
+
+def share_of_peak(row: Row) -> float:
+    """Return a row's operations a second in percent of one large product's; NaN if not counted."""
+    return 100 * floor(row) / row["seconds"]["bdnb"]
+
+
+def floor(row: Row) -> float:
+    """Return the seconds that a go's products alone take at one large product's speed, or NaN."""
+    return row.get("flops") / row["peak_flops"] if row.get("flops") else float("nan")
+
+
+def tried(rows: list[Row]) -> Styler | Markdown:
+    """Return what was tried and gave nothing: its seconds beside those without it."""
+    lines = [
+        {
+            "tried": row["what"],
+            "what": row["row"],
+            "seconds without": row["seconds"]["bdnb"],
+            "with": row["seconds"]["tried"],
+            "times as fast": row["seconds"]["bdnb"] / row["seconds"]["tried"],
+            "turns": row["repeats"],
+        }
+        for row in of(rows, "tried")
+    ]
+    return styled(pd.DataFrame(lines), 2) if lines else NOTHING
+
+
+def growth_lines(rows: list[Row]) -> Figure | Markdown:
+    """Draw seconds (above) and peak memory (below) over what grows, a column each, a line a way.
+
+    Dashed: another device. Dotted: what the products alone would take, where that was counted.
+    """
+    found = of(rows, "growth")
+    if not found:
+        return NOTHING
+    names = list(dict.fromkeys(row["axis"] for row in found))
+    devices = list(dict.fromkeys((row["model"], device(row)) for row in found))
+    figure = Figure(figsize=(2.6 * len(names) + 1, 5), layout="constrained")
+    panels = figure.subplots(2, len(names), sharex="col", squeeze=False)
+    for column, name in enumerate(names):
+        above, below = panels[:, column]
+        for number, on in enumerate(devices):
+            own = [r for r in found if (r["axis"], r["model"], device(r)) == (name, *on)]
+            own.sort(key=lambda row: row["size"])
+            sizes = [row["size"] for row in own]
+            style = {"ls": "-" if number == 0 else "--", "marker": "o", "ms": 3}
+            for colour, (way, label) in enumerate(
+                {"bdnb": "bdnb", "authors": "plain loop"}.items()
+            ):
+                style |= {"color": COLOURS[colour], "label": f"{label}, {', '.join(on)}"}
+                above.plot(sizes, [row["seconds"][way] for row in own], **style)
+                below.plot(sizes, [row["memory_mb"][way] for row in own], **style)
+            above.plot(sizes, [floor(row) for row in own], ":", color="0.3")
+        above.set(xscale="log", yscale="log", title=name)
+        below.set(ylim=(0, None), xlabel=name)
+    panels[0, 0].set_ylabel("seconds")
+    panels[1, 0].set_ylabel("peak memory (MB)")
+    handles, labels = panels[1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
 
 
 def growth(rows: list[Row]) -> Styler | Markdown:
     """Return a table a line an axis: seconds from the smallest to the largest size, the exponent.
 
-    The exponent is b of seconds = a * size^b by least squares: 1 is growth in proportion.
+    The exponent is b of seconds = a * size^b by least squares: 1 is growth in proportion. ms each
+    more: the slope of a straight line; products alone: that of its floor.
     """
     found = pd.DataFrame([row | {"device": device(row)} for row in of(rows, "growth")])
     if found.empty:
@@ -169,6 +239,11 @@ def growth(rows: list[Row]) -> Styler | Markdown:
         for way, name in (("bdnb", "bdnb"), ("authors", "plain loop")):
             line[f"seconds {name}"] = " to ".join(f"{s[way]:.3g}" for s in ends["seconds"])
             line[f"exponent {name}"] = exponent(own["size"], [s[way] for s in own["seconds"]])
+        ours = [s["bdnb"] for s in own["seconds"]]
+        line["ms each more"] = 1000 * slope(own["size"], ours)
+        alone = [floor(row) for row in own.to_dict("records")]
+        line["ms each more, products alone"] = 1000 * slope(own["size"], alone)
+        line["MB"] = " to ".join(f"{memory['bdnb']:,.0f}" for memory in ends["memory_mb"])
         lines.append(line)
     return styled(pd.DataFrame(lines), 2)
 
@@ -178,6 +253,13 @@ def exponent(sizes: Any, seconds: list[float]) -> float:
     if len(set(sizes)) < 2:
         return float("nan")
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def slope(sizes: Any, seconds: list[float]) -> float:
+    """Return the seconds that one more takes, by least squares; NaN for one size, or not counted."""
+    if len(set(sizes)) < 2 or not np.isfinite(seconds).all():
+        return float("nan")
+    return float(np.polyfit(sizes, seconds, 1)[0])
 
 
 def provenance(rows: list[Row]) -> Markdown:
