@@ -175,6 +175,15 @@ class OpenClip(Authors):
         return ClipLoss()(image, text, self.clip.logit_scale.exp())
 
 
+class OpenClipAmp(OpenClip):
+    """The same in bf16 by autocast, as open_clip's ``--precision amp_bf16`` trains."""
+
+    def features(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit features of both."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return super().features(images, tokens)
+
+
 def authors_head(clip: nn.Module, tokenizer: Callable, prompts: list[list[str]]) -> Tensor:
     """Class embeddings (C, D), one class at a time; prompts: those of each class."""
     device = clip.logit_scale.device

@@ -31,14 +31,15 @@ FIELDS = {
 }
 """Kind of row -> its own fields, besides ``ABOUT`` and, by way, seconds, times and memory_mb.
 
-Ways: bdnb, authors, open_clip. seconds: the median; times: every turn; memory_mb: the peak in 2^20
-bytes. target: times as fast as the authors' way, or null. Rows since
+Ways: bdnb, authors, open_clip (on a GPU also open_clip_amp); of what was tried bdnb and tried, with
+the median as the only turn and null for the load. seconds: the median; times: every turn;
+memory_mb: the peak in 2^20 bytes. target: times as fast as the authors' way, or null. Rows since
 November 2026 also have flops, the operations of a go's products, and peak_flops, the speed of one
-large product there. Of what was tried the ways are bdnb and tried.
+large product there.
 """
 
 IDENTITY = ("kind", "model", "row", "axis", "multiple", "what")
-PLAIN = {"authors": "plain loop", "open_clip": "open_clip"}
+PLAIN = {"authors": "plain loop", "open_clip": "open_clip", "open_clip_amp": "open_clip, bf16"}
 NOTHING = Markdown(
     f"*Nothing has been measured yet: `python -m tests.benchmarks --out {FILE}` does it.*"
 )
@@ -205,9 +206,7 @@ def growth_lines(rows: list[Row]) -> Figure | Markdown:
             own.sort(key=lambda row: row["size"])
             sizes = [row["size"] for row in own]
             style = {"ls": "-" if number == 0 else "--", "marker": "o", "ms": 3}
-            for colour, (way, label) in enumerate(
-                {"bdnb": "bdnb", "authors": "plain loop"}.items()
-            ):
+            for way, label, colour in (("bdnb", "bdnb", 0), ("authors", "plain loop", 1)):
                 style |= {"color": COLOURS[colour], "label": f"{label}, {', '.join(on)}"}
                 above.plot(sizes, [row["seconds"][way] for row in own], **style)
                 below.plot(sizes, [row["memory_mb"][way] for row in own], **style)
@@ -256,7 +255,7 @@ def exponent(sizes: Any, seconds: list[float]) -> float:
 
 
 def slope(sizes: Any, seconds: list[float]) -> float:
-    """Return the seconds that one more takes, by least squares; NaN for one size, or not counted."""
+    """Return the seconds that one more takes, by least squares; NaN where that is not known."""
     if len(set(sizes)) < 2 or not np.isfinite(seconds).all():
         return float("nan")
     return float(np.polyfit(sizes, seconds, 1)[0])
@@ -267,7 +266,7 @@ def provenance(rows: list[Row]) -> Markdown:
     if not rows:
         return NOTHING
     when = sorted(row["date"][:10] for row in rows)
-    loads = [row["load"][0] / row["cores"] for row in rows]
+    loads = [row["load"][0] / row["cores"] for row in rows if row["load"]]
     each = {n: "; ".join(sorted({str(row[n]) for row in rows})) for n in ("device", "commit")}
     return Markdown(
         f"*n = {len(rows)} rows, {when[0]} to {when[-1]}; {each['device']}; commits "

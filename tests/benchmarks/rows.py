@@ -53,7 +53,11 @@ def step(bench: Bench, *, ssl: bool) -> Ways:
         return ready
 
     ways: Ways = {OURS: ours, AUTHORS: other(reference.Authors)}
-    return ways if ssl else ways | {OPEN_CLIP: other(reference.OpenClip)}
+    if not ssl:
+        ways[OPEN_CLIP] = other(reference.OpenClip)
+        if bench.device.type == "cuda":
+            ways["open_clip_amp"] = other(reference.OpenClipAmp)
+    return ways
 
 
 def plain_batch(bench: Bench, *, ssl: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,7 @@
 """The command: measure the rows, print a line for each.
 
 The laptop's table, on a machine at rest: ``python -m tests.benchmarks --repeats 9 --out FILE``, at
-most twelve minutes on two cores. On a GPU: ``python -m tests.benchmarks --model rn50 --device cuda --batch 256 --pairs 4096
---cleaning-pairs 2048 --images 2000 --classes 100``.
+most twelve minutes on two cores. On a GPU: ``gpu.sh`` beside this file.
 """
 
 import argparse
@@ -81,11 +80,9 @@ def table(given: argparse.Namespace, home: Path) -> None:
 
 def line(row: dict[str, Any]) -> str:
     """A row of the table."""
-    seconds, ours = row["seconds"], row["seconds"]["bdnb"]
+    times, ours = row["seconds"], row["seconds"]["bdnb"]
     values = [f"{row['samples'] / ours:.4g}"]
-    values += [
-        f"{seconds[w] / ours:.2f}" if w in seconds else "-" for w in ("authors", "open_clip")
-    ]
+    values += [f"{times[w] / ours:.2f}" if w in times else "-" for w in ("authors", "open_clip")]
     values.append("-" if row["target"] is None else f"{row['target']:g}")
     values.append(f"{row['flops'] / ours / row['peak_flops']:.0%}" if row["flops"] else "-")
     values += [f"{row['memory_mb'][way]:.0f}" for way in ("bdnb", "authors")]
