@@ -8,8 +8,10 @@ counts. Nothing here imports torch.
 import json
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -190,34 +192,31 @@ def tried(rows: list[Row]) -> Styler | Markdown:
 def growth_lines(rows: list[Row]) -> Figure | Markdown:
     """Draw seconds (above) and peak memory (below) over what grows, a column each, a line a way.
 
-    Dashed: another device. Dotted: what the products alone would take, where that was counted.
+    A line of its own is what the products alone would take, where they were counted.
     """
-    found = of(rows, "growth")
-    if not found:
+    points = []
+    for row in of(rows, "growth"):
+        about = {"what grows": row["axis"], "size": row["size"], "device": device(row)}
+        ways = {"bdnb": "bdnb", "authors": "plain loop"}
+        seconds = {name: row["seconds"][way] for way, name in ways.items()}
+        found = {"seconds": seconds | {"products alone": floor(row)}}
+        found["MB at most"] = {name: row["memory_mb"][way] for way, name in ways.items()}
+        for quantity, values in found.items():
+            for name, value in values.items():
+                points.append(about | {"quantity": quantity, "way": name, "value": value})
+    if not points:
         return NOTHING
-    names = list(dict.fromkeys(row["axis"] for row in found))
-    devices = list(dict.fromkeys((row["model"], device(row)) for row in found))
-    figure = Figure(figsize=(2.6 * len(names) + 1, 5), layout="constrained")
-    panels = figure.subplots(2, len(names), sharex="col", squeeze=False)
-    for column, name in enumerate(names):
-        above, below = panels[:, column]
-        for number, on in enumerate(devices):
-            own = [r for r in found if (r["axis"], r["model"], device(r)) == (name, *on)]
-            own.sort(key=lambda row: row["size"])
-            sizes = [row["size"] for row in own]
-            style = {"ls": "-" if number == 0 else "--", "marker": "o", "ms": 3}
-            for way, label, colour in (("bdnb", "bdnb", 0), ("authors", "plain loop", 1)):
-                style |= {"color": COLOURS[colour], "label": f"{label}, {', '.join(on)}"}
-                above.plot(sizes, [row["seconds"][way] for row in own], **style)
-                below.plot(sizes, [row["memory_mb"][way] for row in own], **style)
-            above.plot(sizes, [floor(row) for row in own], ":", color="0.3")
-        above.set(xscale="log", yscale="log", title=name)
-        below.set(ylim=(0, None), xlabel=name)
-    panels[0, 0].set_ylabel("seconds")
-    panels[1, 0].set_ylabel("peak memory (MB)")
-    handles, labels = panels[1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    return figure
+    grid = sns.relplot(
+        pd.DataFrame(points).dropna(),
+        **{"x": "size", "y": "value", "hue": "way", "style": "device", "col": "what grows"},
+        **{"row": "quantity", "kind": "line", "marker": "o", "height": 2.3},
+        facet_kws={"sharex": "col", "sharey": False, "margin_titles": True},
+    )
+    grid.set(xscale="log", yscale="log").set_titles(col_template="{col_name}", row_template="")
+    for axes, name in zip(grid.axes[:, 0], grid.row_names, strict=True):
+        axes.set_ylabel(name)
+    plt.close(grid.figure)
+    return grid.figure
 
 
 def growth(rows: list[Row]) -> Styler | Markdown:
