@@ -19,8 +19,6 @@ TARGETS = {
         "step MMCL+SSL": 6.0,
         "cleaning epoch": 5.5,
         "evaluation": 10.0,
-        "pipeline MMCL": 3.0,
-        "pipeline MMCL+SSL": 3.0,
         "sweep of 8": 8.0,
     },
 }
@@ -70,8 +68,8 @@ def table(given: argparse.Namespace, home: Path) -> None:
             continue
         about = command.about(bench, given)
         sizes = {"row": name, "samples": rows.samples(bench, name)}
-        counted = not name.startswith(("sweep", "pipeline"))
-        found = command.measured(bench, given, name, list(ready(bench)), floor=counted)
+        floor = not name.startswith("sweep")
+        found = command.measured(bench, given, name, list(ready(bench)), floor=floor)
         row = {"kind": "ratio"} | about | sizes | found
         row["target"] = TARGETS.get(given.model, {}).get(name)
         command.append(given.out, row)
