@@ -212,7 +212,7 @@ def growth_lines(rows: list[Row]) -> Figure | Markdown:
         **{"row": "quantity", "kind": "line", "marker": "o", "height": 2.3},
         facet_kws={"sharex": "col", "sharey": False, "margin_titles": True},
     )
-    grid.set(xscale="log", yscale="log").set_titles(col_template="{col_name}", row_template="")
+    grid.set(xlim=(0, None), ylim=(0, None)).set_titles(col_template="{col_name}", row_template="")
     for axes, name in zip(grid.axes[:, 0], grid.row_names, strict=True):
         axes.set_ylabel(name)
     plt.close(grid.figure)
