@@ -66,6 +66,12 @@ class Recipe:
     precision: Literal["auto", "bf16", "no"] = option("auto", "auto: bf16 where it is fast")
     tf32: bool = option(True, "TensorFloat-32 for float32 products on GPUs", IF_SET)
     channels_last: bool = option(True, "images in memory as (B, H, W, C)", IF_SET)
+    kernels: Literal["usual", "small"] = option(
+        "usual",
+        "small: 1x1 convolutions, attention and captions in ways that are fast for small models on "
+        "a CPU",
+        IF_SET,
+    )
     fused: bool = option(True, "AdamW as one kernel", IF_SET)
     pinned: bool = option(True, "batches go to a GPU from pinned memory", NEVER)
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = option(

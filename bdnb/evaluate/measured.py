@@ -42,6 +42,7 @@ def mark(benchmark: Benchmark, model: Model, device: str) -> str:
     """Twenty hexadecimal digits of all that the values depend on."""
     about = [FORMAT, torch.__version__, device, model.name, benchmark.target, benchmark.templates]
     about += [model.mean.flatten().tolist(), model.std.flatten().tolist()]
+    about += ["small kernels"] * model.packed
     about += [(s.name, s.keys, s.labels.tolist(), s.classnames) for s in benchmark.sets]
     looked_at = [benchmark.triggered, benchmark.triggered_pairs]
     if (held := benchmark.held_out) is not None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bdnb.models import attention_pool, text_tower
+from bdnb.models import attention_pool, packed_text, pointwise, text_tower
 from bdnb.runtime import seeds
 from bdnb.runtime.errors import ConfigError
 
@@ -44,7 +44,7 @@ class Model(nn.Module):
         attention_pool.take_mean_only_(self.clip)
         self.tokenizer = _tokenizer(name)
         self._tokens = _known_tokens(name)
-        self.layout = torch.channels_last
+        self.layout, self.packed = torch.channels_last, False
         size = self.clip.visual.image_size
         self.side = int(size[0] if isinstance(size, Sequence) else size)
         for key, channels in zip(("mean", "std"), pixel_statistics(name, tag), strict=True):
@@ -84,8 +84,14 @@ class Model(nn.Module):
         """Whether captions may be cut behind their end token."""
         return text_tower.trims(self.clip)
 
-    def lay_out(self, *, channels_last: bool = True) -> None:
-        """How images and the weights of convolutions lie in memory; the function stays the same."""
+    def lay_out(self, *, channels_last: bool = True, kernels: str = "usual") -> None:
+        """How images and the weights of convolutions lie in memory; the function stays the same.
+
+        kernels: "small" takes on a CPU those that are fast there for small models.
+        """
+        if kernels == "small" and self.mean.device.type == "cpu":
+            pointwise.take_products_(self.clip)
+            self.packed = self.trims and packed_text.packs(self.clip)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.layout)
 
@@ -98,6 +104,8 @@ class Model(nn.Module):
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(B, L) int64, L up to the context length -> unit features (B, D)."""
         encode = partial(text_tower.encode, self.clip) if self.trims else self.clip.encode_text
+        if self.packed and not torch.compiler.is_compiling():
+            encode = partial(packed_text.encode, self.clip)
         return F.normalize(encode(tokens).float(), dim=-1)
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,7 +8,6 @@ import os
 import sys
 from typing import Any
 
-from IPython import get_ipython
 from tqdm import tqdm
 from tqdm.notebook import tqdm as notebook_bar
 
@@ -35,7 +34,8 @@ def bar(*, total: int, unit: str, initial: int = 0, disable: bool = False, **giv
 
 def in_lab() -> bool:
     """Return whether this is a kernel of Jupyter's server, rather than papermill's or none."""
-    return get_ipython() is not None and "JPY_SESSION_NAME" in os.environ
+    kernel = "IPython" in sys.modules and sys.modules["IPython"].get_ipython()
+    return bool(kernel) and "JPY_SESSION_NAME" in os.environ
 
 
 class Lines(tqdm):

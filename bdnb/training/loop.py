@@ -39,6 +39,7 @@ class Compute:
     """
 
     channels_last: bool = True
+    kernels: str = "usual"
     pinned: bool = True
     compile: str = "off"
     micro_batch: int = 0
@@ -96,7 +97,7 @@ class Loop:
             fixed = [f"clip.token_embedding.{name}" for name, _ in self.embedding.named_buffers()]
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, fixed)
         model.to(accelerator.device)
-        model.lay_out(channels_last=compute.channels_last)
+        model.lay_out(channels_last=compute.channels_last, kernels=compute.kernels)
         if accelerator.num_processes > 1 and compute.batch_norm == "shared":
             sync_batchnorm.share_(model, accelerator.device)
         self.whole = nn.ModuleList([model] if extra is None else [model, extra])

@@ -92,6 +92,7 @@ class Bench:
             "warmup_steps": 0,
             "trigger_size": case.patch,
             "templates": case.templates,
+            "kernels": "small",
         }
         self.config = TrainConfig(**usual | (parameters or {}))
         self.weights = home / "poisoned.safetensors"

@@ -104,6 +104,26 @@ def about(bench: "Bench", given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measured(
+    bench: "Bench", given: argparse.Namespace, row: str, names: Sequence[str], *, floor: bool = True
+) -> dict[str, Any]:
+    """What every row says of its ways, taken in turn: seconds, memory, operations and their floor.
+
+    A sweep is taken once and is not warmed up. floor: count the operations of one go more.
+    """
+    import torch
+
+    long = row.startswith("sweep")
+    repeats, dtype = 1 if long else given.repeats, torch.bfloat16 if bench.bf16 else torch.float32
+    with ways(given, row, names) as made:
+        times = measure.in_turn(made, repeats=repeats, warm=0 if long else 2)
+        memory = measure.peaks(made)
+        flops = made["bdnb"].ask("flops") if floor else 0.0
+    found = {"seconds": measure.medians(times), "times": times, "memory_mb": memory}
+    speed = {"flops": flops, "peak_flops": measure.matmul_speed(bench.device, dtype)}
+    return {"repeats": repeats} | found | speed
+
+
 def append(out: Path | None, row: dict[str, Any]) -> None:
     """A row on disk as soon as it is measured; nothing without a file. Errors: StorageError."""
     if out is None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import command, measure
+from . import command
 from .cases import CASES, Case
 
 WAYS = ("bdnb", "authors")
@@ -52,29 +52,12 @@ def point(given: argparse.Namespace, name: str, axis: Axis, times: int) -> dict:
     from . import rows
 
     made = sizes(given, axis, times)
-    long = axis.row.startswith("sweep")
     with tempfile.TemporaryDirectory() as folder:
         bench = command.make_ready(made, Path(folder))
-        about = command.about(bench, made)
-        with command.ways(made, axis.row, WAYS) as ways:
-            taken = 1 if long else given.repeats
-            found = measure.in_turn(ways, repeats=taken, warm=0 if long else 1)
-            memory = measure.peaks(ways)
-    return (
-        {"kind": "growth"}
-        | about
-        | {
-            "repeats": taken,
-            "axis": name,
-            "row": axis.row,
-            "size": axis.base * times,
-            "multiple": times,
-            "samples": rows.samples(bench, axis.row),
-            "seconds": measure.medians(found),
-            "times": found,
-            "memory_mb": memory,
-        }
-    )
+        about = {"kind": "growth"} | command.about(bench, made)
+        found = command.measured(bench, made, axis.row, WAYS)
+        own = {"axis": name, "row": axis.row, "size": axis.base * times, "multiple": times}
+        return about | own | {"samples": rows.samples(bench, axis.row)} | found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 Work = Callable[[], object]
 
@@ -42,7 +43,7 @@ class Child:
         os.close(handle)
 
     def ask(self, what: str) -> float:
-        """Its number. what: go (seconds) or peak (bytes)."""
+        """Its number. what: go (seconds), peak (bytes) or flops (of a go)."""
         assert self.process.stdin is not None
         self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
@@ -73,10 +74,14 @@ def timed(work: Work, device: torch.device) -> float:
 
 def serve(work: Work, device: torch.device) -> None:
     """The child's side: answer each line of stdin with a number."""
+    numbers = {
+        "go": lambda: timed(work, device),
+        "peak": lambda: peak_bytes(device),
+        "flops": lambda: flops(work),
+    }
     print("= 0", flush=True)
     for line in sys.stdin:
-        peak = line.strip() == "peak"
-        print(f"= {peak_bytes(device) if peak else timed(work, device)}", flush=True)
+        print(f"= {numbers[line.strip()]()}", flush=True)
 
 
 def in_turn(ways: Mapping[str, Child], *, repeats: int, warm: int = 2) -> dict[str, list[float]]:
@@ -88,6 +93,20 @@ def in_turn(ways: Mapping[str, Child], *, repeats: int, warm: int = 2) -> dict[s
             if turn >= warm:
                 times[name].append(seconds)
     return times
+
+
+def flops(work: Work) -> float:
+    """Floating-point operations of a go's matrix products and convolutions, both directions."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def matmul_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a square matrix product, the best of several."""
+    size = 8192 if device.type == "cuda" else 1024
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    return 2 * size**3 / min(timed(lambda: a @ a, device) for _ in range(12))
 
 
 def medians(times: Mapping[str, list[float]]) -> dict[str, float]:

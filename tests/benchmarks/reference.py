@@ -96,19 +96,6 @@ def batches(pairs: Pairs, order: Sequence[int], batch_size: int) -> Iterator[tup
         yield images, tokens
 
 
-def open_clip_batches(
-    tars: Sequence[Path], side: int, tokenizer: Callable, batch_size: int
-) -> list[int]:
-    """Sizes of the batches that open_clip's own pipeline yields: webdataset, its preprocessing."""
-    import webdataset
-
-    transform = open_clip.image_transform(side, is_train=False)
-    stream = webdataset.WebDataset([str(tar) for tar in tars], shardshuffle=False)
-    stream = stream.decode("pilrgb").to_tuple("jpg;png", "txt")
-    stream = stream.map_tuple(transform, lambda text: tokenizer(text)[0]).batched(batch_size)
-    return [len(images) for images, _ in stream]
-
-
 class Authors:
     """A model of open_clip's, trained and measured one plain step after the other."""
 
@@ -173,6 +160,15 @@ class OpenClip(Authors):
     def loss(self, image: Tensor, text: Tensor) -> Tensor:
         """``ClipLoss``; for second views, which open_clip has none of, not defined."""
         return ClipLoss()(image, text, self.clip.logit_scale.exp())
+
+
+class OpenClipAmp(OpenClip):
+    """The same in bf16 by autocast, as open_clip's ``--precision amp_bf16`` trains."""
+
+    def features(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit features of both."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return super().features(images, tokens)
 
 
 def authors_head(clip: nn.Module, tokenizer: Callable, prompts: list[list[str]]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The page *How fast is it?*: rows of the benchmarks in, a sentence, a figure and two tables out.
+"""The page *How fast is it?*: rows of the benchmarks in, a sentence, figures and tables out.
 
 ``python -m tests.benchmarks --out FILE`` and ``python -m tests.benchmarks.growth --out FILE``
 append a JSON line a measurement. Of measurements of one thing on one kind of device the latest
@@ -8,8 +8,10 @@ counts. Nothing here imports torch.
 import json
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -24,15 +26,22 @@ Row = dict[str, Any]
 
 FILE = "book/results/performance.jsonl"
 ABOUT = ("model", "row", "device", "cores", "load", "repeats", "commit", "date")
-FIELDS = {"ratio": ("samples", "target"), "growth": ("axis", "size", "multiple")}
+FIELDS = {
+    "ratio": ("samples", "target"),
+    "growth": ("axis", "size", "multiple"),
+    "tried": ("what",),
+}
 """Kind of row -> its own fields, besides ``ABOUT`` and, by way, seconds, times and memory_mb.
 
-Ways: bdnb, authors, open_clip. seconds: the median; times: every turn; memory_mb: the peak in 2^20
-bytes. target: times as fast as the authors' way, or null.
+Ways: bdnb, authors, open_clip (on a GPU also open_clip_amp); of what was tried bdnb and tried, with
+the median as the only turn and null for the load. seconds: the median; times: every turn;
+memory_mb: the peak in 2^20 bytes. target: times as fast as the authors' way, or null. Rows since
+November 2026 also have flops, the operations of a go's products, and peak_flops, the speed of one
+large product there.
 """
 
-IDENTITY = ("kind", "model", "row", "axis", "multiple")
-PLAIN = {"authors": "plain loop", "open_clip": "open_clip"}
+IDENTITY = ("kind", "model", "row", "axis", "multiple", "what")
+PLAIN = {"authors": "plain loop", "open_clip": "open_clip", "open_clip_amp": "open_clip, bf16"}
 NOTHING = Markdown(
     f"*Nothing has been measured yet: `python -m tests.benchmarks --out {FILE}` does it.*"
 )
@@ -146,16 +155,75 @@ def ratios(rows: list[Row]) -> Styler | Markdown:
                 middle, least, most = times_as_fast(row, way)
                 line[f"times {name}"] = f"{middle:.2f} ({least:.2f} to {most:.2f})"
         line |= {"asked": row["target"], "turns": row["repeats"]}
+        line["% of a product's speed"] = share_of_peak(row)
         memory = row["memory_mb"]
         lines.append(line | {"MB": memory["bdnb"], "MB plain loop": memory["authors"]})
-    whole = dict.fromkeys(("samples/s", "MB", "MB plain loop"), "{:,.0f}")
+    numbers = ("samples/s", "% of a product's speed", "MB", "MB plain loop")
+    whole = dict.fromkeys(numbers, "{:,.0f}")
     return styled(pd.DataFrame(lines), 1, whole) if lines else NOTHING
+
+
+def share_of_peak(row: Row) -> float:
+    """Return a row's operations a second in percent of one large product's; NaN if not counted."""
+    return 100 * floor(row) / row["seconds"]["bdnb"]
+
+
+def floor(row: Row) -> float:
+    """Return the seconds that a go's products alone take at one large product's speed, or NaN."""
+    return row.get("flops") / row["peak_flops"] if row.get("flops") else float("nan")
+
+
+def tried(rows: list[Row]) -> Styler | Markdown:
+    """Return what was tried and gave nothing: its seconds beside those without it."""
+    lines = [
+        {
+            "tried": row["what"],
+            "what": row["row"],
+            "seconds without": row["seconds"]["bdnb"],
+            "with": row["seconds"]["tried"],
+            "times as fast": row["seconds"]["bdnb"] / row["seconds"]["tried"],
+            "turns": row["repeats"],
+        }
+        for row in of(rows, "tried")
+    ]
+    return styled(pd.DataFrame(lines), 2) if lines else NOTHING
+
+
+def growth_lines(rows: list[Row]) -> Figure | Markdown:
+    """Draw seconds (above) and peak memory (below) over what grows, a column each, a line a way.
+
+    A line of its own is what the products alone would take, where they were counted.
+    """
+    points = []
+    for row in of(rows, "growth"):
+        about = {"what grows": row["axis"], "size": row["size"], "device": device(row)}
+        ways = {"bdnb": "bdnb", "authors": "plain loop"}
+        seconds = {name: row["seconds"][way] for way, name in ways.items()}
+        found = {"seconds": seconds | {"products alone": floor(row)}}
+        found["MB at most"] = {name: row["memory_mb"][way] for way, name in ways.items()}
+        for quantity, values in found.items():
+            for name, value in values.items():
+                points.append(about | {"quantity": quantity, "way": name, "value": value})
+    if not points:
+        return NOTHING
+    grid = sns.relplot(
+        pd.DataFrame(points).dropna(),
+        **{"x": "size", "y": "value", "hue": "way", "style": "device", "col": "what grows"},
+        **{"row": "quantity", "kind": "line", "marker": "o", "height": 2.3},
+        facet_kws={"sharex": "col", "sharey": False, "margin_titles": True},
+    )
+    grid.set(xlim=(0, None), ylim=(0, None)).set_titles(col_template="{col_name}", row_template="")
+    for axes, name in zip(grid.axes[:, 0], grid.row_names, strict=True):
+        axes.set_ylabel(name)
+    plt.close(grid.figure)
+    return grid.figure
 
 
 def growth(rows: list[Row]) -> Styler | Markdown:
     """Return a table a line an axis: seconds from the smallest to the largest size, the exponent.
 
-    The exponent is b of seconds = a * size^b by least squares: 1 is growth in proportion.
+    The exponent is b of seconds = a * size^b by least squares: 1 is growth in proportion. ms each
+    more: the slope of a straight line; products alone: that of its floor.
     """
     found = pd.DataFrame([row | {"device": device(row)} for row in of(rows, "growth")])
     if found.empty:
@@ -169,6 +237,11 @@ def growth(rows: list[Row]) -> Styler | Markdown:
         for way, name in (("bdnb", "bdnb"), ("authors", "plain loop")):
             line[f"seconds {name}"] = " to ".join(f"{s[way]:.3g}" for s in ends["seconds"])
             line[f"exponent {name}"] = exponent(own["size"], [s[way] for s in own["seconds"]])
+        ours = [s["bdnb"] for s in own["seconds"]]
+        line["ms each more"] = 1000 * slope(own["size"], ours)
+        alone = [floor(row) for row in own.to_dict("records")]
+        line["ms each more, products alone"] = 1000 * slope(own["size"], alone)
+        line["MB"] = " to ".join(f"{memory['bdnb']:,.0f}" for memory in ends["memory_mb"])
         lines.append(line)
     return styled(pd.DataFrame(lines), 2)
 
@@ -180,12 +253,19 @@ def exponent(sizes: Any, seconds: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
+def slope(sizes: Any, seconds: list[float]) -> float:
+    """Return the seconds that one more takes, by least squares; NaN where that is not known."""
+    if len(set(sizes)) < 2 or not np.isfinite(seconds).all():
+        return float("nan")
+    return float(np.polyfit(sizes, seconds, 1)[0])
+
+
 def provenance(rows: list[Row]) -> Markdown:
     """Return where the rows come from: how many, when, on what, from which commits."""
     if not rows:
         return NOTHING
     when = sorted(row["date"][:10] for row in rows)
-    loads = [row["load"][0] / row["cores"] for row in rows]
+    loads = [row["load"][0] / row["cores"] for row in rows if row["load"]]
     each = {n: "; ".join(sorted({str(row[n]) for row in rows})) for n in ("device", "commit")}
     return Markdown(
         f"*n = {len(rows)} rows, {when[0]} to {when[-1]}; {each['device']}; commits "

@@ -53,7 +53,11 @@ def step(bench: Bench, *, ssl: bool) -> Ways:
         return ready
 
     ways: Ways = {OURS: ours, AUTHORS: other(reference.Authors)}
-    return ways if ssl else ways | {OPEN_CLIP: other(reference.OpenClip)}
+    if not ssl:
+        ways[OPEN_CLIP] = other(reference.OpenClip)
+        if bench.device.type == "cuda":
+            ways["open_clip_amp"] = other(reference.OpenClipAmp)
+    return ways
 
 
 def plain_batch(bench: Bench, *, ssl: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,33 +76,6 @@ def plain_pairs(bench: Bench, split: str, *, ssl: bool, **more: object) -> refer
     return reference.Pairs(
         bench.files(split), bench.side, bench.tokenizer, text_views=views, **more
     )
-
-
-def pipeline(bench: Bench, *, ssl: bool) -> Ways:
-    """The batches of an epoch and nothing else; tokens of captions known from an epoch before."""
-
-    def ours() -> Callable[[], object]:
-        batches = bench.batches(bench.model(), "train", ssl=ssl)
-        epochs = iter(range(1, 1000))
-        return lambda: [len(b.images) for b in batches.epoch(next(epochs))]
-
-    def authors() -> Callable[[], object]:
-        pairs = plain_pairs(bench, "train", ssl=ssl)
-
-        def work() -> object:
-            pairs.epoch += 1
-            chosen = order(len(pairs), pairs.epoch)
-            return [len(i) for i, _ in reference.batches(pairs, chosen, bench.case.batch)]
-
-        return work
-
-    def open_clips() -> Callable[[], object]:
-        tars = sorted((bench.data.folder / "train").glob("*.tar"))
-        side, size = bench.side, bench.case.batch
-        return lambda: reference.open_clip_batches(tars, side, bench.tokenizer, size)
-
-    ways: Ways = {OURS: ours, AUTHORS: authors}
-    return ways if ssl else ways | {OPEN_CLIP: open_clips}
 
 
 def epoch(bench: Bench, split: str, *, ssl: bool) -> Ways:
@@ -137,6 +114,7 @@ def evaluation(bench: Bench) -> Ways:
 
     def ours() -> Callable[[], object]:
         measured, model = bench.benchmark(), bench.model()
+        model.lay_out(kernels=bench.config.kernels)
         autocast = bench.accelerator.mixed_precision != "no"
 
         def work() -> object:
@@ -205,6 +183,7 @@ def cleaning(bench: Bench, lr: float) -> CleanConfig:
         batch_size=bench.case.clean_batch,
         warmup_steps=0,
         templates=bench.case.templates,
+        kernels=bench.config.kernels,
         checkpoints="none",
     )
 
@@ -229,8 +208,6 @@ ROWS: dict[str, Callable[[Bench], Ways]] = {
     "step MMCL+SSL": lambda bench: step(bench, ssl=True),
     "cleaning epoch": lambda bench: epoch(bench, "clean", ssl=True),
     "evaluation": evaluation,
-    "pipeline MMCL": lambda bench: pipeline(bench, ssl=False),
-    "pipeline MMCL+SSL": lambda bench: pipeline(bench, ssl=True),
     "sweep of 8": sweep,
 }
 WORK = ROWS | {"training epoch": lambda bench: epoch(bench, "train", ssl=False)}
@@ -242,7 +219,7 @@ def samples(bench: Bench, row: str) -> int:
     case = bench.case
     if row.startswith("step"):
         return min(case.batch, case.pairs)
-    if row.startswith("pipeline") or row == "training epoch":
+    if row == "training epoch":
         return case.pairs
     if row == "cleaning epoch":
         return case.cleaning_pairs

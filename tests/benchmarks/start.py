@@ -1,72 +1,65 @@
-"""CPU seconds until a page's modules are imported, beside those of ``import torch``.
+"""What ``make book`` costs in a fresh clone: its CPU and wall time beside those inside the runs.
 
-``python -m tests.benchmarks.start --before f0690d6`` also imports what a page imported at that
-commit. Each import has a process of its own; they take turns.
+``python -m tests.benchmarks.start`` on a machine at rest; ``--commit`` for another one. The clone
+takes this environment and the art fetched here, so that nothing is installed or fetched. Inside
+the runs is what their rows say of training and evaluation: wall time of one thread each.
 """
 
 import argparse
-import io
+import json
 import os
-import statistics
+import resource
 import subprocess
 import sys
-import tarfile
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = """
-import pkgutil, importlib, bdnb.report
-for one in pkgutil.iter_modules(bdnb.report.__path__, "bdnb.report."):
-    importlib.import_module(one.name)
-"""
-BEFORE = "import bdnb.report, bdnb.tables, bdnb.figures"
-"""What every page imported when the package had one folder."""
 
 
-def seconds(code: str, folder: Path) -> float:
-    """CPU seconds of a new process that runs some code, its package taken from a folder."""
-    spent = "import time\nprint(time.process_time())"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{spent}"],
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(done.stdout.split()[-1])
+def clone(folder: Path, commit: str) -> None:
+    """Check a commit out into a folder, with links to this environment and the fetched art."""
+    subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, folder], check=True)
+    subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "data").mkdir()
+    (folder / "data" / ".npm").symlink_to((ROOT / "data" / ".npm").resolve())
 
 
-def measured(before: str, repeats: int) -> dict[str, float]:
-    """Median CPU seconds by what is imported. before: a commit, or empty."""
-    with tempfile.TemporaryDirectory() as name:
-        ways = {"torch": ("import torch", ROOT), "bdnb.report": (PAGES, ROOT)}
-        if before:
-            packed = subprocess.run(
-                ["git", "archive", before, "bdnb"], cwd=ROOT, capture_output=True, check=True
-            )
-            with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as tar:
-                tar.extractall(name, filter="data")
-            ways[f"bdnb.report at {before}"] = (BEFORE, Path(name))
-        # The first turn writes bytecode and warms the disk's cache; it is not counted.
-        turns = [{way: seconds(*about) for way, about in ways.items()} for _ in range(repeats + 1)]
-        return {way: statistics.median(turn[way] for turn in turns[1:]) for way in ways}
+def inside(runs: Path) -> tuple[int, float]:
+    """Return how many runs there are, and the seconds of training and evaluation in their rows."""
+    files = sorted(runs.glob("*/rows.jsonl"))
+    rows = [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines()]
+    spent = sum(row.get("seconds", 0.0) + row.get("eval_seconds", 0.0) for row in rows)
+    return len(files), spent
+
+
+def spent_by_children() -> float:
+    """Return the CPU seconds of all processes that have ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line an import, each beside torch and, where measured, beside before."""
+    """Print wall time, CPU, and CPU over the seconds inside the runs."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.start", description=__doc__)
-    parser.add_argument("--before", default="", help="a commit to compare with")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--commit", default="HEAD", help="what to check out")
+    parser.add_argument("--target", default="book", help="of the Makefile")
     given = parser.parse_args(arguments)
-    found = measured(given.before, given.repeats)
-    for way, spent in found.items():
-        print(f"{way:30} {spent:6.2f} s of CPU, {spent / found['torch']:.2f} of torch's")
-    if given.before:
-        ratio = found["bdnb.report"] / found[f"bdnb.report at {given.before}"]
-        print(f"bdnb.report takes {ratio:.2f} of what it took at {given.before}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "clone"
+        clone(folder, given.commit)
+        # The environment counts as installed, however new the clone's files are.
+        command = ["make", "-o", ".venv/.installed", given.target]
+        environment = os.environ | {"PYTHONPATH": str(folder), "BDNB_HOME": str(folder)}
+        before, begun = spent_by_children(), time.perf_counter()
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+        wall, cpu = time.perf_counter() - begun, spent_by_children() - before
+        count, own = inside(folder / "runs")
+    print(f"make {given.target} at {given.commit}: {wall:.0f} s, {cpu:.0f} s of CPU", end="")
+    print(f"; {own:.0f} s inside {count} runs: {cpu / own:.2f} of it" if own else "; no runs")
 
 
 if __name__ == "__main__":

@@ -89,12 +89,6 @@ def test_every_image_gets_the_package_s_class_from_the_reference(bench):
     assert found.tolist() == ours.tolist()
 
 
-@pytest.mark.parametrize("row", ["pipeline MMCL", "pipeline MMCL+SSL"])
-def test_every_pipeline_yields_batches_of_the_same_sizes(bench, row):
-    sizes = [work() for work in once(bench, row).values()]
-    assert all(found == sizes[0] for found in sizes)
-
-
 def test_a_sweep_makes_a_run_for_each_rate_in_both(bench, monkeypatch):
     monkeypatch.setattr(rows, "RATES", (1e-5, 1e-4))
     found = {way: work() for way, work in once(bench, "sweep of 8").items()}

@@ -69,6 +69,40 @@ def test_exponents_are_fitted_from_the_rows(rows):
     assert shown["sizes"].tolist() == ["3 to 24"]
 
 
+def test_one_more_costs_the_slope_beside_that_of_the_products_alone(measured):
+    first = [json.loads(line) for line in measured.read_text().splitlines()][2:]
+    with measured.open("a") as file:
+        for row in first:
+            row |= {"flops": 1e6 * row["size"], "peak_flops": 1e9}
+            file.write(json.dumps(row) + "\n")
+    shown = report.growth(report.read(str(measured))).data
+    # 0.5 s for 3, 1 s for 6, ...: a sixth of a second each; a million operations each.
+    assert shown["ms each more"].tolist() == pytest.approx([1000 / 6])
+    assert shown["ms each more, products alone"].tolist() == pytest.approx([1])
+
+
+def test_growth_is_drawn_a_column_an_axis_and_a_line_a_way(rows):
+    above, below = report.growth_lines(rows).axes
+    drawn = [[line.get_xydata().tolist() for line in axes.lines] for axes in (above, below)]
+    assert [[3, 0.5], [6, 1], [12, 2], [24, 4]] in drawn[0]
+    assert [[3, 2], [6, 8], [12, 32], [24, 128]] in drawn[0]
+    assert [[size, 900] for size in (3, 6, 12, 24)] in drawn[1]
+    assert [[size, 1000] for size in (3, 6, 12, 24)] in drawn[1]
+
+
+def test_a_share_of_a_product_s_speed_is_of_what_was_counted(measured):
+    found = add(measured, date="2026-11-24T00:00:00+00:00", flops=1e9, peak_flops=1e10)
+    shown = report.ratios(found).data["% of a product's speed"].tolist()
+    assert shown == pytest.approx([20, float("nan")], nan_ok=True)
+
+
+def test_what_was_tried_has_its_ratio(measured):
+    times = {"seconds": {"bdnb": 1.0, "tried": 2.0}, "times": {"bdnb": [1.0], "tried": [2.0]}}
+    found = add(measured, kind="tried", what="another way", **times)
+    assert report.tried(found).data["times as fast"].tolist() == [0.5]
+    assert len(report.of(found, "ratio")) == 2
+
+
 def test_provenance_counts_rows_and_says_how_busy_the_machine_was(rows):
     assert "n = 6 rows" in report.provenance(rows).data
     assert "median 0.1, most 0.1" in report.provenance(rows).data
@@ -77,7 +111,8 @@ def test_provenance_counts_rows_and_says_how_busy_the_machine_was(rows):
 def test_without_a_file_every_part_says_how_to_measure_it(tmp_path):
     none = report.read(str(tmp_path / "gone.jsonl"))
     assert none == []
-    parts = (report.answer, report.bars, report.ratios, report.growth, report.provenance)
+    parts = (report.answer, report.bars, report.ratios, report.growth, report.growth_lines)
+    parts += (report.tried, report.provenance)
     assert all("python -m tests.benchmarks" in part(none).data for part in parts)
 
 

@@ -30,6 +30,8 @@ class Here:
     def ask(self, what):
         if what == "peak":
             return float(measure.peak_bytes(self.bench.device))
+        if what == "flops":
+            return measure.flops(self.work)
         return measure.timed(self.work, self.bench.device)
 
     def close(self):

@@ -79,3 +79,6 @@ def test_other_weights_statistics_and_devices_are_told_apart(model):
     own.clip.visual.bn1.running_mean[0] += 1e-3
     assert mark(bench, own, "cpu") != same
     assert mark(bench, models.build("rn_test", seed=1), "cpu") != same
+    other = models.build("rn_test", seed=0)
+    other.lay_out(kernels="small")
+    assert mark(bench, other, "cpu") != same

@@ -41,11 +41,12 @@ def test_ways_of_computing_belong_to_a_run_s_identity_once_they_are_set():
     default = experiments.folder(TrainConfig())
     assert experiments.folder(TrainConfig(**same)) == default
     ways = {"tf32": False, "channels_last": False, "fused": False, "compile": "default"}
+    ways["kernels"] = "small"
     for name, value in (ways | {"micro_batch": 8, "batch_norm": "own"}).items():
         assert experiments.folder(TrainConfig(**{name: value})) != default
 
 
-@pytest.mark.parametrize("way", [{"channels_last": False}, {"fused": False}])
+@pytest.mark.parametrize("way", [{"channels_last": False}, {"fused": False}, {"kernels": "small"}])
 def test_a_way_of_computing_changes_rows_by_rounding_alone(fresh, way):
     plain, other = (train(config(eps=1e-3, precision="no", **more)).rows() for more in ({}, way))
     for one, two in zip(plain[1:], other[1:], strict=True):
