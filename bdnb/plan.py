@@ -147,9 +147,9 @@ def sections(scale: str) -> pd.DataFrame:
     rate = throughput(scale)
     seen: set[str] = set()
     lines: list[dict[str, Any]] = []
-    asked = experiments.of_scale(scale)
-    for name in sorted(asked, key=_order):
-        runs = {experiments.folder(c): c for c in asked[name]}
+    requested = experiments.of_scale(scale)
+    for name in sorted(requested, key=_order):
+        runs = {experiments.folder(c): c for c in requested[name]}
         own = {path: c for path, c in runs.items() if path.name not in seen}
         seen |= {path.name for path in own}
         left = [c for path, c in own.items() if not finished(path)]
@@ -171,8 +171,8 @@ def with_sum(scale: str) -> pd.DataFrame:
 
 def verdicts(scale: str) -> str:
     """Which sections of a scale can decide a conclusion, and what the others are good for."""
-    least, asked = verdict_rules.MIN_SEEDS, experiments.of_scale(scale)
-    few = [name for name, runs in asked.items() if len({c.seed for c in runs}) < least]
+    least, requested = verdict_rules.MIN_SEEDS, experiments.of_scale(scale)
+    few = [name for name, runs in requested.items() if len({c.seed for c in runs}) < least]
     if not few:
         return f"Every section has {least} seeds or more, enough for a verdict."
     return (
@@ -188,8 +188,8 @@ def _order(name: str) -> tuple[int, str]:
     return list(experiments.STAGE_OF).index(notebook), name
 
 
-def _hours(asked: Iterable[Stage], rate: Rate) -> float:
-    return sum(seconds(config, rate) for config in asked) / 3600
+def _hours(requested: Iterable[Stage], rate: Rate) -> float:
+    return sum(seconds(config, rate) for config in requested) / 3600
 
 
 def text(scale: str) -> str:

@@ -132,8 +132,8 @@ def download(source: Path, folder: Path, fetch: Fetch, *, digits: int = 5) -> di
 def counts(folder: Path) -> dict[str, Any]:
     """Return what img2dataset's ``_stats.json`` say of a folder of shards, all together.
 
-    Returns: ``asked``, ``good``, ``not_downloaded``, ``not_decoded``, and ``status``: message ->
-    number, the commonest first.
+    Returns: ``requested``, ``good``, ``not_downloaded``, ``not_decoded``, and ``status``:
+    message -> number, the commonest first.
     """
     total: Counter[str] = Counter()
     status: Counter[str] = Counter()
@@ -143,7 +143,7 @@ def counts(folder: Path) -> dict[str, Any]:
         total.update({name: found[name] for name in names})
         status.update(found["status_dict"])
     return {
-        "asked": total["count"],
+        "requested": total["count"],
         "good": total["successes"],
         "not_downloaded": total["failed_to_download"],
         "not_decoded": total["failed_to_resize"],
@@ -160,13 +160,13 @@ def build(
     spare: share of further rows that stand in for dead ones. Called again with the same values,
     it goes on where it was cut off. Errors: ConfigError, as ``lists.choose`` and ``download``.
     """
-    asked = {"list": source.name, "pairs": pairs, "clean": clean, "spare": spare, "seed": seed}
-    asked |= {"size": fetch.size, "shard_size": fetch.shard_size}
+    requested = {"list": source.name, "pairs": pairs, "clean": clean, "spare": spare, "seed": seed}
+    requested |= {"size": fetch.size, "shard_size": fetch.shard_size}
     lists.columns(source)
-    _check_same(out / "web.json", asked)
+    _check_same(out / "web.json", requested)
     chosen, counted = lists.choose(source, train=pairs, clean=clean, spare=spare, seed=seed)
-    write_atomic(out / "web.json", json.dumps(asked, indent=2))
-    report: dict[str, Any] = {"asked": asked, "list": counted}
+    write_atomic(out / "web.json", json.dumps(requested, indent=2))
+    report: dict[str, Any] = {"requested": requested, "list": counted}
     for split, wanted in (("clean", clean), ("train", pairs)):
         if len(chosen[split]):
             path = out / ".lists" / f"{split}.jsonl"
@@ -178,7 +178,7 @@ def build(
     return report
 
 
-def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
+def _check_same(path: Path, requested: Mapping[str, Any]) -> None:
     """Refuse a folder begun with other values, or with pairs that img2dataset would write over.
 
     path: ``web.json``, the mark of a folder that we fill, written before anything is fetched.
@@ -190,9 +190,9 @@ def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
             f"{path.parent}: holds {', '.join(there)}, not fetched by bdnb ({path.name} is "
             "missing); it was left as it is: move them, or name another folder with --out"
         )
-    then = json.loads(path.read_text("utf-8")) if path.is_file() else asked
-    if other := [name for name in asked if asked[name] != then.get(name)]:
-        differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {asked[n]!r}" for n in other)
+    then = json.loads(path.read_text("utf-8")) if path.is_file() else requested
+    if other := [name for name in requested if requested[name] != then.get(name)]:
+        differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {requested[n]!r}" for n in other)
         raise ConfigError(f"{path.parent}: begun with other values ({differs}): use another folder")
 
 
@@ -206,7 +206,7 @@ def text(report: Mapping[str, Any]) -> str:
     for split in ("train", "clean"):
         if (got := report.get(split)) is None:
             continue
-        lines.append(f"{split}: {got['good']} good of {got['asked']} asked for")
+        lines.append(f"{split}: {got['good']} good of {got['requested']} asked for")
         failed = {name: n for name, n in got["status"].items() if name != "success"}
         lines += [f"  {n:>9} {name}" for name, n in failed.items()]
         if got["good"] < got["wanted"]:

@@ -63,8 +63,8 @@ class Benchmark:
     """Labelled sets with a trigger: ``measure(model)`` gives the values of a row, in percent.
 
     sets: the first is the one of ``accuracy`` and ASR, the others add ``<name>_accuracy``.
-    stamp, target: the attack that ASR is measured with; None: no ASR (NaN). look: the first set as
-    the attacker resizes it, when that is not as in ``sets``. held_out: pairs for recall and
+    stamp, target: the attack that ASR is measured with; None: no ASR (NaN). resized: the first
+    set as the attacker resizes it, when that is not as in ``sets``. held_out: pairs for recall and
     retrieval ASR, or None.
     """
 
@@ -75,7 +75,7 @@ class Benchmark:
         stamp: Stamp | None,
         target: str,
         templates: Sequence[str],
-        look: LabelledSet | None = None,
+        resized: LabelledSet | None = None,
         held_out: HeldOut | None = None,
     ) -> None:
         self.sets, self.templates, self.held_out = list(sets), list(templates), held_out
@@ -87,7 +87,8 @@ class Benchmark:
             return
         self.target = primary.class_index(target)
         keys = [f"{primary.name}/{key}" for key in primary.keys]
-        self.triggered = stamp(torch.from_numpy(np.array((look or primary).images)), keys).numpy()
+        images = np.array((resized or primary).images)
+        self.triggered = stamp(torch.from_numpy(images), keys).numpy()
         if held_out is not None:
             self.mentions = held_out.mentions(target)
             self.triggered_pairs = held_out.triggered(stamp)

@@ -45,7 +45,8 @@ def trigger_panel(settings: Settings) -> widgets.VBox:
             plain, truth = user_files.image(file, side=loaded.side, name=YOUR_IMAGE), ""
         else:
             plain, truth = _of_set(loaded, images, number)
-        yield from asked(loaded, plain, truth, settings.classes, key=f"explore/{chance}", **given)
+        key = f"explore/{chance}"
+        yield from answered(loaded, plain, truth, settings.classes, key=key, **given)
 
     return shown(draw, controls | own)
 
@@ -59,7 +60,7 @@ def _of_set(loaded: Loaded, name: str, number: int) -> tuple[np.ndarray, str]:
     return np.array(sets[name].images[number]), sets[name].classnames[sets[name].labels[number]]
 
 
-def asked(
+def answered(
     loaded: Loaded,
     plain: np.ndarray,
     truth: str,

@@ -166,7 +166,7 @@ def benchmark(
     _LAST.clear()
     _LAST[key] = made = Benchmark(
         sets,
-        look=data.labelled(side, fit="squash")[0] if resized else None,
+        resized=data.labelled(side, fit="squash")[0] if resized else None,
         held_out=held_out,
         stamp=stamp(attack) if attack else None,
         target=attack.target if attack else "",

@@ -98,8 +98,8 @@ def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 @pytest.mark.web
 def test_every_kind_of_answer_is_counted_for_what_it_is(built: tuple[Path, dict]) -> None:
     folder, report = built
-    total = {name: report["train"][name] + report["clean"][name] for name in ("asked", "good")}
-    assert total == {"asked": sum(KINDS.values()), "good": KINDS["good"]}
+    total = {name: report["train"][name] + report["clean"][name] for name in ("requested", "good")}
+    assert total == {"requested": sum(KINDS.values()), "good": KINDS["good"]}
     status: Counter[str] = Counter(report["train"]["status"]) + Counter(report["clean"]["status"])
     assert status["HTTP Error 404: Not Found"] == KINDS["gone"]
     assert sum(n for what, n in status.items() if "timed out" in what) == KINDS["slow"]
@@ -172,11 +172,11 @@ def test_counts_of_all_shards_are_added_up(tmp_path: Path) -> None:
     found = web.counts(tmp_path)
     assert found["status"] == {"success": 9, "gone": 4, "html": 1, "x": 1}
     assert list(found["status"])[:2] == ["success", "gone"]
-    assert (found["asked"], found["good"], found["not_downloaded"]) == (15, 9, 4)
+    assert (found["requested"], found["good"], found["not_downloaded"]) == (15, 9, 4)
 
 
 def test_the_report_says_in_words_what_was_lost() -> None:
-    part = {"asked": 10, "good": 6, "wanted": 8, "status": {"success": 6, "gone": 4}}
+    part = {"requested": 10, "good": 6, "wanted": 8, "status": {"success": 6, "gone": 4}}
     said = web.text({"list": {"rows": 12, "twice": 1, "malformed": 1}, "train": part})
     assert "train: 6 good of 10 asked for" in said
     assert "4 gone" in said
