@@ -85,41 +85,18 @@ def clean_here(config: CleanConfig, run: Run) -> None:
     data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad)
     with setup.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
-        batches = setup.batches(
-            pairs,
-            poison,
-            part(setup.Batching, config),
-            model=model,
-            accelerator=accelerator,
-            second_views="ssl" in config.loss,
-        )
+        wanted = part(setup.Parts, config)
+        batches = setup.batches(pairs, poison, wanted, model, accelerator, loss=config.loss)
         sets, benchmark = data.labelled(model.side), None
         if accelerator.is_main_process:
-            separate = config.overlap == "separate"
-            held_out = setup.held_out(
-                data,
-                known,
-                side=model.side,
-                seed=config.seed,
-                count=config.retrieval,
-                used=(config.pairs or None) if separate else 0,
-            )
-            benchmark = setup.benchmark(
-                data, known, side=model.side, templates=source.templates, held_out=held_out
-            )
+            taken = (config.pairs or None) if config.overlap == "separate" else 0
+            benchmark = setup.benchmark(data, known, wanted, side=model.side, used=taken)
         resumed = config.optimiser == "authors"
         adam = checkpoints.optimiser_state(backdoored.weights) if resumed else None
         options, picked = defence_options(config)
         defence, used = defences.check(config.defence, options), None
         if defence.__module__.startswith("bdnb."):  # another may look at all of the weights
-            used = setup.used_tokens(
-                batches,
-                data,
-                model=model,
-                truncation=config.truncation,
-                templates=source.templates,
-                held_out=config.retrieval,
-            )
+            used = setup.used_tokens(batches, data, wanted, model)
         setting = defences.Setting(
             accelerator=accelerator,
             loss=loss_of(config, config.loss),

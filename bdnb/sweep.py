@@ -97,8 +97,8 @@ class Sweep:
                             check(config)
                         run_one(config)
                 except BdnbError as error:
-                    logged_already = isinstance(error, RunError)
-                    failed[name] = str(error) if logged_already else f"{type(error).__name__}: {error}"
+                    known = isinstance(error, RunError)
+                    failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
                     if len(to_do) > NAMED:  # the last word names only a few
                         print(f"{name}: {failed[name]}", file=sys.stderr, flush=True)
                     crashed = crashed or error.status == 1
@@ -195,11 +195,6 @@ def _once(cls: type, given: Mapping[str, Any], where: str) -> None:
                 f"{where}: {name}={given[name]!r}, but the grids of the parameter file say {name}, "
                 f"too; leave -f out, and name its scale and experiment with -p instead"
             )
-
-
-def of_file(scale: str, experiment: str) -> Sweep:
-    """The runs of a parameter file. Errors: ConfigError."""
-    return Sweep(experiments.of_file(scale, experiment))
 
 
 def main() -> None:

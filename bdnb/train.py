@@ -82,25 +82,12 @@ def train_here(config: TrainConfig, run: Run) -> None:
         attack = part(Attack, config)
         resized = attacks.as_attacker_resizes(attack, data, "train", side=model.side)
         poison = attacks.poison(attack, pairs, folder=run.folder, resized=resized)
-        batches = setup.batches(
-            pairs,
-            poison,
-            part(setup.Batching, config),
-            model=model,
-            accelerator=accelerator,
-            second_views="ssl" in config.objective,
-        )
+        wanted = part(setup.Parts, config)
+        batches = setup.batches(pairs, poison, wanted, model, accelerator, loss=config.objective)
         loss = loss_of(config, config.objective)
         used = None
         if not config.optimiser_state:
-            used = setup.used_tokens(
-                batches,
-                data,
-                model=model,
-                truncation=config.truncation,
-                templates=config.templates,
-                held_out=config.retrieval,
-            )
+            used = setup.used_tokens(batches, data, wanted, model)
         loop = Loop(
             model,
             accelerator,
@@ -115,12 +102,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
         )
         benchmark = None
         if accelerator.is_main_process:
-            held_out = setup.held_out(
-                data, attack, side=model.side, seed=config.seed, count=config.retrieval, used=0
-            )
-            benchmark = setup.benchmark(
-                data, attack, side=model.side, templates=config.templates, held_out=held_out
-            )
+            benchmark = setup.benchmark(data, attack, wanted, side=model.side)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
         record(
             run,
