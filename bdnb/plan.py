@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 import re
 import tarfile
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ import pandas as pd
 from bdnb.analysis import verdict_rules
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
+from bdnb.data.shards import successes
 from bdnb.runs import experiments, results
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import finished
@@ -86,12 +86,10 @@ def counted(folder: Path) -> int:
     """The samples in a folder of shards: as img2dataset counted them, else by their names."""
     total = 0
     for path in folder.glob("*.tar"):
-        stats = path.with_name(f"{path.stem}_stats.json")
-        if stats.is_file():
-            total += int(json.loads(stats.read_text("utf-8"))["successes"])
-        else:
+        if (found := successes([path])) is None:
             with tarfile.open(path) as shard:
-                total += len({Path(member.name).stem for member in shard})
+                found = len({Path(member.name).stem for member in shard})
+        total += found
     return total
 
 
