@@ -7,6 +7,7 @@ JupyterLab draws it with its own Vega; in a page ``interactive_page`` does. The 
 import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -128,26 +129,13 @@ def _chart(
         "objective. Controls choose the threshold of ASR, losses, learning rates and seeds; above "
         "each panel stands the best accuracy at the threshold, mean over seeds."
     )
-    ink = {"labelColor": "currentColor", "titleColor": "currentColor"}
-    sizes = {"labelFontSize": 12, "titleFontSize": 12}
     return (
         alt.layer(*layers, data=alt.Data(values=points.to_dict("records")))
         .properties(width=300, height=270)
         .facet(facet=alt.Facet("pretrain_objective:N", title=None), columns=2)
         .properties(description=described)
         .add_params(*params)
-        .configure(background="transparent")
-        .configure_axis(**ink, **sizes, gridColor="currentColor", gridOpacity=0.15)
-        .configure_legend(**ink, **sizes, orient="bottom", columns=4, symbolSize=90)
-        .configure_header(
-            labelColor="currentColor",
-            labelFontSize=13,
-            labelFontWeight="bold",
-            labelAnchor="start",
-            labelPadding=4,
-        )
-        .configure_view(stroke=None)
-        .configure_text(color="currentColor", fontSize=12)
+        .configure(**json.loads(Path(__file__).with_suffix(".json").read_text("utf-8")))
     )
 
 
