@@ -4,9 +4,7 @@ Backdoored model -> clean pairs -> a defence -> evaluation of every candidate ->
 ``python -m bdnb.clean --params FILE``.
 """
 
-import argparse
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from bdnb import defences, models
@@ -21,8 +19,7 @@ from bdnb.defences import probation
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
-from bdnb.runtime.command import command
-from bdnb.train import accelerator_of, loss_of, train_here
+from bdnb.train import accelerator_of, loss_of, main, train_here
 from bdnb.training import attacks, checkpoints, checks, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Compute
@@ -177,15 +174,5 @@ def cleaning_pairs(
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
 
 
-def main() -> None:
-    """Every run of a parameter file: ``python -m bdnb.clean --params FILE``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, required=True, help="params/<scale>/clean*.yaml")
-    path = parser.parse_args().params
-    with command("bdnb.clean"):
-        for config in experiments.of_path(path, CleanConfig):
-            print(clean(config).folder)
-
-
 if __name__ == "__main__":
-    main()
+    main("bdnb.clean", CleanConfig, clean)

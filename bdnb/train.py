@@ -4,8 +4,10 @@ Data -> poison -> model -> ``fit`` -> evaluation -> rows. ``python -m bdnb.train
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -135,14 +137,16 @@ def loss_of(config: experiments.Stage, name: str) -> Objective:
     return objective(name, gather=config.gather, **weights)
 
 
-def main() -> None:
-    """Every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, required=True, help="params/<scale>/train_*.yaml")
+def main(
+    name: str = "bdnb.train", stage: type = TrainConfig, make: Callable[[Any], Run] = train
+) -> None:
+    """Make every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=main.__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params/SCALE/EXPERIMENT.yaml")
     path = parser.parse_args().params
-    with command("bdnb.train"):
-        for config in experiments.of_path(path, TrainConfig):
-            print(train(config).folder)
+    with command(name):
+        for config in experiments.of_path(path, stage):
+            print(make(config).folder)
 
 
 if __name__ == "__main__":
