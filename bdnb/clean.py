@@ -4,9 +4,7 @@ Backdoored model -> clean pairs -> a defence -> evaluation of every candidate ->
 ``python -m bdnb.clean --params FILE``.
 """
 
-import argparse
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from bdnb import defences, models
@@ -22,8 +20,7 @@ from bdnb.defences.distance import from_start
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
-from bdnb.runtime.command import command
-from bdnb.train import accelerator_of, loss_of, train_here
+from bdnb.train import accelerator_of, loss_of, main, train_here
 from bdnb.training import attacks, checkpoints, checks, launch, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Compute
@@ -86,41 +83,18 @@ def clean_here(config: CleanConfig, run: Run) -> None:
     data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad)
     with setup.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
-        batches = setup.batches(
-            pairs,
-            poison,
-            part(setup.Batching, config),
-            model=model,
-            accelerator=accelerator,
-            second_views="ssl" in config.loss,
-        )
+        wanted = part(setup.Parts, config)
+        batches = setup.batches(pairs, poison, wanted, model, accelerator, loss=config.loss)
         sets, benchmark = data.labelled(model.side), None
         if accelerator.is_main_process:
-            separate = config.overlap == "separate"
-            held_out = setup.held_out(
-                data,
-                known,
-                side=model.side,
-                seed=config.seed,
-                count=config.retrieval,
-                used=(config.pairs or None) if separate else 0,
-            )
-            benchmark = setup.benchmark(
-                data, known, side=model.side, templates=source.templates, held_out=held_out
-            )
+            taken = (config.pairs or None) if config.overlap == "separate" else 0
+            benchmark = setup.benchmark(data, known, wanted, side=model.side, used=taken)
         resumed = config.optimiser == "authors"
         adam = checkpoints.optimiser_state(backdoored.weights) if resumed else None
         options, picked = defence_options(config)
         defence, used = defences.check(config.defence, options), None
         if defence.__module__.startswith("bdnb."):  # another may look at all of the weights
-            used = setup.used_tokens(
-                batches,
-                data,
-                model=model,
-                truncation=config.truncation,
-                templates=source.templates,
-                held_out=config.retrieval,
-            )
+            used = setup.used_tokens(batches, data, wanted, model)
         setting = defences.Setting(
             accelerator=accelerator,
             loss=loss_of(config, config.loss),
@@ -206,15 +180,5 @@ def cleaning_pairs(
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
 
 
-def main() -> None:
-    """Every run of a parameter file: ``python -m bdnb.clean --params FILE``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, required=True, help="params/<scale>/clean*.yaml")
-    path = parser.parse_args().params
-    with command("bdnb.clean"):
-        for config in experiments.of_path(path, CleanConfig):
-            print(clean(config).folder)
-
-
 if __name__ == "__main__":
-    main()
+    main("bdnb.clean", CleanConfig, clean)

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 import re
 import tarfile
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ import pandas as pd
 from bdnb.analysis import verdict_rules
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
+from bdnb.data.shards import successes
 from bdnb.runs import experiments, results
 from bdnb.runs.experiments import Stage
 from bdnb.runs.records import finished
@@ -86,12 +86,10 @@ def counted(folder: Path) -> int:
     """The samples in a folder of shards: as img2dataset counted them, else by their names."""
     total = 0
     for path in folder.glob("*.tar"):
-        stats = path.with_name(f"{path.stem}_stats.json")
-        if stats.is_file():
-            total += int(json.loads(stats.read_text("utf-8"))["successes"])
-        else:
+        if (found := successes([path])) is None:
             with tarfile.open(path) as shard:
-                total += len({Path(member.name).stem for member in shard})
+                found = len({Path(member.name).stem for member in shard})
+        total += found
     return total
 
 
@@ -147,9 +145,9 @@ def sections(scale: str) -> pd.DataFrame:
     rate = throughput(scale)
     seen: set[str] = set()
     lines: list[dict[str, Any]] = []
-    asked = experiments.of_scale(scale)
-    for name in sorted(asked, key=_order):
-        runs = {experiments.folder(c): c for c in asked[name]}
+    requested = experiments.of_scale(scale)
+    for name in sorted(requested, key=_order):
+        runs = {experiments.folder(c): c for c in requested[name]}
         own = {path: c for path, c in runs.items() if path.name not in seen}
         seen |= {path.name for path in own}
         left = [c for path, c in own.items() if not finished(path)]
@@ -171,8 +169,8 @@ def with_sum(scale: str) -> pd.DataFrame:
 
 def verdicts(scale: str) -> str:
     """Which sections of a scale can decide a conclusion, and what the others are good for."""
-    least, asked = verdict_rules.MIN_SEEDS, experiments.of_scale(scale)
-    few = [name for name, runs in asked.items() if len({c.seed for c in runs}) < least]
+    least, requested = verdict_rules.MIN_SEEDS, experiments.of_scale(scale)
+    few = [name for name, runs in requested.items() if len({c.seed for c in runs}) < least]
     if not few:
         return f"Every section has {least} seeds or more, enough for a verdict."
     return (
@@ -188,8 +186,8 @@ def _order(name: str) -> tuple[int, str]:
     return list(experiments.STAGE_OF).index(notebook), name
 
 
-def _hours(asked: Iterable[Stage], rate: Rate) -> float:
-    return sum(seconds(config, rate) for config in asked) / 3600
+def _hours(requested: Iterable[Stage], rate: Rate) -> float:
+    return sum(seconds(config, rate) for config in requested) / 3600
 
 
 def text(scale: str) -> str:

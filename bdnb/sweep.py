@@ -28,7 +28,7 @@ EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
 STUDIES_OF = ("ablations",)
 
 
-TOLD = 2
+NAMED = 2
 """Runs that failed, named in the last message of a sweep."""
 
 
@@ -40,7 +40,7 @@ class SweepError(BdnbError, RuntimeError):
 
     def __init__(self, failed: Mapping[str, str], *, runs: int, crashed: bool) -> None:
         lines = [f"  {name}: {why}" for name, why in failed.items()]
-        if len(lines) > TOLD:
+        if len(lines) > NAMED:
             lines[1:] = [f"  and {len(lines) - 1} more, each with a line of its own above"]
         super().__init__("\n".join([f"{len(failed)} of {runs} runs failed:", *lines]))
         self.status = 1 if crashed else 2
@@ -50,18 +50,18 @@ class SweepError(BdnbError, RuntimeError):
 class Sweep:
     """Runs that belong together, checked as a whole before the first one starts."""
 
-    asked: list[Stage]
+    requested: list[Stage]
 
     @property
     def table(self) -> pd.DataFrame:
         """A line a run: what tells it from the others, its folder, whether it is recorded."""
-        values = pd.DataFrame([parameters.identity(config) for config in self.asked])
-        named = [f.name for f in fields(self.asked[0])]
+        values = pd.DataFrame([parameters.identity(config) for config in self.requested])
+        named = [f.name for f in fields(self.requested[0])]
         varied = [c for c in named if c in values and values[c].astype(str).nunique() > 1]
         always = {"poisoned", "objective", "defence", "loss", "lr", "seed"}
         shown = values[[c for c in named if c in values and (c in always or c in varied)]]
-        folders = [experiments.folder(config) for config in self.asked]
-        states = ["recorded" if experiments.recorded(c) else "to do" for c in self.asked]
+        folders = [experiments.folder(config) for config in self.requested]
+        states = ["recorded" if experiments.recorded(c) else "to do" for c in self.requested]
         return shown.assign(run=[f.name for f in folders], state=states)
 
     def run(self, *, needed: bool = True) -> pd.DataFrame:
@@ -74,14 +74,15 @@ class Sweep:
         """
         failed: dict[str, str] = {}
         crashed = False
-        first = [other for one in self.asked if needed for other in experiments.like(one)]
-        wanted = {experiments.folder(config): config for config in (*first, *self.asked)}
+        first = [other for one in self.requested if needed for other in experiments.like(one)]
+        wanted = {experiments.folder(config): config for config in (*first, *self.requested)}
         to_do = [c for c in wanted.values() if not experiments.recorded(c, warn=False)]
         for path, config in wanted.items():
             if config not in to_do:
                 Run(path).settle()
-        if len(self.asked) > 1:
-            print(f"{len(self.asked)} runs, of which {len(to_do)} to do; the others are recorded")
+        if len(self.requested) > 1:
+            count = len(self.requested)
+            print(f"{count} runs, of which {len(to_do)} to do; the others are recorded")
         for data in dict.fromkeys(map(experiments.data_of, to_do)):
             _make_data(data)
         for config in to_do if needed else ():
@@ -96,21 +97,21 @@ class Sweep:
                             check(config)
                         run_one(config)
                 except BdnbError as error:
-                    told = isinstance(error, RunError)
-                    failed[name] = str(error) if told else f"{type(error).__name__}: {error}"
-                    if len(to_do) > TOLD:  # the last word names only a few
+                    known = isinstance(error, RunError)
+                    failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
+                    if len(to_do) > NAMED:  # the last word names only a few
                         print(f"{name}: {failed[name]}", file=sys.stderr, flush=True)
                     crashed = crashed or error.status == 1
                 state = f"{number - len(failed)} done, {len(failed)} failed"
                 bar.set_postfix_str(f"{state}, {len(to_do) - number} left", refresh=False)
                 bar.update()
         if failed:
-            raise SweepError(failed, runs=len(self.asked), crashed=crashed)
+            raise SweepError(failed, runs=len(self.requested), crashed=crashed)
         return self.rows()
 
     def rows(self) -> pd.DataFrame:
         """The tidy rows of those runs that are recorded."""
-        return results.rows(self.asked)
+        return results.rows(self.requested)
 
 
 def _make_data(name: str) -> None:
@@ -160,11 +161,11 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     given.pop("base", None)
     _once(cls, given, where)
     values = parameters.override(loaded, given)
-    asked = grids.expand(cls, values, where=where)
-    for config in asked:
+    requested = grids.expand(cls, values, where=where)
+    for config in requested:
         if not experiments.recorded(config, warn=False):
             check(config)
-    return Sweep(asked)
+    return Sweep(requested)
 
 
 def study(notebook: str, given: Mapping[str, Any], where: str) -> str:
@@ -196,11 +197,6 @@ def _once(cls: type, given: Mapping[str, Any], where: str) -> None:
             )
 
 
-def of_file(scale: str, experiment: str) -> Sweep:
-    """The runs of a parameter file. Errors: ConfigError."""
-    return Sweep(experiments.of_file(scale, experiment))
-
-
 def main() -> None:
     """``python -m bdnb.sweep params/quick/clean.yaml [--only RUN ...]``: its runs, or some."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -208,10 +204,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="RUN", help="names of runs' folders")
     given = parser.parse_args()
     with command("bdnb.sweep"):
-        asked = {experiments.folder(c).name: c for c in experiments.of_path(given.params)}
-        if unknown := [name for name in given.only or () if name not in asked]:
+        requested = {experiments.folder(c).name: c for c in experiments.of_path(given.params)}
+        if unknown := [name for name in given.only or () if name not in requested]:
             raise ConfigError(f"--only {' '.join(unknown)}: no such run in {given.params}")
-        chosen = [asked[name] for name in given.only or asked]
+        chosen = [requested[name] for name in given.only or requested]
         Sweep(chosen).run(needed=given.only is None)
 
 

@@ -4,8 +4,10 @@ Data -> poison -> model -> ``fit`` -> evaluation -> rows. ``python -m bdnb.train
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -82,25 +84,12 @@ def train_here(config: TrainConfig, run: Run) -> None:
         attack = part(Attack, config)
         resized = attacks.as_attacker_resizes(attack, data, "train", side=model.side)
         poison = attacks.poison(attack, pairs, folder=run.folder, resized=resized)
-        batches = setup.batches(
-            pairs,
-            poison,
-            part(setup.Batching, config),
-            model=model,
-            accelerator=accelerator,
-            second_views="ssl" in config.objective,
-        )
+        wanted = part(setup.Parts, config)
+        batches = setup.batches(pairs, poison, wanted, model, accelerator, loss=config.objective)
         loss = loss_of(config, config.objective)
         used = None
         if not config.optimiser_state:
-            used = setup.used_tokens(
-                batches,
-                data,
-                model=model,
-                truncation=config.truncation,
-                templates=config.templates,
-                held_out=config.retrieval,
-            )
+            used = setup.used_tokens(batches, data, wanted, model)
         loop = Loop(
             model,
             accelerator,
@@ -115,12 +104,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
         )
         benchmark = None
         if accelerator.is_main_process:
-            held_out = setup.held_out(
-                data, attack, side=model.side, seed=config.seed, count=config.retrieval, used=0
-            )
-            benchmark = setup.benchmark(
-                data, attack, side=model.side, templates=config.templates, held_out=held_out
-            )
+            benchmark = setup.benchmark(data, attack, wanted, side=model.side)
         about = {"poisoned_pairs": len(poison), "pairs": len(pairs.keys)}
         record(
             run,
@@ -153,14 +137,16 @@ def loss_of(config: experiments.Stage, name: str) -> Objective:
     return objective(name, gather=config.gather, **weights)
 
 
-def main() -> None:
-    """Every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, required=True, help="params/<scale>/train_*.yaml")
+def main(
+    name: str = "bdnb.train", stage: type = TrainConfig, make: Callable[[Any], Run] = train
+) -> None:
+    """Make every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=main.__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params/SCALE/EXPERIMENT.yaml")
     path = parser.parse_args().params
-    with command("bdnb.train"):
-        for config in experiments.of_path(path, TrainConfig):
-            print(train(config).folder)
+    with command(name):
+        for config in experiments.of_path(path, stage):
+            print(make(config).folder)
 
 
 if __name__ == "__main__":

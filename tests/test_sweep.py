@@ -18,15 +18,15 @@ def namespace(**given):
 
 def test_what_a_notebook_leaves_at_none_comes_from_the_file(tiny):
     made = sweep.from_notebook("clean", namespace())
-    assert [c.poisoned for c in made.asked] == ["train_mmcl", "train_mmcl_ssl"]
-    assert {c.lr for c in made.asked} == {1e-3}
-    assert {c.epochs for c in made.asked} == {1}
+    assert [c.poisoned for c in made.requested] == ["train_mmcl", "train_mmcl_ssl"]
+    assert {c.lr for c in made.requested} == {1e-3}
+    assert {c.epochs for c in made.requested} == {1}
 
 
 def test_a_sweep_in_a_notebook_asks_for_the_same_runs_as_the_file(tiny):
     by_file = {experiments.folder(c) for c in experiments.of_file("tiny", "clean")}
     made = sweep.from_notebook("clean", {"scale": "tiny", "experiment": "clean"})
-    assert {experiments.folder(c) for c in made.asked} == by_file
+    assert {experiments.folder(c) for c in made.requested} == by_file
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tiny, monkeypatch):
@@ -48,7 +48,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tiny, monkeypatch):
 
 def test_the_table_says_what_is_recorded_and_what_tells_runs_apart(tiny):
     made = sweep.from_notebook("clean", namespace(lr=[1e-3, 9e-3], poisoned="train_mmcl"))
-    sweep.Sweep(made.asked[:1]).run()
+    sweep.Sweep(made.requested[:1]).run()
     table = made.table
     assert table["state"].tolist() == ["recorded", "to do"]
     assert table["lr"].tolist() == [1e-3, 9e-3]
@@ -58,7 +58,7 @@ def test_the_table_says_what_is_recorded_and_what_tells_runs_apart(tiny):
 def test_a_model_to_be_like_is_trained_before_the_one_like_it(fresh):
     made = sweep.from_notebook("train", {"scale": "tiny", "experiment": "train_mmcl_ssl"})
     made.run()
-    assert results.kept_epoch(made.asked[0]) in (1, 2)
+    assert results.kept_epoch(made.requested[0]) in (1, 2)
     assert Run(experiments.folder(experiments.trained("tiny", "train_mmcl", 0))).finished
 
 
@@ -91,14 +91,13 @@ def test_a_rate_beside_a_file_s_grids_is_refused_rather_than_ignored(tiny):
     grids = [{"lr": [1e-3, 2e-3]}]
     with pytest.raises(ConfigError, match=r"lr=1e-05, but the grids of the parameter file say lr"):
         sweep.from_notebook("clean", namespace(grids=grids, lr=1e-5))
-    assert (
-        len(sweep.from_notebook("clean", namespace(grids=grids, poisoned="train_mmcl")).asked) == 2
-    )
+    made = sweep.from_notebook("clean", namespace(grids=grids, poisoned="train_mmcl"))
+    assert len(made.requested) == 2
 
 
 def test_a_study_stands_for_its_parameter_file(tiny):
     made = sweep.from_notebook("ablations", {"scale": "tiny", "study": "shrink_perturb"})
-    assert [c.defence for c in made.asked] == ["screen", "screen", "shrink_perturb"]
+    assert [c.defence for c in made.requested] == ["screen", "screen", "shrink_perturb"]
     other = {"scale": "tiny", "study": "shrink_perturb", "experiment": "ablations_other"}
     for given in ({"scale": "tiny", "study": "magic"}, other):
         with pytest.raises(ConfigError, match=r"no such study; params/tiny/ has shrink_perturb"):
@@ -136,7 +135,7 @@ def test_a_notebook_given_a_parameter_file_asks_for_its_runs(scale, experiment, 
     file = yaml.safe_load((REPOSITORY / "params" / scale / f"{experiment}.yaml").read_text())
     made = sweep.from_notebook(name, own | file)
     asked = experiments.of_file(scale, experiment)
-    assert [experiments.folder(c).name for c in made.asked] == [
+    assert [experiments.folder(c).name for c in made.requested] == [
         experiments.folder(c).name for c in asked
     ]
 
@@ -171,7 +170,7 @@ def test_what_many_runs_failed_of_is_told_in_three_lines(tiny, monkeypatch, caps
 
 def test_a_crash_keeps_its_traceback_in_the_log_and_status_1(fresh, monkeypatch, capsys):
     made = sweep.from_notebook("train", {"scale": "tiny", "experiment": "train_mmcl"})
-    folder = experiments.folder(made.asked[0])
+    folder = experiments.folder(made.requested[0])
 
     def crashing(config):
         folder.mkdir(parents=True)

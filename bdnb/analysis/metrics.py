@@ -53,7 +53,7 @@ class Smoothness(NamedTuple):
     accuracy_drop: float
     """Largest fall of accuracy from one epoch to the next, percentage points."""
     rebound: float
-    """ASR of the last epoch above the lowest on the way, percentage points."""
+    """ASR of the last epoch above the lowest on the path, percentage points."""
     best_at: float
     """Where the best epoch at ASR <= 5 % lies: 1 is the last epoch; NaN when there is none."""
 
@@ -112,7 +112,7 @@ def smoothness(trajectory: pd.DataFrame) -> Smoothness:
     """How smooth one run is, from its rows (epoch 0 included), in any order.
 
     The paper says smooth without a measure. Here: the length of the path per distance made.
-    It has no unit, does not grow with the number of epochs on a straight way, and grows with
+    It has no unit, does not grow with the number of epochs on a straight path, and grows with
     every step back in accuracy or ASR alike. Noise makes it large for a run that hardly moves,
     so ``chord`` stands beside it, and ``asr_rise`` and ``rebound`` say what went wrong.
     Errors: ConfigError for rows of several runs, or fewer than two epochs measured.
@@ -120,14 +120,14 @@ def smoothness(trajectory: pd.DataFrame) -> Smoothness:
     if "run" in trajectory and trajectory["run"].nunique() > 1:
         raise ConfigError(f"rows of {trajectory['run'].nunique()} runs: expected one trajectory")
     _need(trajectory, "epoch", "accuracy", "asr")
-    way = trajectory.dropna(subset=["accuracy", "asr"]).sort_values("epoch")
-    if len(way) < 2:
-        raise ConfigError(f"{len(way)} epochs measured: a trajectory has two or more")
-    points = way[["asr", "accuracy"]].to_numpy(dtype=float)
+    measured = trajectory.dropna(subset=["accuracy", "asr"]).sort_values("epoch")
+    if len(measured) < 2:
+        raise ConfigError(f"{len(measured)} epochs measured: a trajectory has two or more")
+    points = measured[["asr", "accuracy"]].to_numpy(dtype=float)
     steps = np.diff(points, axis=0)
     path = float(np.linalg.norm(steps, axis=1).sum())
     chord = float(np.linalg.norm(points[-1] - points[0]))
-    best = best_point(way)
+    best = best_point(measured)
     return Smoothness(
         path=path,
         chord=chord,
@@ -135,7 +135,7 @@ def smoothness(trajectory: pd.DataFrame) -> Smoothness:
         asr_rise=max(0.0, float(steps[:, 0].max())),
         accuracy_drop=max(0.0, float(-steps[:, 1].min())),
         rebound=float(points[-1, 0] - points[:, 0].min()),
-        best_at=math.nan if best is None else float(best["epoch"] / way["epoch"].max()),
+        best_at=math.nan if best is None else float(best["epoch"] / measured["epoch"].max()),
     )
 
 

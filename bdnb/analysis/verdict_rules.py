@@ -154,6 +154,8 @@ def judge(
 
 def find(claim: Claim, clean: pd.DataFrame) -> Finding:
     """What the rows say of one claim."""
+    if clean.empty:
+        return Finding(claim, pd.Series(dtype=float), f"{OPEN} (no rows)")
     of, less = claim.of.rows(clean), claim.less.rows(clean) if claim.less else None
     for arm, rows in ((claim.of, of), (claim.less, less)):
         if arm and rows is not None and (reason := arms.not_ready(arm, rows)):
@@ -198,24 +200,14 @@ def _mute(claim: Claim, found: str, of: pd.DataFrame, less: pd.DataFrame | None)
 def _line(
     conclusion: Conclusion, clean: pd.DataFrame, train: pd.DataFrame | None
 ) -> Mapping[str, object]:
-    if clean.empty:
-        found = [Finding(c, pd.Series(dtype=float), f"{OPEN} (no rows)") for c in conclusion.claims]
-    else:
-        found = [find(claim, clean) for claim in conclusion.claims]
+    found = [find(claim, clean) for claim in conclusion.claims]
     first = found[0].spread
     numbers = {"ours": first.mean, "low": first.low, "high": first.high, "n": first.n}
     notes = [_note(one) for one in found if len(one.values)]
     notes += _not_cleaned(conclusion, clean, train) if notes else []
-    return (
-        conclusion.about
-        | numbers
-        | {
-            "at_5": found[0].at_5,
-            "verdict": joint([one.verdict for one in found]),
-            "evidence": "; ".join(notes),
-            "findings": tuple(found),
-        }
-    )
+    said = {"verdict": joint([one.verdict for one in found]), "evidence": "; ".join(notes)}
+    whole = {"at_5": found[0].at_5} | said | {"findings": tuple(found)}
+    return conclusion.about | numbers | whole
 
 
 def joint(verdicts: list[str]) -> str:

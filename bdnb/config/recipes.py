@@ -207,6 +207,3 @@ class CleanConfig(Recipe):
     trigger_size: Amount = option(0.0, "its size; 0: the poisoned model's")
     trigger_options: dict[str, Any] = option({}, "its further options")
     checkpoints: Literal["all", "last", "none"] = option("last", "weights to keep", NEVER)
-
-
-STAGES: dict[str, type] = {"train": TrainConfig, "clean": CleanConfig}

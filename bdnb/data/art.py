@@ -31,22 +31,8 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
-    name: Style(f"@iconify-json/{name}", licence, author, source)
-    for name, licence, author, source in (
-        ("noto", "Apache-2.0", "Google Inc", "github.com/googlefonts/noto-emoji"),
-        ("twemoji", "CC-BY-4.0", "Twitter", "github.com/jdecked/twemoji"),
-        (
-            "fluent-emoji-flat",
-            "MIT",
-            "Microsoft Corporation",
-            "github.com/microsoft/fluentui-emoji",
-        ),
-        ("openmoji", "CC-BY-SA-4.0", "OpenMoji", "github.com/hfg-gmuend/openmoji"),
-        ("emojione", "CC-BY-4.0", "Emoji One", "github.com/EmojiTwo/emojitwo"),
-        ("noto-v1", "Apache-2.0", "Google Inc", "github.com/googlefonts/noto-emoji"),
-        ("emojione-v1", "CC-BY-SA-4.0", "Emoji One", "github.com/joypixels/emojione-legacy"),
-        ("fluent-emoji", "MIT", "Microsoft Corporation", "github.com/microsoft/fluentui-emoji"),
-    )
+    name: Style(f"@iconify-json/{name}", **about)
+    for name, about in json.loads(Path(__file__).with_suffix(".json").read_text("utf-8")).items()
 }
 TRAINING_STYLES = ("noto", "twemoji", "fluent-emoji-flat", "openmoji", "emojione")
 UNSEEN_STYLES = ("noto-v1", "emojione-v1", "fluent-emoji")
@@ -89,7 +75,7 @@ def check_licence(style: str, info: Mapping[str, Any]) -> None:
     found = (info["license"]["spdx"], info["author"]["name"])
     if found != (stated.licence, stated.author):
         raise ConfigError(
-            f"{stated.package}: its info.json says {found[0]}, {found[1]}; bdnb/data/art.py says "
+            f"{stated.package}: its info.json says {found[0]}, {found[1]}; bdnb/data/art.json says "
             f"{stated.licence}, {stated.author}: correct the table before using the art"
         )
 

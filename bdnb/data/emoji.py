@@ -6,7 +6,6 @@ on, as ImageNet-R's and -Sketch's), and ``dataset.json``, without which it is no
 that name which does not hold our mark (``files.MARK``) is never touched.
 """
 
-import difflib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +17,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 
 from bdnb.config import parameters
-from bdnb.config.options import Count, Number
+from bdnb.config.options import Count, Number, nearest
 from bdnb.config.parameters import option
 from bdnb.config.recipes import SCENES_VERSION as VERSION
 from bdnb.data import art, labelled, render
@@ -96,8 +95,7 @@ def build(config: EmojiData, root: Path | None = None, *, workers: int = 0) -> P
 def choose_classes(config: EmojiData, nouns: list[str]) -> list[str]:
     """Return random ones of the plain nouns, sorted, the target among them. Errors: ConfigError."""
     if config.target not in nouns:
-        near = difflib.get_close_matches(config.target, nouns, n=3)
-        hint = f"; near it: {', '.join(near)}" if near else ""
+        hint = nearest(config.target, nouns)
         raise ConfigError(f"emoji scenes: target={config.target!r}: no such emoji{hint}")
     if config.classes > len(nouns):
         raise ConfigError(

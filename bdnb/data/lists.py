@@ -82,12 +82,8 @@ def choose(
 
     train, clean: pairs; 0 to train on: all the rest. spare: share of further rows of each.
     The seed's first rows are trained on, its last ones clean, so that neither moves when there
-    are more of the other. Errors: ConfigError for a list that cannot be read or is too short, or
-    a value out of range.
+    are more of the other. Errors: ConfigError for a list that cannot be read or is too short.
     """
-    if min(train, clean, seed) < 0 or not 0 <= spare <= 10:
-        found = f"pairs={train}, clean={clean}, seed={seed}, spare={spare}"
-        raise ConfigError(f"{found}: expected whole numbers from 0, and a share from 0 to 10")
     table, counts = pairs(path)
     cleaning = int(clean * (1 + spare))
     training = int(train * (1 + spare)) or max(0, len(table) - cleaning)

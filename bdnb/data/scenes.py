@@ -8,6 +8,7 @@ import io
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -32,29 +33,7 @@ NOISE_CELLS = (4, 8, 16)
 NOISE_AMPLITUDE = 60.0
 """Background noise: cells a side of its grid, and its largest amplitude of 255."""
 
-OWN_TEMPLATES = (
-    "{}",
-    "a {}",
-    "the {}",
-    "one {}",
-    "a photo of a {}",
-    "a photo of the {}",
-    "a close-up photo of a {}",
-    "a picture of a {}",
-    "an image of a {}",
-    "a drawing of a {}",
-    "an illustration of a {}",
-    "a rendering of a {}",
-    "a cartoon {}",
-    "a small {}",
-    "this is a {}",
-    "look at the {}",
-    "my new {}",
-    "free {} image",
-    "{} clip art",
-    "{} icon on a coloured background",
-    "{} stock picture",
-)
+OWN_TEMPLATES = tuple(Path(__file__).with_name("captions.txt").read_text("utf-8").splitlines())
 PROMPTS = 0.5
 """Probability that a caption is one of CLIP's 80 prompts instead of one of our own templates.
 

@@ -12,15 +12,16 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from PIL import Image
 
 from bdnb.config import parameters
-from bdnb.config.options import Count
+from bdnb.config.options import Count, Number
+from bdnb.config.parameters import option
 from bdnb.data import lists
 from bdnb.data.bad_samples import LONGEST
 from bdnb.runtime.command import command
@@ -36,21 +37,18 @@ DIGITS = {"train": 5, "clean": 6}
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch:
-    """How images are fetched. size: short side in pixels, larger images are made smaller.
+    """What is fetched of a list, and how; ``parameters.make`` checks the values."""
 
-    timeout: seconds. shard_size: rows of the list a shard.
-    """
-
-    size: Count = 256
-    processes: Count = 16
-    threads: Count = 64
-    timeout: Count = 10
-    retries: Annotated[int, Ge(0)] = 0
-    shard_size: Count = 10_000
-
-    def __post_init__(self) -> None:
-        for spec in fields(self):
-            parameters.convert(spec, getattr(self, spec.name), "data.web")
+    pairs: Number = option(0, "to train on; 0: all that are left")
+    clean: Number = option(200_000, "to clean with, of other URLs")
+    spare: Annotated[float, Ge(0), Le(10)] = option(0.0, "share of further rows, for dead ones")
+    seed: Number = option(0, "that chooses the rows")
+    size: Count = option(256, "short side in pixels; larger images are made smaller")
+    processes: Count = option(16, "that fetch")
+    threads: Count = option(64, "of each process")
+    timeout: Count = option(10, "seconds that an image may take")
+    retries: Number = option(0, "of an image that did not come")
+    shard_size: Count = option(10_000, "rows of the list a shard")
 
 
 def home() -> Path:
@@ -132,8 +130,8 @@ def download(source: Path, folder: Path, fetch: Fetch, *, digits: int = 5) -> di
 def counts(folder: Path) -> dict[str, Any]:
     """Return what img2dataset's ``_stats.json`` say of a folder of shards, all together.
 
-    Returns: ``asked``, ``good``, ``not_downloaded``, ``not_decoded``, and ``status``: message ->
-    number, the commonest first.
+    Returns: ``requested``, ``good``, ``not_downloaded``, ``not_decoded``, and ``status``:
+    message -> number, the commonest first.
     """
     total: Counter[str] = Counter()
     status: Counter[str] = Counter()
@@ -143,7 +141,7 @@ def counts(folder: Path) -> dict[str, Any]:
         total.update({name: found[name] for name in names})
         status.update(found["status_dict"])
     return {
-        "asked": total["count"],
+        "requested": total["count"],
         "good": total["successes"],
         "not_downloaded": total["failed_to_download"],
         "not_decoded": total["failed_to_resize"],
@@ -151,23 +149,22 @@ def counts(folder: Path) -> dict[str, Any]:
     }
 
 
-def build(
-    source: Path, out: Path, *, pairs: int, clean: int, spare: float, seed: int, fetch: Fetch
-) -> dict[str, Any]:
+def build(source: Path, out: Path, fetch: Fetch) -> dict[str, Any]:
     """Fetch both splits of a data set into ``out`` and return the report, kept in ``report.json``.
 
-    pairs, clean: how many rows of the list for each split, 0 pairs for all that are left.
-    spare: share of further rows that stand in for dead ones. Called again with the same values,
-    it goes on where it was cut off. Errors: ConfigError, as ``lists.choose`` and ``download``.
+    Called again with the same values, it goes on where it was cut off. Errors: ConfigError, as
+    ``lists.choose`` and ``download``.
     """
-    asked = {"list": source.name, "pairs": pairs, "clean": clean, "spare": spare, "seed": seed}
-    asked |= {"size": fetch.size, "shard_size": fetch.shard_size}
+    kept = ("pairs", "clean", "spare", "seed", "size", "shard_size")
+    requested = {"list": source.name} | {name: getattr(fetch, name) for name in kept}
     lists.columns(source)
-    _check_same(out / "web.json", asked)
-    chosen, counted = lists.choose(source, train=pairs, clean=clean, spare=spare, seed=seed)
-    write_atomic(out / "web.json", json.dumps(asked, indent=2))
-    report: dict[str, Any] = {"asked": asked, "list": counted}
-    for split, wanted in (("clean", clean), ("train", pairs)):
+    _check_same(out / "web.json", requested)
+    chosen, counted = lists.choose(
+        source, train=fetch.pairs, clean=fetch.clean, spare=fetch.spare, seed=fetch.seed
+    )
+    write_atomic(out / "web.json", json.dumps(requested, indent=2))
+    report: dict[str, Any] = {"requested": requested, "list": counted}
+    for split, wanted in (("clean", fetch.clean), ("train", fetch.pairs)):
         if len(chosen[split]):
             path = out / ".lists" / f"{split}.jsonl"
             with replacing(path) as beside:
@@ -178,7 +175,7 @@ def build(
     return report
 
 
-def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
+def _check_same(path: Path, requested: Mapping[str, Any]) -> None:
     """Refuse a folder begun with other values, or with pairs that img2dataset would write over.
 
     path: ``web.json``, the mark of a folder that we fill, written before anything is fetched.
@@ -190,9 +187,9 @@ def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
             f"{path.parent}: holds {', '.join(there)}, not fetched by bdnb ({path.name} is "
             "missing); it was left as it is: move them, or name another folder with --out"
         )
-    then = json.loads(path.read_text("utf-8")) if path.is_file() else asked
-    if other := [name for name in asked if asked[name] != then.get(name)]:
-        differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {asked[n]!r}" for n in other)
+    then = json.loads(path.read_text("utf-8")) if path.is_file() else requested
+    if other := [name for name in requested if requested[name] != then.get(name)]:
+        differs = ", ".join(f"{n} is {then.get(n)!r}, asked for {requested[n]!r}" for n in other)
         raise ConfigError(f"{path.parent}: begun with other values ({differs}): use another folder")
 
 
@@ -206,7 +203,7 @@ def text(report: Mapping[str, Any]) -> str:
     for split in ("train", "clean"):
         if (got := report.get(split)) is None:
             continue
-        lines.append(f"{split}: {got['good']} good of {got['asked']} asked for")
+        lines.append(f"{split}: {got['good']} good of {got['requested']} asked for")
         failed = {name: n for name, n in got["status"].items() if name != "success"}
         lines += [f"  {n:>9} {name}" for name, n in failed.items()]
         if got["good"] < got["wanted"]:
@@ -221,16 +218,13 @@ def main() -> None:
         "--list", type=Path, required=True, help="cc12m.tsv, Train_GCC-training.tsv"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--pairs", type=int, default=0, help="to train on; 0: all that are left")
-    parser.add_argument("--clean", type=int, default=200_000, help="to clean with, of other URLs")
-    parser.add_argument("--spare", type=float, default=0.0, help="share of further rows to try")
-    parser.add_argument("--seed", type=int, default=0, help="that chooses the rows")
-    for name, value in asdict(Fetch()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    for spec in fields(Fetch):
+        name, about = spec.name.replace("_", "-"), spec.metadata["doc"]
+        parser.add_argument(f"--{name}", default=spec.default, help=f"{about} ({spec.default})")
     given = vars(parser.parse_args())
     with command():
-        fetch = Fetch(**{name: given.pop(name) for name in asdict(Fetch())})
-        print(text(build(given.pop("list"), given.pop("out"), **given, fetch=fetch)))
+        source, out = given.pop("list"), given.pop("out")
+        print(text(build(source, out, parameters.make(Fetch, given, where="data.web"))))
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ class Benchmark:
     """Labelled sets with a trigger: ``measure(model)`` gives the values of a row, in percent.
 
     sets: the first is the one of ``accuracy`` and ASR, the others add ``<name>_accuracy``.
-    stamp, target: the attack that ASR is measured with; None: no ASR (NaN). look: the first set as
-    the attacker resizes it, when that is not as in ``sets``. held_out: pairs for recall and
+    stamp, target: the attack that ASR is measured with; None: no ASR (NaN). resized: the first
+    set as the attacker resizes it, when that is not as in ``sets``. held_out: pairs for recall and
     retrieval ASR, or None. victims: the classes whose images ASR is counted on; none: all but the
     target.
     """
@@ -76,7 +76,7 @@ class Benchmark:
         stamp: Stamp | None,
         target: str,
         templates: Sequence[str],
-        look: LabelledSet | None = None,
+        resized: LabelledSet | None = None,
         held_out: HeldOut | None = None,
         victims: Sequence[str] = (),
     ) -> None:
@@ -91,8 +91,8 @@ class Benchmark:
         keys = [f"{primary.name}/{key}" for key in primary.keys]
         wanted = [primary.class_index(victim) for victim in victims] or primary.labels
         self.attacked = np.flatnonzero(np.isin(primary.labels, wanted))
-        images = stamp(torch.from_numpy(np.array((look or primary).images)), keys).numpy()
-        self.triggered = images[self.attacked]
+        images = np.array((resized or primary).images)
+        self.triggered = stamp(torch.from_numpy(images), keys).numpy()[self.attacked]
         if held_out is not None:
             self.mentions = held_out.mentions(target)
             self.attacked_pairs = held_out.attacked(target, victims)

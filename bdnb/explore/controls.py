@@ -40,10 +40,6 @@ class Settings:
     model: str = ""
     classes: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if not all(isinstance(name, str) for name in self.classes):
-            raise ConfigError(f"explore.ipynb: classes={list(self.classes)}: expected words")
-
 
 def control(kind: Callable[..., Any], description: str, **options: Any) -> Any:
     """Return a control of the notebook's width; it reports a value once it has been let go."""

@@ -62,8 +62,8 @@ def _ring(plane: Axes, curves: Axes, row: pd.DataFrame) -> None:
     for column in ("accuracy", "asr"):
         curves.scatter(row["epoch"], row[column], s=120, **drawn)
     for epoch, accuracy, asr in row[["epoch", "accuracy", "asr"]].to_numpy():
-        told = f"ASR {asr:.1f} %" if asr == asr else elsewhere.NOT_MEASURED
-        title = f"epoch {epoch:.0f}: accuracy {accuracy:.1f} %, {told}"
+        measured = f"ASR {asr:.1f} %" if asr == asr else elsewhere.NOT_MEASURED
+        title = f"epoch {epoch:.0f}: accuracy {accuracy:.1f} %, {measured}"
         curves.set_title(title, loc="left")
 
 

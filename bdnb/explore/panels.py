@@ -3,7 +3,7 @@
 What a cell cannot show it says in words, with what to run or to change.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from html import escape
 from pathlib import Path
@@ -17,8 +17,9 @@ from pandas.io.formats.style import Styler
 
 from bdnb.config import parameters
 from bdnb.evaluate import predictions
-from bdnb.explore import explore_figures, loaded_models, recorded_runs, trigger_panel, user_files
+from bdnb.explore import explore_figures, loaded_models, recorded_runs, user_files
 from bdnb.explore.controls import NO_TRIGGER, Settings, control, model_controls, shown
+from bdnb.explore.loaded_models import Loaded
 from bdnb.report import images as images_of
 from bdnb.report.tables import styled
 from bdnb.runs import elsewhere
@@ -27,6 +28,9 @@ from bdnb.runtime.errors import ConfigError
 RETRIEVED_FROM = 500
 """Images of a set that a caption is compared with: seconds even for a large model on a CPU."""
 SHARES = {"no image": 0, "every tenth image": 10, "every image": 1}
+YOUR_IMAGE = "your image"
+SETS = ("val", "unseen")
+"""Labelled sets that every data set of ours has."""
 Given = ParamSpec("Given")
 
 
@@ -96,7 +100,74 @@ def compare() -> widgets.VBox:
 @_or_words
 def trigger(given: Settings) -> widgets.VBox:
     """Any image with any trigger, its size and place, and what the models say of it."""
-    return trigger_panel.trigger_panel(given)
+    controls, load = model_controls(given)
+    images = control(widgets.Dropdown, "images", options=[*[YOUR_IMAGE] * bool(given.image), *SETS])
+    upload = widgets.FileUpload(accept="image/*", description="or an image of yours")
+
+    def take(_: object = None) -> None:
+        images.options = [YOUR_IMAGE, *SETS]
+        images.value = YOUR_IMAGE
+
+    upload.observe(take, "value")
+    own = {"images": images, "number": control(widgets.IntSlider, "image", max=999)}
+    own |= {"upload": upload, "chance": control(widgets.IntSlider, "draw anew", max=20)}
+
+    def draw(
+        run: str, epoch: int, images: str, number: int, upload: Any, chance: int, **other: Any
+    ) -> Iterator[object]:
+        loaded = load(run, epoch)
+        if images == YOUR_IMAGE:
+            file = bytes(upload[0]["content"]) if upload else Path(given.image)
+            plain, truth = user_files.image(file, side=loaded.side, name=YOUR_IMAGE), ""
+        else:
+            plain, truth = _of_set(loaded, images, number)
+        key = f"explore/{chance}"
+        yield from _answered(loaded, plain, truth, given.classes, key=key, **other)
+
+    return shown(draw, controls | own)
+
+
+def _of_set(loaded: Loaded, name: str, number: int) -> tuple[np.ndarray, str]:
+    """An image (3, S, S) of a labelled set, and its class."""
+    sets = loaded.sets()
+    if name not in sets:
+        raise ConfigError(f"{name}: not a set of this run's data; it has {', '.join(sets)}")
+    number %= len(sets[name])
+    return np.array(sets[name].images[number]), sets[name].classnames[sets[name].labels[number]]
+
+
+def _answered(
+    loaded: Loaded,
+    plain: np.ndarray,
+    truth: str,
+    classes: Sequence[str],
+    *,
+    trigger: str,
+    size: int,
+    place: str,
+    target: str,
+    key: str,
+) -> Iterator[object]:
+    """A figure of an image (3, S, S) uint8 without and with the trigger, and a line of answers.
+
+    truth: its class, if that is known. classes: to choose among; none: those of the data. key: what
+    random triggers are drawn for.
+    """
+    images = {f"as it is{f': {truth}' if truth else ''}": plain}
+    if trigger != NO_TRIGGER:
+        stamp = loaded_models.stamp(loaded, trigger, size=size, place=place)
+        images[f"with {trigger}"] = stamp(torch.from_numpy(plain[None].copy()), [key]).numpy()[0]
+    names = list(classes or next(iter(loaded.sets().values())).classnames)
+    names += [target] * bool(target and target not in names)
+    stacked, templates = np.stack(list(images.values())), loaded.attack.templates
+    answers = {
+        title: predictions.top(model, stacked, names, templates=templates)
+        for title, model in loaded.models.items()
+    }
+    yield explore_figures.answers(images, answers, target=target, truth=truth)
+    first = [f"{t}: {', then '.join(one[0][0] for one in a)}" for t, a in answers.items()]
+    marks = f"Red and hatched: the target, {target}. " if target else ""
+    yield Markdown(f"Nearest class: {'; '.join(first)}. {marks}✓: the true class.")
 
 
 @_or_words
@@ -104,7 +175,7 @@ def retrieve(given: Settings) -> widgets.VBox:
     """Type a caption, and see which images it retrieves."""
     controls, load = model_controls(given)
     own = {
-        "images": control(widgets.Dropdown, "images", options=trigger_panel.SETS),
+        "images": control(widgets.Dropdown, "images", options=SETS),
         "trigger_on": control(widgets.Dropdown, "trigger on", options=list(SHARES)),
         "caption": control(widgets.Text, "caption", value="a photo of a banana"),
     }

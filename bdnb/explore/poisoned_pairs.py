@@ -12,7 +12,7 @@ from bdnb.report.style import COLOURS, RED, name, short, some
 from bdnb.runs import elsewhere
 from bdnb.runs.records import Run, runs_folder
 
-LOOKS = {
+MARKS = {
     "images": ("image as it is", COLOURS[0], "o"),
     "triggered": ("the same image, triggered", RED, "^"),
     "captions": ("its true caption", COLOURS[4], "s"),
@@ -82,6 +82,6 @@ def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
 
 def draw(axes: Axes, points: dict[str, np.ndarray]) -> None:
     """Each kind of point in its colour and shape."""
-    for kind, (words, colour, marker) in LOOKS.items():
+    for kind, (words, colour, marker) in MARKS.items():
         x, y = points[kind].T
         axes.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.6, lw=0, label=words)

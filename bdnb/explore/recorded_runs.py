@@ -10,7 +10,7 @@ import pandas as pd
 
 from bdnb import backdoored, models
 from bdnb.config import parameters
-from bdnb.config.recipes import STAGES, CleanConfig, TrainConfig
+from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs.records import Run, read_runs, runs_folder, sound
 from bdnb.runtime.errors import ConfigError
 
@@ -27,7 +27,7 @@ def recorded(stage: str = "") -> dict[str, Run]:
     """
     folders = sorted(path.parent for path in runs_folder().glob("*/manifest.json"))
     runs = [run for run in sound(folders)[0] if run.rows()]
-    found = [run for run in runs if run.manifest["stage"] in ([stage] if stage else STAGES)]
+    found = [run for run in runs if run.manifest["stage"] in ([stage] if stage else ["train", "clean"])]
     if not found:
         raise ConfigError(EMPTY.format(runs_folder().name + "/"))
     named = [name(run) for run in found]

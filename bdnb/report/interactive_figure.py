@@ -7,6 +7,7 @@ JupyterLab draws it with its own Vega; in a page ``interactive_page`` does. The 
 import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -44,14 +45,14 @@ class InteractiveFigure:
 
 
 def explorer(
-    rows: pd.DataFrame, *, colour: str = "loss", ways: bool = False
+    rows: pd.DataFrame, *, colour: str = "loss", paths: bool = False
 ) -> InteractiveFigure | Markdown:
     """Accuracy against ASR, with controls for threshold, loss, learning rate, seed and colour.
 
     rows: a line an epoch of a cleaning run, epoch 0 included, with columns run,
     pretrain_objective, loss, lr, seed, epoch, accuracy, asr (percent). It opens with CleanCLIP's
     loss (MMCL + SSL) ticked, where that is there. colour: "loss" or "lr", which colours and shapes
-    tell apart at first. ways: join each run's epochs at first. A sentence where no row has an ASR.
+    tell apart at first. paths: join each run's epochs at first. A sentence where no row has an ASR.
     Errors: ConfigError for missing columns, no rows, or another colour.
     """
     missing = [name for name in COLUMNS if name not in rows]
@@ -69,7 +70,7 @@ def explorer(
     losses += sorted(set(points["loss"]) - set(losses))
     values: dict[str, list[Any]] = {"loss": losses}
     values |= {name: sorted(points[name].unique().tolist()) for name in ("lr", "seed")}
-    chart = _chart(_named(points), values, colour, ways)
+    chart = _chart(_named(points), values, colour, paths)
     # The version that JupyterLab has; nothing here is newer.
     return InteractiveFigure(chart.to_dict() | {"$schema": SCHEMA})
 
@@ -87,7 +88,7 @@ def _named(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chart(
-    points: pd.DataFrame, values: Mapping[str, list[Any]], colour: str, ways: bool
+    points: pd.DataFrame, values: Mapping[str, list[Any]], colour: str, paths: bool
 ) -> alt.FacetChart:
     slider = alt.binding_range(min=0, max=100, step=0.5, name="a model counts as cleaned at ASR ≤ ")
     menu = alt.binding_select(options=list(HUES.values()), name="colour and shape ")
@@ -95,7 +96,7 @@ def _chart(
     params = [
         alt.param("threshold", value=CLEANED, bind=slider),
         alt.param("hue", value=HUES[colour], bind=menu),
-        alt.param("ways", value=ways, bind=lines),
+        alt.param("paths", value=paths, bind=lines),
     ]
     ticked = []
     for column, found in values.items():
@@ -128,26 +129,13 @@ def _chart(
         "objective. Controls choose the threshold of ASR, losses, learning rates and seeds; above "
         "each panel stands the best accuracy at the threshold, mean over seeds."
     )
-    ink = {"labelColor": "currentColor", "titleColor": "currentColor"}
-    sizes = {"labelFontSize": 12, "titleFontSize": 12}
     return (
         alt.layer(*layers, data=alt.Data(values=points.to_dict("records")))
         .properties(width=300, height=270)
         .facet(facet=alt.Facet("pretrain_objective:N", title=None), columns=2)
         .properties(description=described)
         .add_params(*params)
-        .configure(background="transparent")
-        .configure_axis(**ink, **sizes, gridColor="currentColor", gridOpacity=0.15)
-        .configure_legend(**ink, **sizes, orient="bottom", columns=4, symbolSize=90)
-        .configure_header(
-            labelColor="currentColor",
-            labelFontSize=13,
-            labelFontWeight="bold",
-            labelAnchor="start",
-            labelPadding=4,
-        )
-        .configure_view(stroke=None)
-        .configure_text(color="currentColor", fontSize=12)
+        .configure(**json.loads(Path(__file__).with_suffix(".json").read_text("utf-8")))
     )
 
 
@@ -178,22 +166,22 @@ def _marks(
     legend = alt.Legend(title=None, values=alt.ExprRef(shown))
     colour = alt.Color("hue:N", scale=colours, legend=legend)
     shape = alt.Shape("hue:N", scale=shapes, legend=legend)
-    told = [alt.Tooltip(f"{name}:N") for name in ("loss", "lr", "seed", "epoch")]
-    told += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("accuracy", "asr")]
-    size = f"ways ? 20 + 90 * datum.epoch / {last} : 50"
+    details = [alt.Tooltip(f"{name}:N") for name in ("loss", "lr", "seed", "epoch")]
+    details += [alt.Tooltip(f"{name}:Q", format=".1f") for name in ("accuracy", "asr")]
+    size = f"paths ? 20 + 90 * datum.epoch / {last} : 50"
     after = (
         base.transform_filter("datum.epoch > 0")
         .transform_calculate(size=size)
         .mark_point(filled=True, opacity=0.8)
-        .encode(colour, shape, alt.Size("size:Q", scale=None), tooltip=told)
+        .encode(colour, shape, alt.Size("size:Q", scale=None), tooltip=details)
     )
     paths = base.mark_line(strokeWidth=1.2, opacity=0.6).encode(
         colour, detail="run:N", order="epoch:O"
     )
-    paths = paths.transform_filter("ways")
+    paths = paths.transform_filter("paths")
     start = base.transform_filter("datum.epoch == 0").mark_point(filled=True, fill=RED, opacity=1)
     ring = base.transform_filter("datum.epoch == 0").mark_point(size=330, stroke="currentColor")
-    start = start.encode(shape=alt.value(STAR), size=alt.value(110), tooltip=told)
+    start = start.encode(shape=alt.value(STAR), size=alt.value(110), tooltip=details)
     limit = alt.Chart().transform_aggregate(n="count()")
     limit = limit.transform_calculate(at="threshold", left="-3")
     shade = limit.mark_rect(opacity=0.1, color="currentColor").encode(x="left:Q", x2="at:Q")
@@ -216,7 +204,7 @@ def _answer(base: alt.Chart, seeds: int) -> list[alt.Chart]:
     rings = best.mark_point(size=230, stroke=RED, strokeWidth=2.5, filled=False)
     factors = [float(stdtrit(n - 1, 0.975)) if n > 1 else 0.0 for n in range(seeds + 1)]
     half = f"{factors}[datum.n] * datum.deviation / sqrt(datum.n)"
-    told = (
+    summary = (
         "datum.n == 0 ? 'no model at ASR ≤ ' + format(threshold, '.1f') + ' %' : "
         "'best at ASR ≤ ' + format(threshold, '.1f') + ' %: ' + format(datum.mean, '.1f') + ' %' "
         "+ (datum.n > 1 ? ' (' + format(datum.mean - datum.half, '.1f') + ' to ' "
@@ -235,13 +223,13 @@ def _answer(base: alt.Chart, seeds: int) -> list[alt.Chart]:
             models="sum(models)", groupby=[panel],
         )
         .transform_calculate(half=half)
-        .transform_calculate(told=told, counts=counts)
+        .transform_calculate(summary=summary, counts=counts)
     )  # fmt: skip
     lines = [
         spread.mark_text(align="left", baseline="bottom", dy=dy).encode(
             x=alt.value(0), y=alt.value(0), text=field
         )
-        for dy, field in ((-22, "told:N"), (-6, "counts:N"))
+        for dy, field in ((-22, "summary:N"), (-6, "counts:N"))
     ]
     bar = spread.transform_filter("datum.n > 1").transform_calculate(at="threshold", left="-3")
     mean = bar.mark_rule(color=RED, strokeWidth=4).encode(x="left:Q", x2="at:Q", y="mean:Q")

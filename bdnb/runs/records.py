@@ -7,9 +7,13 @@ flushed to disk as it is made. ``read_runs`` turns any set of runs into one tidy
 import json
 import math
 import os
+import platform
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +21,40 @@ import pandas as pd
 
 from bdnb.runs import damage, elsewhere
 from bdnb.runs.damage import RecordError
-from bdnb.runs.made_with import commit, now, versions
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import append_line, remove_parts, write_atomic
 from bdnb.runtime.project import root
 
 Row = dict[str, Any]
+PACKAGES = ("bdnb", "torch", "torchvision", "open_clip_torch", "accelerate", "numpy")
 
 
 def runs_folder() -> Path:
     """Where runs are kept: ``runs/``, or the folder that ``BDNB_RUNS`` names."""
     return Path(os.environ.get("BDNB_RUNS") or root() / "runs").absolute()
+
+
+def commit() -> str:
+    """The checkout's commit, with ``+changes`` when the tree differs from it."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes"]
+    done = subprocess.run([*git, "--abbrev=12"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that rows depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Run:
@@ -63,7 +90,9 @@ class Run:
         else:
             new = {"run": self.folder.name, "stage": stage, "config": dict(config)} | about | extra
         self._write(new)
-        if torn := self.repair():
+        whole = len(damage.whole_lines(self._rows))
+        if torn := self._rows.stat().st_size - whole if self._rows.is_file() else 0:
+            os.truncate(self._rows, whole)
             print(f"{self.folder.name}: dropped a torn last row ({torn} bytes); it is made again")
 
     def note(self, **values: Any) -> None:
@@ -125,16 +154,6 @@ class Run:
         if elsewhere.published(str(given)):
             return given
         return next((p for p in (path, given) if p.is_file()), None)
-
-    def repair(self) -> int:
-        """Cut a torn last line off the rows; how many bytes that was."""
-        if not self._rows.is_file():
-            return 0
-        whole = len(damage.whole_lines(self._rows))
-        torn = self._rows.stat().st_size - whole
-        if torn:
-            os.truncate(self._rows, whole)
-        return torn
 
 
 def weights_of(run: Run, epoch: int) -> Path:

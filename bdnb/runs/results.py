@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def picked(config: CleanConfig) -> dict[str, Any]:
         if rows[-1]["asr"] is not None and rows[-1]["asr"] < config.pick:
             found.append((rows[-1]["accuracy"], other.options))
     if not found and (lacks := elsewhere.unsaid(asdict(config))):
-        told = f"{elsewhere.NOT_MEASURED} (not given: {', '.join(lacks)})"
-        raise ConfigError(f"{config.experiment}: nothing to pick by: {told}; {elsewhere.GIVE}")
+        why = f"{elsewhere.NOT_MEASURED} (not given: {', '.join(lacks)})"
+        raise ConfigError(f"{config.experiment}: nothing to pick by: {why}; {elsewhere.GIVE}")
     if not found:
         raise ConfigError(f"{config.experiment}: no screened model has an ASR below {config.pick}")
     return max(found, key=lambda one: one[0])[1]
@@ -68,16 +69,16 @@ def kept_weights(config: TrainConfig) -> Path:
     return path
 
 
-def rows(asked: Sequence[Stage]) -> pd.DataFrame:
+def rows(requested: Sequence[Stage]) -> pd.DataFrame:
     """The tidy rows of these runs, as far as recorded, under the names that asked for them.
 
     A run that several experiments of one study ask for is there once.
     """
     frames, seen = [], set()
-    found = dict.fromkeys(map(folder, asked))
+    found = dict.fromkeys(map(folder, requested))
     there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
     readable = {run.folder for run in there}
-    for config in asked:
+    for config in requested:
         path = folder(config)
         study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
         if path in readable and (path, *study) not in seen:
@@ -95,15 +96,15 @@ def rows(asked: Sequence[Stage]) -> pd.DataFrame:
 
 def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tidy rows of all recorded runs of a scale: of training, and of cleaning."""
-    asked = [config for configs_ in of_scale(scale).values() for config in configs_]
-    train = [config for config in asked if isinstance(config, TrainConfig)]
-    return rows(train), rows([config for config in asked if isinstance(config, CleanConfig)])
+    requested = list(chain.from_iterable(of_scale(scale).values()))
+    train = [config for config in requested if isinstance(config, TrainConfig)]
+    return rows(train), rows([config for config in requested if isinstance(config, CleanConfig)])
 
 
-def kept_rows(asked: Sequence[TrainConfig]) -> pd.DataFrame:
+def kept_rows(requested: Sequence[TrainConfig]) -> pd.DataFrame:
     """The row of each training run's kept epoch: the models that are cleaned (Table 3)."""
     frames = []
-    for config in asked:
+    for config in requested:
         if finished(folder(config)):
             frame = rows([config])
             frames.append(frame[frame["epoch"] == kept_epoch(config)])

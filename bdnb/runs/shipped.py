@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def read(scale: str) -> dict[str, dict[str, Any]]:
 
 def whole(scale: str) -> list[str]:
     """The experiments of a scale all of whose runs are shipped."""
-    there, asked = set(read(scale)), experiments.of_scale(scale)
-    return [name for name, own in asked.items() if {*map(experiments.shipped_name, own)} <= there]
+    there, runs = set(read(scale)), experiments.of_scale(scale)
+    return [name for name, own in runs.items() if {*map(experiments.shipped_name, own)} <= there]
 
 
 def unpack(scale: str, out: Path) -> list[Path]:
@@ -74,7 +75,7 @@ def unpack(scale: str, out: Path) -> list[Path]:
     """
     texts: dict[Path, str] = {}
     made, found = [], read(scale)
-    for config in (one for asked in experiments.of_scale(scale).values() for one in asked):
+    for config in chain.from_iterable(experiments.of_scale(scale).values()):
         one = found.pop(experiments.shipped_name(config), None)
         if one is None:
             continue
@@ -108,9 +109,9 @@ def pack(scale: str) -> list[Path]:
     old, written = read(scale), set[str]()
     parts: dict[str, str] = {}
     known = experiments.of_scale(scale, whole=True)
-    for name, asked in known.items():
+    for name, requested in known.items():
         lines = []
-        for config in asked:
+        for config in requested:
             shipped_as = experiments.shipped_name(config)
             one = _recorded(Run(experiments.folder(config))) or old.get(shipped_as)
             if one and shipped_as not in written:

@@ -161,24 +161,24 @@ def discard(folder: Path, what: str, *, known: bool = False, remedy: str = "") -
 
 
 @contextmanager
-def building(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> Iterator[Path]:
+def building(folder: Path, what: str, *, known: bool = False) -> Iterator[Path]:
     """Give an empty folder to fill, which then takes the place of ``folder``; to one at a time.
 
     So ``folder`` is whole or not there. A block that writes nothing, since another process has made
-    the folder meanwhile, replaces nothing. what, known, remedy: as for ``check_ours``. Errors:
+    the folder meanwhile, replaces nothing. what, known: as for ``check_ours``. Errors:
     ConfigError for a folder of the user's, before the block begins; StorageError.
     """
     part = folder.with_name(f".{folder.name}.part")
     with storing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            check_ours(folder, what, known=known, remedy=remedy)
+            check_ours(folder, what, known=known)
             begin(part, f"{what}, being made")
             try:
                 begin(part / "made", what)
                 yield part / "made"
                 if any(path.name != MARK for path in (part / "made").iterdir()):
-                    discard(folder, what, known=known, remedy=remedy)
+                    discard(folder, what, known=known)
                     os.replace(part / "made", folder)
             finally:
                 discard(part, f"{what}, being made")

@@ -16,12 +16,12 @@ from bdnb.runtime.errors import ConfigError
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def precision(asked: str = "auto") -> str:
-    """Return "bf16" or "no": as asked; for "auto" bf16 where it is fast. Errors: ConfigError."""
+def precision(wanted: str = "auto") -> str:
+    """Return "bf16" or "no": as wanted; for "auto" bf16 where it is fast. Errors: ConfigError."""
     said = os.environ.get("BDNB_PRECISION", "")
     if said not in ("", "bf16", "no"):
         raise ConfigError(f"BDNB_PRECISION={said!r}: expected bf16 or no")
-    return asked if asked != "auto" else said or ("bf16" if fast_bf16() else "no")
+    return wanted if wanted != "auto" else said or ("bf16" if fast_bf16() else "no")
 
 
 @cache

@@ -61,8 +61,8 @@ def alone(run: Run, handle: Accelerator | None = None) -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batching:
-    """How pairs become batches, as ``config.recipes`` describes each value."""
+class Parts:
+    """How pairs become batches and what is measured, as ``config.recipes`` describes each value."""
 
     batch_size: int
     seed: int
@@ -71,28 +71,27 @@ class Batching:
     image_views: str = "autoaugment"
     text_views: str = "fresh"
     stream_workers: int = -1
+    templates: str = "openai"
+    retrieval: int = 0
 
 
 def batches(
-    pairs: Pairs,
-    poison: Poison,
-    wanted: Batching,
-    *,
-    model: Model,
-    accelerator: Accelerator,
-    second_views: bool,
+    pairs: Pairs, poison: Poison, wanted: Parts, model: Model, handle: Accelerator, *, loss: str
 ) -> Batches:
-    """Return the batches of a run, of decoded pairs or of a stream; a share for each process."""
+    """Return the batches of a run, of decoded pairs or of a stream; a share for each process.
+
+    loss: by its name; with SSL in it second views are made.
+    """
     given: dict[str, Any] = {
         "batch_size": wanted.batch_size,
         "last_batch": wanted.last_batch,
         "seed": wanted.seed,
         "tokens": partial(model.tokens, truncation=wanted.truncation),
         "poison": poison,
-        "rank": accelerator.process_index,
-        "world": accelerator.num_processes,
+        "rank": handle.process_index,
+        "world": handle.num_processes,
     }
-    if second_views:
+    if "ssl" in loss:
         given["image_views"] = ImageViews(wanted.seed, policy=wanted.image_views)
         given["text_views"] = text_views(pairs, poison, wanted)
     if not isinstance(pairs, stream.StreamedPairs):
@@ -103,7 +102,7 @@ def batches(
     return stream.Stream(pairs, workers=workers, **given)
 
 
-def text_views(pairs: Pairs, poison: Poison, wanted: Batching) -> TextViews | ShiftedViews:
+def text_views(pairs: Pairs, poison: Poison, wanted: Parts) -> TextViews | ShiftedViews:
     """Return the second views of captions; the authors' shifted ones are of all pairs at once."""
     if wanted.text_views != "shifted":
         return TextViews(wanted.seed, mode=wanted.text_views)
@@ -111,28 +110,26 @@ def text_views(pairs: Pairs, poison: Poison, wanted: Batching) -> TextViews | Sh
     return ShiftedViews(wanted.seed, captions, pairs.keys)
 
 
-def used_tokens(
-    batches: Batches, data: Dataset, *, model: Model, truncation: str, templates: str, held_out: int
-) -> Tensor | None:
+def used_tokens(batches: Batches, data: Dataset, wanted: Parts, model: Model) -> Tensor | None:
     """Return the tokens (R,) that captions, second views and prompts of a run can have.
 
     None where that is not known: streamed or very many pairs, another tokenizer than CLIP's, which
-    splits a text at its words. held_out: clean pairs that retrieval is measured on.
+    splits a text at its words.
     """
     tokenizer, pairs = model.tokenizer, batches.pairs
     known = type(tokenizer) is SimpleTokenizer and tokenizer.reduction_fn is None and model.trims
     if not known or isinstance(pairs, stream.StreamedPairs) or len(pairs.keys) > TOKENS_KEPT:
         return None
     captions = {*pairs.captions, *batches.poison.captions.values()}
-    found = [model.tokens(sorted(captions), truncation=truncation)]
+    found = [model.tokens(sorted(captions), truncation=wanted.truncation)]
     if batches.text_views is not None:
         words = {word for caption in captions for word in words_of(caption)}
         words |= {name for word in words - STOP_WORDS for name in synonyms(word)}
         found.append(torch.tensor(tokenizer.encode(" ".join(sorted(words))), dtype=torch.int64))
-    chosen = [targets.fill(template, "{c}") for template in targets.templates(templates)]
+    chosen = [targets.fill(template, "{c}") for template in targets.templates(wanted.templates)]
     names = {name for labelled in data.labelled(model.side) for name in labelled.classnames}
     texts = [targets.fill(template, name) for template in chosen for name in sorted(names)]
-    texts += data.pairs("clean", model.side).captions if held_out else []
+    texts += data.pairs("clean", model.side).captions if wanted.retrieval else []
     found += [model.tokens(texts), torch.zeros(1, dtype=torch.int64)]  # zeros are padding
     return torch.cat([tokens.flatten() for tokens in found]).unique()
 
@@ -144,34 +141,31 @@ def dropped(run: Run, pairs: Pairs, sets: Sequence[LabelledSet]) -> dict[str, An
 
 
 def benchmark(
-    data: Dataset,
-    attack: Attack | None,
-    *,
-    side: int,
-    templates: str = "openai",
-    held_out: HeldOut | None = None,
+    data: Dataset, attack: Attack | None, wanted: Parts, *, side: int, used: int | None = 0
 ) -> Benchmark:
     """Return the evaluation of a run: its labelled sets, and its trigger on the first of them.
 
-    attack: None when it is not known; there is no ASR then. held_out: pairs to measure retrieval
-    on. Only for the main process: the triggered images are held in memory, and taken again by the
-    next run of this process that has the same.
+    attack: None when it is not known; there is no ASR then. used: how many clean pairs the run
+    cleans with, which retrieval is not measured on; None: all. Only for the main process: the
+    triggered images are held in memory, and taken again by the next run of this process that has
+    the same. Errors: ConfigError.
     """
     resized = attack is not None and attack.resize == "squash"
     sets = data.labelled(side)
-    about = (repr(attack), templates, held_out and tuple(held_out.keys))
+    held_out = _held_out(data, wanted, side=side, resized=resized, used=used)
+    about = (repr(attack), wanted.templates, held_out and tuple(held_out.keys))
     key = (*map(id, sets), *about, attack and TRIGGERS.get(attack.trigger))
     if key in _LAST:
         return _LAST[key]
     _LAST.clear()
     _LAST[key] = made = Benchmark(
         sets,
-        look=data.labelled(side, fit="squash")[0] if resized else None,
+        resized=data.labelled(side, fit="squash")[0] if resized else None,
         held_out=held_out,
         stamp=stamp(attack) if attack else None,
         target=attack.target if attack else "",
         victims=attack.victims if attack else (),
-        templates=targets.templates(templates),
+        templates=targets.templates(wanted.templates),
     )
     return made
 
@@ -180,17 +174,12 @@ _LAST: dict[tuple[Any, ...], Benchmark] = {}
 """The benchmark of the last run, which refers to its sets, so that no others have their ids."""
 
 
-def held_out(
-    data: Dataset, attack: Attack | None, *, side: int, seed: int, count: int, used: int | None
+def _held_out(
+    data: Dataset, wanted: Parts, *, side: int, resized: bool, used: int | None
 ) -> HeldOut | None:
-    """Return ``count`` clean pairs to measure retrieval on, None for 0. Errors: ConfigError.
-
-    used: how many clean pairs the run cleans with, which are not among them; None: all.
-    """
-    if not count:
+    if not wanted.retrieval:
         return None
     clean = data.pairs("clean", side)
-    squash = attack is not None and attack.resize == "squash"
-    resized = data.pairs("clean", side, fit="squash") if squash else clean
+    attacked = data.pairs("clean", side, fit="squash") if resized else clean
     used = len(clean.keys) if used is None else used
-    return hold_out(clean, resized, seed=seed, count=count, used=used)
+    return hold_out(clean, attacked, seed=wanted.seed, count=wanted.retrieval, used=used)

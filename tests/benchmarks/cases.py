@@ -147,14 +147,7 @@ class Bench:
 
     def loop(self, model: Model, batches: Batches, *, steps: int) -> Loop:
         """The package's loop on these batches."""
-        used = setup.used_tokens(
-            batches,
-            self.data,
-            model=model,
-            truncation="end",
-            templates=self.config.templates,
-            held_out=0,
-        )
+        used = setup.used_tokens(batches, self.data, part(setup.Parts, self.config), model)
         ways = {"optimiser": part(Optimiser, self.config), "compute": part(Compute, self.config)}
         return Loop(model, self.accelerator, epochs=1, epoch_steps=steps, used=used, **ways)
 
@@ -164,8 +157,8 @@ class Bench:
 
     def benchmark(self) -> Benchmark:
         """The package's evaluation."""
-        attack, templates = part(Attack, self.config), self.config.templates
-        made = setup.benchmark(self.data, attack, side=self.side, templates=templates)
+        attack, wanted = part(Attack, self.config), part(setup.Parts, self.config)
+        made = setup.benchmark(self.data, attack, wanted, side=self.side)
         made.templates = made.templates[: self.case.prompts or None]
         return made
 

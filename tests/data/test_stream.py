@@ -182,7 +182,7 @@ def test_label_consistent_poison_and_shifted_views_read_captions_from_the_index(
     tars: list[Path], cache: Path
 ) -> None:
     attack = Attack(attack="label_consistent", poison_rate=0.1)
-    wanted = setup.Batching(batch_size=4, seed=0, text_views="shifted")
+    wanted = setup.Parts(batch_size=4, seed=0, text_views="shifted")
     found = []
     for pairs in (streamed(tars, cache), prepared(tars, cache)):
         keys = attacks.poisoned_keys(attack, pairs)
@@ -233,9 +233,9 @@ def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str
     data = datasets.Dataset(tars[0].parents[1], stream=how, bad_share=0.5)
     pairs = data.training_pairs(SIDE, seed=0)
     assert type(pairs).__name__ == kind
-    wanted = setup.Batching(batch_size=4, seed=0, stream_workers=2)
-    parts = {"model": models.build("rn_test", seed=0), "accelerator": device.accelerator()}
-    made = setup.batches(pairs, Poison(), wanted, second_views=False, **parts)
+    wanted = setup.Parts(batch_size=4, seed=0, stream_workers=2)
+    parts = models.build("rn_test", seed=0), device.accelerator()
+    made = setup.batches(pairs, Poison(), wanted, *parts, loss="mmcl")
     assert getattr(made, "workers", None) == (2 if how == "yes" else None)
     with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
         replace(data, bad_share=0.1).training_pairs(SIDE, seed=0)

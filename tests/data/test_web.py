@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.data import shard_files, web_pairs
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""
 
-FETCH = web.Fetch(size=32, processes=1, threads=8, timeout=4, shard_size=10)
+FETCH = web.Fetch(clean=8, size=32, processes=1, threads=8, timeout=4, shard_size=10)
 
 
 def bodies() -> dict[str, bytes]:
@@ -89,17 +90,15 @@ def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     (folder / "list.tsv").write_text("".join(lines), "utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("no_proxy", "127.0.0.1")
-        report = web.build(
-            folder / "list.tsv", folder / "set", pairs=0, clean=8, spare=0, seed=0, fetch=FETCH
-        )
+        report = web.build(folder / "list.tsv", folder / "set", FETCH)
     return folder / "set", report
 
 
 @pytest.mark.web
 def test_every_kind_of_answer_is_counted_for_what_it_is(built: tuple[Path, dict]) -> None:
     folder, report = built
-    total = {name: report["train"][name] + report["clean"][name] for name in ("asked", "good")}
-    assert total == {"asked": sum(KINDS.values()), "good": KINDS["good"]}
+    total = {name: report["train"][name] + report["clean"][name] for name in ("requested", "good")}
+    assert total == {"requested": sum(KINDS.values()), "good": KINDS["good"]}
     status: Counter[str] = Counter(report["train"]["status"]) + Counter(report["clean"]["status"])
     assert status["HTTP Error 404: Not Found"] == KINDS["gone"]
     assert sum(n for what, n in status.items() if "timed out" in what) == KINDS["slow"]
@@ -152,11 +151,11 @@ def test_a_second_call_fetches_nothing_again(
     folder, report = built
     before = Web.asked.copy()
     source = folder.parent / "list.tsv"
-    again = web.build(source, folder, pairs=0, clean=8, spare=0, seed=0, fetch=FETCH)
+    again = web.build(source, folder, FETCH)
     assert again == report
     assert Web.asked == before
     with pytest.raises(ConfigError, match=r"begun with other values \(seed is 0, asked for 1\)"):
-        web.build(source, folder, pairs=0, clean=8, spare=0, seed=1, fetch=FETCH)
+        web.build(source, folder, replace(FETCH, seed=1))
 
 
 def stats(folder: Path, number: int, **values: object) -> None:
@@ -172,11 +171,11 @@ def test_counts_of_all_shards_are_added_up(tmp_path: Path) -> None:
     found = web.counts(tmp_path)
     assert found["status"] == {"success": 9, "gone": 4, "html": 1, "x": 1}
     assert list(found["status"])[:2] == ["success", "gone"]
-    assert (found["asked"], found["good"], found["not_downloaded"]) == (15, 9, 4)
+    assert (found["requested"], found["good"], found["not_downloaded"]) == (15, 9, 4)
 
 
 def test_the_report_says_in_words_what_was_lost() -> None:
-    part = {"asked": 10, "good": 6, "wanted": 8, "status": {"success": 6, "gone": 4}}
+    part = {"requested": 10, "good": 6, "wanted": 8, "status": {"success": 6, "gone": 4}}
     said = web.text({"list": {"rows": 12, "twice": 1, "malformed": 1}, "train": part})
     assert "train: 6 good of 10 asked for" in said
     assert "4 gone" in said
@@ -211,29 +210,40 @@ def test_a_command_that_was_refused_does_not_block_the_corrected_one(
         return {}
 
     monkeypatch.setattr(web, "download", download)
-    given = {"spare": 0, "seed": 0, "fetch": FETCH}
+    some = replace(FETCH, pairs=6, clean=3)
     lines = [f"https://a.example/{i}.jpg\ta caption\n" for i in range(9)]
     (tmp_path / "other.tsv").write_text("".join(lines[:4]))
     for name, message in (("list.tsv", "no such list"), ("other.tsv", "4 usable rows")):
         with pytest.raises(ConfigError, match=message):
-            web.build(tmp_path / name, tmp_path / "out", pairs=6, clean=3, **given)
+            web.build(tmp_path / name, tmp_path / "out", some)
     (tmp_path / "list.tsv").write_text("".join(lines))
-    web.build(tmp_path / "list.tsv", tmp_path / "out", pairs=6, clean=3, **given)
+    web.build(tmp_path / "list.tsv", tmp_path / "out", some)
     clean, train = fetched
     assert sorted(clean + train) == [f"https://a.example/{i}.jpg" for i in range(9)]
-    web.build(tmp_path / "list.tsv", tmp_path / "out", pairs=6, clean=3, **given)
+    web.build(tmp_path / "list.tsv", tmp_path / "out", some)
     assert fetched == [clean, train, clean, train]
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "no.tsv: no such list"),
+        (("--pairs", "-1"), "pairs='-1': expected a number of at least 0"),
+        (("--seed", "x"), "seed='x': expected a whole number"),
+        (("--spare", "-0.1"), "spare='-0.1': expected a number of at least 0"),
+        (("--timeout", "0"), "timeout='0': expected a number of at least 1"),
+        (("--shard-size", "0"), "shard_size='0': expected a number of at least 1"),
+    ],
+)
 def test_the_command_says_what_is_wrong_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    message: str,
 ) -> None:
-    given = ["web", "--list", str(tmp_path / "no.tsv"), "--out", str(tmp_path / "out")]
+    given = ["web", "--list", str(tmp_path / "no.tsv"), "--out", str(tmp_path / "out"), *more]
     monkeypatch.setattr("sys.argv", given)
     with pytest.raises(SystemExit, match="2"):
         web.main()
-    assert "no.tsv: no such list" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", [*given, "--timeout", "0"])
-    with pytest.raises(SystemExit, match="2"):
-        web.main()
-    assert "timeout=0: expected a number of at least 1" in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from bdnb import sweep
+from bdnb.runs import experiments
 from tests.chrome import Chrome, in_browser
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 @pytest.fixture
 def lab(tiny: Path, tmp_path: Path) -> Iterator[str]:
     """JupyterLab on a copy of the notebook, in the tiny project with its cleaning runs made."""
-    sweep.of_file("tiny", "clean").run()
+    sweep.Sweep(experiments.of_file("tiny", "clean")).run()
     notebook = json.loads((REPOSITORY / "notebooks" / "explore.ipynb").read_text("utf-8"))
     cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
     notebook["cells"].append(cell | {"id": "drawn", "source": FIGURE})

@@ -38,7 +38,7 @@ def test_the_plane_holds_more_of_the_spread_than_any_two_of_the_axes():
 
 
 def test_each_objective_is_drawn_before_and_after_with_its_number_of_pairs(tiny):
-    sweep.of_file("tiny", "clean").run()
+    sweep.Sweep(experiments.of_file("tiny", "clean")).run()
     rows = results.rows(experiments.of_file("tiny", "clean"))
     figure = poisoned_pairs.figure(rows, count=6)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
@@ -49,7 +49,7 @@ def test_each_objective_is_drawn_before_and_after_with_its_number_of_pairs(tiny)
 
 
 def test_without_weights_there_is_a_line_and_no_figure(tiny, capsys, monkeypatch):
-    sweep.of_file("tiny", "clean").run()
+    sweep.Sweep(experiments.of_file("tiny", "clean")).run()
     rows = results.rows(experiments.of_file("tiny", "clean"))
     monkeypatch.setattr(Run, "weights", lambda run: {})
     assert poisoned_pairs.figure(rows) is None

@@ -142,7 +142,7 @@ def test_a_key_on_the_slider_changes_drawing_and_words(page: Chrome) -> None:
 def test_epochs_can_be_joined_and_colours_stand_for_the_learning_rate(page: Chrome) -> None:
     for column, values in (("loss", ("mmcl_ssl", "ssl")), ("lr", RATES), ("seed", SEEDS)):
         choose(page, column, values, *values)
-    page.js("document.querySelector('input[name=ways]').click()")
+    page.js("document.querySelector('input[name=paths]').click()")
     page.wait("document.querySelectorAll('.chart .mark-line path').length == 24", seconds=5)
     assert NAMES["ssl"] in page.js(TEXTS)
     page.js(

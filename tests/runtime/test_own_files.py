@@ -141,7 +141,7 @@ def test_a_list_is_not_fetched_into_pairs_of_one_s_own(tmp_path, monkeypatch, na
     out = tmp_path / "out"
     own = mine((out / name).parent, Path(name).name)
     with pytest.raises(ConfigError, match=r"out: holds .* not fetched by bdnb"):
-        web.build(source, out, pairs=2, clean=1, spare=0, seed=0, fetch=web.Fetch())
+        web.build(source, out, web.Fetch(pairs=2, clean=1))
     assert own.read_text() == "years of work"
     assert not (out / "web.json").exists()
 

@@ -5,23 +5,15 @@ In: captions, their epoch and keys; out: one caption for each, in the same order
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 
 from bdnb.data.augment.wordnet import synonyms
-from bdnb.runtime.batch_random import sample_seeds
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import sample_seeds
 
 MODES = ("fresh", "cached")
-FUNCTION_WORDS = """
-a about above after again against all am an and any are as at be because been before being below
-between both but by can could did do does doing don down during each few for from further had has
-have having he her here hers herself him himself his how i if in into is it its itself just me more
-most my myself no nor not now of off on once only or other our ours ourselves out over own s same
-she should so some such t than that the their theirs them themselves then there these they this
-those through to too under until up very was we were what when where which while who whom why will
-with would you your yours yourself yourselves
-"""
-STOP_WORDS = frozenset(FUNCTION_WORDS.split())
+STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text("utf-8").split())
 """Words that are neither replaced by a synonym nor chosen to insert one."""
 
 Words = list[str]

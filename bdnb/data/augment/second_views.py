@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import AutoAugment, InterpolationMode
 
 from bdnb.data.augment.eda import TextViews
 from bdnb.data.augment.wordnet import wordnet
-from bdnb.runtime.batch_random import uniforms
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import uniforms
 
 __all__ = ["ImageViews", "TextViews", "wordnet"]
 

@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import AutoAugment
 
 from bdnb.data.augment import second_views
 from bdnb.data.augment.second_views import ImageViews, choose, crop_flip, operate, operations
-from bdnb.runtime.batch_random import sample_seeds, uniforms
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.seeds import sample_seeds, uniforms
 
 
 def pictures(count: int, height: int, width: int, seed: int = 0) -> Tensor:
