@@ -27,7 +27,9 @@ def recorded(stage: str = "") -> dict[str, Run]:
     """
     folders = sorted(path.parent for path in runs_folder().glob("*/manifest.json"))
     runs = [run for run in sound(folders)[0] if run.rows()]
-    found = [run for run in runs if run.manifest["stage"] in ([stage] if stage else ["train", "clean"])]
+    found = [
+        run for run in runs if run.manifest["stage"] in ([stage] if stage else ["train", "clean"])
+    ]
     if not found:
         raise ConfigError(EMPTY.format(runs_folder().name + "/"))
     named = [name(run) for run in found]
