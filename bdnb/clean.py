@@ -6,25 +6,30 @@ Backdoored model -> clean pairs -> a defence -> evaluation of every candidate ->
 
 import argparse
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from bdnb import defences, models
-from bdnb.backdoored import attack, backdoored_model
+from bdnb.backdoored import BackdooredModel, attack, backdoored_model
 from bdnb.config import authors
 from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
-from bdnb.data.batches import Poison
+from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.defences import probation
 from bdnb.defences.distance import from_start
+from bdnb.models import Model
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
 from bdnb.runtime.command import command
+from bdnb.runtime.errors import ConfigError
 from bdnb.train import accelerator_of, loss_of, train_here
-from bdnb.training import attacks, checkpoints, checks, launch, setup
+from bdnb.training import attacks, checkpoints, checks, launch, objectives, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Compute
 from bdnb.training.optimiser import Optimiser
@@ -35,6 +40,7 @@ def check(config: CleanConfig) -> None:
     """Refuse what can be known to be wrong before a run starts. Errors: ConfigError."""
     defences.check(config.defence, config.options, code=config.code)
     experiments.before(config)
+    objectives.check(config.loss, config.loss_options, cleaning=True)
     found, needed = None, experiments.needs(config)
     if not needed:
         found = backdoored_model(config)
@@ -72,6 +78,7 @@ def clean(config: CleanConfig) -> Run:
     Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
     """
     defences.check(config.defence, config.options, code=config.code)
+    objectives.check(config.loss, config.loss_options, cleaning=True)
     return launch.make(config, {TrainConfig: train_here, CleanConfig: clean_here})
 
 
@@ -84,6 +91,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
     accelerator = accelerator_of(config, run)
     bad = max(config.bad_share, source.bad_share)
     data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad)
+    loss = loss_of(config, config.loss)
     with setup.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
         batches = setup.batches(
@@ -92,7 +100,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             part(setup.Batching, config),
             model=model,
             accelerator=accelerator,
-            second_views="ssl" in config.loss,
+            second_views=loss.second_views,
         )
         sets, benchmark = data.labelled(model.side), None
         if accelerator.is_main_process:
@@ -123,7 +131,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             )
         setting = defences.Setting(
             accelerator=accelerator,
-            loss=loss_of(config, config.loss),
+            loss=loss,
             optimiser=part(Optimiser, config),
             compute=part(Compute, config),
             epochs=config.epochs,
@@ -134,6 +142,8 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             used=used,
             classnames=tuple(sets[0].classnames),
             scale=config.scale,
+            training=partial(training_batches, config, backdoored, data, model, accelerator),
+            benchmark=benchmark,
         )
         about = counts | setup.dropped(run, pairs, sets) | {"from": backdoored.origin}
         foreign = elsewhere.ELSEWHERE if backdoored.foreign else ""
@@ -204,6 +214,33 @@ def cleaning_pairs(
     trained_on = {(key, train_pairs.captions[place]) for key, place in places.items()}
     shared = len(trained_on & set(zip(chosen.keys, chosen.captions, strict=True)))
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
+
+
+def training_batches(
+    config: CleanConfig,
+    backdoored: BackdooredModel,
+    data: datasets.Dataset,
+    model: Model,
+    handle: Accelerator,
+) -> Batches:
+    """Return the pairs that a model was trained on, poison included, in the run's batches.
+
+    Errors: ConfigError where nobody said what they are.
+    """
+    if backdoored.foreign:
+        raise ConfigError(f"{elsewhere.WORDS}: nobody said what pairs it was trained on")
+    source = backdoored.source
+    given = part(Attack, source)
+    pairs = data.training_pairs(model.side, seed=source.seed, count=source.pairs)
+    resized = attacks.as_attacker_resizes(given, data, "train", side=model.side)
+    return setup.batches(
+        pairs,
+        attacks.poison(given, pairs, resized=resized),
+        part(setup.Batching, config),
+        model=model,
+        accelerator=handle,
+        second_views=loss_of(config, config.loss).second_views,
+    )
 
 
 def main() -> None:
