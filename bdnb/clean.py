@@ -5,23 +5,28 @@ Backdoored model -> clean pairs -> a defence -> evaluation of every candidate ->
 """
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
+from accelerate import Accelerator
+
 from bdnb import defences, models
-from bdnb.backdoored import attack, backdoored_model
+from bdnb.backdoored import BackdooredModel, attack, backdoored_model
 from bdnb.config import authors
 from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data import datasets
-from bdnb.data.batches import Poison
+from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.defences import probation
 from bdnb.defences.distance import from_start
+from bdnb.models import Model
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
+from bdnb.runtime.errors import ConfigError
 from bdnb.train import accelerator_of, loss_of, main, train_here
-from bdnb.training import attacks, checkpoints, checks, launch, setup
+from bdnb.training import attacks, checkpoints, checks, launch, objectives, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Compute
 from bdnb.training.optimiser import Optimiser
@@ -32,6 +37,7 @@ def check(config: CleanConfig) -> None:
     """Refuse what can be known to be wrong before a run starts. Errors: ConfigError."""
     defences.check(config.defence, config.options, code=config.code)
     experiments.before(config)
+    objectives.check(config.loss, config.loss_options, cleaning=True)
     found, needed = None, experiments.needs(config)
     if not needed:
         found = backdoored_model(config)
@@ -69,6 +75,7 @@ def clean(config: CleanConfig) -> Run:
     Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
     """
     defences.check(config.defence, config.options, code=config.code)
+    objectives.check(config.loss, config.loss_options, cleaning=True)
     return launch.make(config, {TrainConfig: train_here, CleanConfig: clean_here})
 
 
@@ -81,10 +88,13 @@ def clean_here(config: CleanConfig, run: Run) -> None:
     accelerator = accelerator_of(config, run)
     bad = max(config.bad_share, source.bad_share)
     data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad)
+    loss = loss_of(config, config.loss)
     with setup.alone(run, accelerator):
         pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
         wanted = part(setup.Parts, config)
-        batches = setup.batches(pairs, poison, wanted, model, accelerator, loss=config.loss)
+        batches = setup.batches(
+            pairs, poison, wanted, model, accelerator, second_views=loss.second_views
+        )
         sets, benchmark = data.labelled(model.side), None
         if accelerator.is_main_process:
             taken = (config.pairs or None) if config.overlap == "separate" else 0
@@ -97,7 +107,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             used = setup.used_tokens(batches, data, wanted, model)
         setting = defences.Setting(
             accelerator=accelerator,
-            loss=loss_of(config, config.loss),
+            loss=loss,
             optimiser=part(Optimiser, config),
             compute=part(Compute, config),
             epochs=config.epochs,
@@ -108,6 +118,8 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             used=used,
             classnames=tuple(sets[0].classnames),
             scale=config.scale,
+            training=partial(training_batches, config, backdoored, data, model, accelerator),
+            benchmark=benchmark,
         )
         about = counts | setup.dropped(run, pairs, sets) | {"from": backdoored.origin}
         foreign = elsewhere.ELSEWHERE if backdoored.foreign else ""
@@ -178,6 +190,29 @@ def cleaning_pairs(
     trained_on = {(key, train_pairs.captions[place]) for key, place in places.items()}
     shared = len(trained_on & set(zip(chosen.keys, chosen.captions, strict=True)))
     return chosen, poison, {"cleaning_pairs": len(chosen.keys), "overlap_with_training": shared}
+
+
+def training_batches(
+    config: CleanConfig,
+    backdoored: BackdooredModel,
+    data: datasets.Dataset,
+    model: Model,
+    handle: Accelerator,
+) -> Batches:
+    """Return the pairs that a model was trained on, poison included, in the run's batches.
+
+    Errors: ConfigError where nobody said what they are.
+    """
+    if backdoored.foreign:
+        raise ConfigError(f"{elsewhere.WORDS}: nobody said what pairs it was trained on")
+    source = backdoored.source
+    given = part(Attack, source)
+    pairs = data.training_pairs(model.side, seed=source.seed, count=source.pairs)
+    resized = attacks.as_attacker_resizes(given, data, "train", side=model.side)
+    poison = attacks.poison(given, pairs, resized=resized)
+    second_views = loss_of(config, config.loss).second_views
+    wanted = part(setup.Parts, config)
+    return setup.batches(pairs, poison, wanted, model, handle, second_views=second_views)
 
 
 if __name__ == "__main__":

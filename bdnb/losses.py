@@ -15,12 +15,6 @@ from torch.nn import functional as F
 
 from bdnb.runtime.errors import BdnbError, ConfigError
 
-OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "mmcl": ("mmcl",),
-    "ssl": ("ssl",),
-    "mmcl_ssl": ("mmcl", "ssl"),
-    "siglip": ("siglip",),
-}
 MAX_LOGIT_SCALE = math.log(100)
 """CLIP's and the authors' bound: the temperature is never under 0.01."""
 
@@ -33,16 +27,6 @@ class NonFiniteLoss(BdnbError, FloatingPointError):
         self.step, self.parts = step, dict(parts)
 
 
-def terms(objective: str) -> tuple[str, ...]:
-    """The loss terms of an objective: ``terms("mmcl_ssl") == ("mmcl", "ssl")``.
-
-    Errors: ConfigError for a name that is not in ``OBJECTIVES``.
-    """
-    if objective not in OBJECTIVES:
-        raise ConfigError(f"loss={objective!r}: expected one of {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[objective]
-
-
 def mmcl(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
     """Multimodal contrastive loss: InfoNCE image -> text and text -> image, their mean.
 
@@ -50,6 +34,11 @@ def mmcl(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
     """
     logits = _similarity(image, text, logit_scale)
     return (_nce(logits) + _nce(logits.T)) / 2
+
+
+def info_nce(queries: Tensor, keys: Tensor, logit_scale: Tensor) -> Tensor:
+    """InfoNCE of unit embeddings (B, D): each query's positive is the key of its row."""
+    return _nce(_similarity(queries, keys, logit_scale))
 
 
 def ssl(
@@ -60,9 +49,24 @@ def ssl(
     image, image_view, text, text_view: (B, D) unit embeddings of the originals and of their
     augmented views. One direction only, as the paper and the authors' code. Equation 2.
     """
-    image_term = _nce(_similarity(image, image_view, logit_scale))
-    text_term = _nce(_similarity(text, text_view, logit_scale))
+    image_term = info_nce(image, image_view, logit_scale)
+    text_term = info_nce(text, text_view, logit_scale)
     return (image_term + text_term) / 2
+
+
+def barlow_twins(a: Tensor, b: Tensor, *, off_diagonal: float = 5e-3) -> Tensor:
+    """Barlow Twins (Zbontar et al., 2021, Equation 1), a dimension: views agree, dimensions do not.
+
+    a, b: (B, D) embeddings of two views. Their cross-correlation over the batch is drawn to the
+    identity; off_diagonal: the paper's lambda. Divided by D, so that it is about one at first.
+    """
+    with torch.autocast(device_type=a.device.type, enabled=False):
+        each = [
+            (x - x.mean(dim=0)) / (x.std(dim=0, correction=0) + 1e-5) for x in map(_wide, (a, b))
+        ]
+        squares = (each[0].T @ each[1] / len(a) - torch.eye(a.shape[1], device=a.device)).square()
+        own = squares.diagonal().sum()
+        return (own + off_diagonal * (squares.sum() - own)) / a.shape[1]
 
 
 def siglip(image: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bdnb.analysis import verdict_rules
 from bdnb.config import parameters
-from bdnb.config.recipes import TrainConfig
+from bdnb.config.recipes import ONE_VIEW, TrainConfig
 from bdnb.data.shards import successes
 from bdnb.runs import experiments, results
 from bdnb.runs.experiments import Stage
@@ -105,7 +105,7 @@ def throughput(scale: str) -> Rate:
     rows = pd.concat(frames, ignore_index=True)
     rows = rows[(rows["epoch"] > 0) & rows["pairs_per_s"].notna()]
     losses = rows["loss"] if "loss" in rows else pd.Series(index=rows.index, dtype=object)
-    ssl = losses.fillna(rows.get("objective", "")).str.contains("ssl")
+    ssl = ~losses.fillna(rows.get("objective", "")).isin(ONE_VIEW)
     if ssl.all() or not ssl.any():
         return elsewhere
     each = rows["pairs_per_s"] / rows["device"].map(devices)
@@ -126,15 +126,16 @@ def seconds(config: Stage, rate: Rate) -> float:
 
 
 def steps_seconds(config: Stage, rate: Rate) -> float:
-    """What a run's steps take on one device; a screened model has none."""
+    """What a run's steps take on one device; a model that is only looked at has none."""
     data = sizes(experiments.data_of(config))
     if isinstance(config, TrainConfig):
         pairs, loss = config.pairs or data.train, config.objective
-    elif config.defence == "screen":
+    elif config.defence in ("screen", "detect"):
         return 0.0
     else:
-        pairs, loss = config.pairs or data.clean, config.loss
-    return config.epochs * pairs / (rate.ssl if "ssl" in loss else rate.mmcl)
+        own = data.train if config.defence == "drop" else data.clean
+        pairs, loss = config.pairs or own, config.loss
+    return config.epochs * pairs / (rate.mmcl if loss in ONE_VIEW else rate.ssl)
 
 
 def sections(scale: str) -> pd.DataFrame:

@@ -19,16 +19,17 @@ from bdnb.poison import selection
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.command import command
-from bdnb.training import attacks, checkpoints, checks, device, launch, setup
+from bdnb.training import attacks, checkpoints, checks, device, launch, objectives, setup
 from bdnb.training.attacks import Attack
-from bdnb.training.fit import fit, objective
-from bdnb.training.loop import Compute, Loop, Objective
+from bdnb.training.fit import fit
+from bdnb.training.loop import Compute, Loop
 from bdnb.training.optimiser import Optimiser
 from bdnb.training.recording import record
 
 
 def check(config: TrainConfig) -> None:
     """Refuse what can be known to be wrong before a run starts. Errors: ConfigError."""
+    objectives.check(config.objective, config.loss_options, code=config.code)
     kind = checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
     if kind == "file":
         checks.check_weights(Path(config.init), config.model)
@@ -64,6 +65,7 @@ def train(config: TrainConfig) -> Run:
 
     Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
     """
+    objectives.check(config.objective, config.loss_options, code=config.code)
     checkpoints.kind_of_start(config.init, scale=config.scale, model=config.model)
     return launch.make(config, {TrainConfig: train_here})
 
@@ -80,13 +82,15 @@ def train_here(config: TrainConfig, run: Run) -> None:
     )
     data = datasets.dataset(config.data, stream=config.stream, bad_share=config.bad_share)
     pairs = data.training_pairs(model.side, seed=config.seed, count=config.pairs)
+    loss = loss_of(config, config.objective)
     with setup.alone(run, accelerator):
         attack = part(Attack, config)
         resized = attacks.as_attacker_resizes(attack, data, "train", side=model.side)
         poison = attacks.poison(attack, pairs, folder=run.folder, resized=resized)
         wanted = part(setup.Parts, config)
-        batches = setup.batches(pairs, poison, wanted, model, accelerator, loss=config.objective)
-        loss = loss_of(config, config.objective)
+        batches = setup.batches(
+            pairs, poison, wanted, model, accelerator, second_views=loss.second_views
+        )
         used = None
         if not config.optimiser_state:
             used = setup.used_tokens(batches, data, wanted, model)
@@ -100,7 +104,13 @@ def train_here(config: TrainConfig, run: Run) -> None:
             used=used,
         )
         candidates = fit(
-            loop, batches, loss, epochs=config.epochs, state=run.state, save_every=config.save_every
+            loop,
+            batches,
+            loss,
+            epochs=config.epochs,
+            state=run.state,
+            save_every=config.save_every,
+            before_epoch=loss.before_epoch,
         )
         benchmark = None
         if accelerator.is_main_process:
@@ -131,10 +141,16 @@ def accelerator_of(config: experiments.Stage, run: Run) -> Accelerator:
     )
 
 
-def loss_of(config: experiments.Stage, name: str) -> Objective:
-    """Return a run's loss, with its weights."""
-    weights = {"mmcl_weight": config.mmcl_weight, "ssl_weight": config.ssl_weight}
-    return objective(name, gather=config.gather, **weights)
+def loss_of(config: experiments.Stage, name: str) -> objectives.RunLoss:
+    """Return a run's loss, with its options and weights."""
+    return objectives.make(
+        name,
+        options=config.loss_options,
+        cleaning=not isinstance(config, TrainConfig),
+        mmcl_weight=config.mmcl_weight,
+        ssl_weight=config.ssl_weight,
+        gather=config.gather,
+    )
 
 
 def main(

@@ -67,6 +67,25 @@ def test_siglip_equals_open_clips_loss_and_a_loop():
     assert found.item() == pytest.approx(total / 6, rel=1e-5)
 
 
+def test_barlow_twins_is_the_paper_s_equation_1_a_dimension():
+    a, b, width = unit(0), unit(1), 5
+    total = 0.0
+    for i in range(width):
+        for j in range(width):
+            x, y = (v[:, k].double() - v[:, k].double().mean() for v, k in ((a, i), (b, j)))
+            c = float((x * y).sum() / (x.square().sum().sqrt() * y.square().sum().sqrt()))
+            total += (1 - c) ** 2 if i == j else 5e-3 * c**2
+    assert losses.barlow_twins(a, b).item() == pytest.approx(total / width, rel=1e-3)
+
+
+def test_barlow_twins_of_equal_views_asks_dimensions_apart_and_nothing_else():
+    apart = torch.linalg.qr(torch.randn(8, 4, generator=torch.manual_seed(0)))[0]
+    apart = torch.linalg.qr(apart - apart.mean(dim=0))[0]
+    assert losses.barlow_twins(apart, apart).item() == pytest.approx(0, abs=1e-6)
+    same = apart[:, :1].expand(-1, 4)
+    assert losses.barlow_twins(same, same).item() == pytest.approx(5e-3 * 3, rel=1e-3)
+
+
 def test_deep_cluster_is_equation_3():
     logits, labels = torch.randn(4, 3, generator=torch.manual_seed(0)), torch.tensor([0, 2, 1, 2])
     expected = 0.0
@@ -134,12 +153,6 @@ def test_weighted_sum_takes_one_for_a_weight_that_is_not_given():
         losses.weighted_sum(parts, {"sls": 1.0})
     with pytest.raises(ConfigError, match="no loss terms"):
         losses.weighted_sum({}, {})
-
-
-def test_an_unknown_objective_is_refused_with_those_there_are():
-    assert losses.terms("mmcl_ssl") == ("mmcl", "ssl")
-    with pytest.raises(ConfigError, match=r"'mmlc'.*mmcl, ssl, mmcl_ssl, siglip"):
-        losses.terms("mmlc")
 
 
 @pytest.mark.parametrize(("value", "expected"), [(9.0, math.log(100)), (-1.0, 0.0), (2.0, 2.0)])

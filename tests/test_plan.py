@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -124,3 +125,17 @@ def test_a_damaged_parameter_file_is_named_and_the_others_are_planned(fresh):
     assert made == []
     with pytest.raises(ConfigError, match=r"train_mmcl\.yaml"):
         experiments.of_scale("tiny", whole=True)
+
+
+@pytest.mark.parametrize(("defence", "pairs"), [("detect", 0), ("drop", 96), ("cleanclip", 48)])
+def test_detection_takes_no_steps_and_dropping_those_of_pre_training(tiny, defence, pairs):
+    first = experiments.of_file("tiny", "clean")[0]
+    config = dataclasses.replace(first, defence=defence, loss="mmcl", epochs=3)
+    assert plan.steps_seconds(config, RATE) == pytest.approx(3 * pairs / 10)
+
+
+@pytest.mark.parametrize(("loss", "seconds"), [("mmcl", 4.8), ("mmcl_barlow", 9.6)])
+def test_a_loss_with_second_views_takes_the_time_of_ssl(tiny, loss, seconds):
+    first = experiments.of_file("tiny", "clean")[0]
+    config = dataclasses.replace(first, loss=loss, epochs=1)
+    assert plan.steps_seconds(config, RATE) == pytest.approx(seconds)

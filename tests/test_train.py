@@ -16,7 +16,7 @@ from bdnb.data.batches import Batch
 from bdnb.runs import experiments, results
 from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import attacks, fit, setup
+from bdnb.training import attacks, fit, objectives, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Features, Loop
 from tests.data import shard_files
@@ -77,11 +77,18 @@ def test_a_recorded_run_is_not_run_again(tiny, monkeypatch):
     assert train.train(config()).finished
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
+SAFECLIP = {"objective": "safeclip", "loss_options": {"in_modal_epochs": 0}}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "changes"),
+    [(1, {}), (2, {}), (2, {"objective": "roclip"}), (1, SAFECLIP), (2, SAFECLIP)],
+)
 def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
-    tiny, fresh, epoch, monkeypatch
+    tiny, fresh, epoch, changes, monkeypatch
 ):
-    whole = train.train(config(epochs=3))
+    asked = config(epochs=3, **changes)
+    whole = train.train(asked)
     expected, final = values(whole), weights(whole, 3)
     whole.folder.rename(fresh / "whole")
     real = fit.run_epoch
@@ -93,12 +100,12 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
 
     monkeypatch.setattr(fit, "run_epoch", cut)
     with pytest.raises(KeyboardInterrupt):
-        train.train(config(epochs=3))
+        train.train(asked)
     monkeypatch.setattr(fit, "run_epoch", real)
-    run = Run(experiments.folder(config(epochs=3)))
+    run = Run(experiments.folder(asked))
     assert not run.finished
     assert [row["epoch"] for row in run.rows()] == list(range(epoch + 1))
-    train.train(config(epochs=3))
+    train.train(asked)
     assert values(run) == expected
     assert weights(run, 3) == final
 
@@ -179,7 +186,7 @@ def test_two_processes_do_not_make_one_run(tiny):
 def test_a_step_waits_for_no_device(monkeypatch):
     """Losses stay tensors between looks: no .item() in a step."""
     monkeypatch.setattr(torch.Tensor, "item", None)
-    loss = fit.objective("mmcl")
+    loss = objectives.make("mmcl")
     image = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
     features = Features(image, image, torch.tensor(10.0), torch.tensor(0.0))
     batch = Batch(image, image, torch.arange(4))

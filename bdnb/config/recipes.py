@@ -15,6 +15,9 @@ from bdnb.runtime.errors import ConfigError
 SCENES_VERSION = 2
 """Version of the embedded scenes: raised when the same parameters would give other ones."""
 
+ONE_VIEW = ("mmcl", "siglip")
+"""Losses without second views: a step costs about half of the others'."""
+
 Whose = Literal["paper", "authors"]
 """Whose way of two that differ."""
 
@@ -25,7 +28,10 @@ class Recipe:
 
     scale: str = option("quick", "folder of params/ that the experiment belongs to", NEVER)
     mmcl_weight: Amount = option(1.0, "weight of MMCL")
-    ssl_weight: Amount = option(1.0, "weight of SSL")
+    ssl_weight: Amount = option(1.0, "weight of SSL, or of another self-supervised term")
+    loss_options: dict[str, Any] = option(
+        {}, "further options of the objective, or of the cleaning loss", IF_SET
+    )
     weight_decay: Amount = option(0.1, "AdamW's decoupled weight decay")
     beta1: Annotated[float, Ge(0), Lt(1)] = option(0.9, "AdamW's first beta")
     beta2: Annotated[float, Ge(0), Lt(1)] = option(0.999, "AdamW's second beta")
@@ -61,7 +67,9 @@ class Recipe:
         "paper", "authors: whatever is not given is as in the authors' code", IF_SET
     )
     code: str = option(
-        "", "Python file of yours with triggers or defences, such as plugins/mine.py", IF_SET
+        "",
+        "Python file of yours with triggers, defences, objectives or detectors: plugins/mine.py",
+        IF_SET,
     )
     precision: Literal["auto", "bf16", "no"] = option("auto", "auto: bf16 where it is fast")
     tf32: bool = option(True, "TensorFloat-32 for float32 products on GPUs", IF_SET)
@@ -122,7 +130,7 @@ class TrainConfig(Recipe):
     data: str = option("quick", "data set under data/")
     model: str = option("rn_tiny", "open_clip model, or a file of bdnb/models/model_configs/")
     init: str = option("", "checkpoint or training experiment to start from; empty: from scratch")
-    objective: Literal["mmcl", "mmcl_ssl", "siglip", "ssl"] = option("mmcl", "pre-training loss")
+    objective: str = option("mmcl", "pre-training loss: name in bdnb.training.objectives")
     pairs: Number = option(0, "number of pairs; 0: all there are", IF_SET)
     stream: Literal["auto", "yes", "no"] = option(
         "auto",
@@ -183,7 +191,7 @@ class CleanConfig(Recipe):
     data: str = option("", "data set under data/; empty: the poisoned model's")
     model: str = option("", "for a checkpoint from elsewhere: its open_clip model")
     defence: str = option("cleanclip", "name in bdnb.defences.DEFENCES")
-    loss: Literal["mmcl", "ssl", "mmcl_ssl"] = option("mmcl_ssl", "cleaning loss")
+    loss: str = option("mmcl_ssl", "cleaning loss: name in bdnb.training.objectives")
     lr: Positive = option(1e-3, "peak learning rate")
     epochs: Count = option(10, "passes over the cleaning pairs")
     batch_size: Annotated[int, Ge(2)] = option(64, "pairs a step")

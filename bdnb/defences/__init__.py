@@ -8,7 +8,7 @@ import pkgutil
 
 from bdnb.defences.cleanclip import cleanclip
 from bdnb.defences.registry import DEFENCES, Setting, check, defence, run_fit, start
-from bdnb.training.fit import Epoch, objective
+from bdnb.training.fit import Epoch
 
 for _found in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_found.name}")
@@ -20,7 +20,6 @@ __all__ = [
     "check",
     "cleanclip",
     "defence",
-    "objective",
     "run_fit",
     "start",
 ]

@@ -50,7 +50,8 @@ def fine_pruning(
     if setting.compute.micro_batch:
         raise ConfigError("nad with micro_batch: activations of a whole batch are needed")
     teacher, taught = deepcopy(model), 0.0
-    for epoch in fit(start(teacher, pairs, setting), pairs, setting.loss, epochs=setting.epochs):
+    loop, hook = start(teacher, pairs, setting), setting.loss.before_epoch
+    for epoch in fit(loop, pairs, setting.loss, epochs=setting.epochs, before_epoch=hook):
         taught = epoch.stats["step"]
     teacher.requires_grad_(False).eval()
     with outputs(stages(teacher)) as wanted, outputs(stages(model)) as found:

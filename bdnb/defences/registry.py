@@ -15,12 +15,18 @@ from torch import Tensor, nn
 from bdnb.config.options import check_options
 from bdnb.config.options import register as register_checked
 from bdnb.data.batches import Batches
+from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.fit import Epoch, fit
 from bdnb.training.loop import Compute, Loop, Objective
+from bdnb.training.objectives import RunLoss
 from bdnb.training.optimiser import Optimiser
+
+
+def _no_training_pairs() -> Batches:
+    raise ConfigError("the training pairs of the model are not known")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +37,13 @@ class Setting:
     every ``save_every`` seconds. adam: optimiser state to begin with, parameter groups included
     (``optimiser="authors"``). used: the tokens that captions, their views and prompts can have;
     None: any. classnames: of the primary labelled set, and scale: whose training experiments can
-    be named, both for labels by a zero-shot classifier.
+    be named, both for labels by a zero-shot classifier. training: makes the batches of the pairs
+    that the model was trained on, poison included. benchmark: what measures the candidates; None on
+    all processes but the main one. Both are for detection, and for no other defence.
     """
 
     accelerator: Accelerator
-    loss: Objective
+    loss: RunLoss
     optimiser: Optimiser
     epochs: int
     seed: int
@@ -46,6 +54,8 @@ class Setting:
     used: Tensor | None = None
     classnames: tuple[str, ...] = ()
     scale: str = ""
+    training: Callable[[], Batches] = _no_training_pairs
+    benchmark: Benchmark | None = None
 
 
 Defence = Callable[..., Iterator[Epoch]]
@@ -119,9 +129,23 @@ def start(
 
 
 def run_fit(
-    loop: Loop, pairs: Batches, setting: Setting, loss: Objective, **hooks: Any
+    loop: Loop,
+    pairs: Batches,
+    setting: Setting,
+    loss: Objective,
+    *,
+    before_epoch: Callable[[int, Loop], None] | None = None,
 ) -> Iterator[Epoch]:
-    """Train as ``fit`` does, with the run's epochs and state file."""
+    """Train as ``fit`` does, with the run's epochs and state file.
+
+    before_epoch: called before each epoch, after what the run's cleaning loss does there.
+    """
+
+    def hook(epoch: int, loop: Loop, batches: Batches) -> None:
+        setting.loss.before_epoch(epoch, loop, batches)
+        if before_epoch is not None:
+            before_epoch(epoch, loop)
+
     return fit(
         loop,
         pairs,
@@ -129,5 +153,5 @@ def run_fit(
         epochs=setting.epochs,
         state=setting.state,
         save_every=setting.save_every,
-        **hooks,
+        before_epoch=hook,
     )

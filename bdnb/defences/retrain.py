@@ -17,6 +17,11 @@ def retrain(model: Model, pairs: Batches, setting: Setting) -> Iterator[Epoch]:
     Its best accuracy over the backdoored model's is the retraining ratio. Where that is near one,
     "cleaning" can mean no more than training anew.
     """
-    fresh = models.build(model.name, seed=setting.seed, bias=model.clip.logit_bias is not None)
-    model.clip.load_state_dict(fresh.clip.state_dict())
+    anew(model, seed=setting.seed)
     yield from cleanclip(model, pairs, setting)
+
+
+def anew(model: Model, *, seed: int) -> None:
+    """Replace a model's weights by those that training begins with, in place."""
+    fresh = models.build(model.name, seed=seed, bias=model.clip.logit_bias is not None)
+    model.clip.load_state_dict(fresh.clip.state_dict())

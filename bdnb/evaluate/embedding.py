@@ -1,13 +1,16 @@
 """Where pairs lie in the space of embeddings: images and captions in, points in a plane out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from bdnb.data.batches import Batches, Share
 from bdnb.evaluate import predictions
-from bdnb.evaluate.benchmark import evaluating, text_features
+from bdnb.evaluate.benchmark import BATCH, evaluating, folded, text_features
 from bdnb.models import Model
 
 
@@ -58,3 +61,18 @@ def planes(models: list[Seen]) -> list[dict[str, np.ndarray]]:
     # The sign of a component is arbitrary: what is largest points up.
     axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
     return [{name: part @ axes.T for name, part in one.items()} for one in centred]
+
+
+def pair_features(model: Model, batches: Batches) -> tuple[Tensor, Tensor]:
+    """Return unit features (N, D) of the images and of the captions of a run, poison included."""
+    plain = replace(batches, image_views=None, text_views=None)
+    starts = range(0, batches.samples, BATCH)
+    made = []
+    with evaluating(model), folded(model):
+        for start in starts:
+            places = np.arange(start, min(start + BATCH, batches.samples))
+            batch, device = plain.batch(Share(places), 0), model.mean.device
+            image = model.encode_image(batch.images.to(device))
+            made.append((image, model.encode_text(batch.tokens.to(device))))
+    image, text = (torch.cat(one) for one in zip(*made, strict=True))
+    return image, text

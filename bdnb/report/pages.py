@@ -104,7 +104,7 @@ def kept_models(requested: Sequence[TrainConfig]) -> Styler | Markdown:
     frame = pd.DataFrame(
         {
             "model": names,
-            "objective": kept["objective"].map(style.NAMES),
+            "objective": kept["objective"].replace(style.NAMES),
             "seed": kept["seed"],
             "kept epoch": kept["epoch"],
             "accuracy, %": kept["accuracy"],

@@ -13,7 +13,17 @@ import pandas as pd
 
 from bdnb.runs import elsewhere
 
-NAMES = {"mmcl": "MMCL", "ssl": "SSL", "mmcl_ssl": "MMCL + SSL", "siglip": "SigLIP"}
+NAMES = {
+    "mmcl": "MMCL",
+    "ssl": "SSL",
+    "mmcl_ssl": "MMCL + SSL",
+    "siglip": "SigLIP",
+    "mmcl_ssl_image": "MMCL + SSL of images",
+    "mmcl_ssl_text": "MMCL + SSL of captions",
+    "mmcl_barlow": "MMCL + Barlow Twins",
+    "roclip": "RoCLIP",
+    "safeclip": "SafeCLIP",
+}
 """Pre-training objectives and cleaning losses in words."""
 DEFENCE_NAMES = {
     "cleanclip": "CleanCLIP",
@@ -27,6 +37,8 @@ DEFENCE_NAMES = {
     "clp": "CLP",
     "fine_pruning": "fine-pruning",
     "invertune": "InverTune",
+    "detect": "only looked at",
+    "drop": "trained anew without suspects",
 }
 TITLES = {
     "pretrain_objective": "pre-trained with",

@@ -125,16 +125,21 @@ def as_attacker_resizes(attack: Attack, data: Dataset, split: str, *, side: int)
     return data.pairs(split, side, fit="squash") if attack.resize == "squash" else None
 
 
-def poison(attack: Attack, pairs: Pairs, *, folder: Path, resized: Pairs | None = None) -> Poison:
-    """Select, trigger and re-caption the poisoned pairs; their keys are written with the run.
+def poison(
+    attack: Attack, pairs: Pairs, *, folder: Path | None = None, resized: Pairs | None = None
+) -> Poison:
+    """Select, trigger and re-caption the poisoned pairs.
 
-    resized: the pairs ``as_attacker_resizes``.
+    folder: of a run, to write their keys and the trigger's state to. resized: the pairs
+    ``as_attacker_resizes``.
     """
     keys, trigger = poisoned_keys(attack, pairs), stamp(attack)
     natural = natural_captions(attack, pairs)
     made = poisoned(
         trigger, pairs, keys, target=attack.new_caption, natural=natural, resized=resized
     )
+    if folder is None:
+        return made
     selection.write_keys(folder / "poisoned_keys.txt", keys)
     if state := trigger.state():  # what is fixed for the run: a pattern, a grid
         write_atomic(folder / "trigger.safetensors", save(state))

@@ -5,20 +5,16 @@
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from bdnb import losses
-from bdnb.data.batches import Batch, Batches
+from bdnb.data.batches import Batches
 from bdnb.models import Model
 from bdnb.runtime import progress
-from bdnb.training.loop import Features, Loop, Objective
+from bdnb.training.loop import Loop, Objective
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
 
@@ -35,39 +31,6 @@ class Epoch(NamedTuple):
     optimizer: Optimizer | None = None
 
 
-def objective(
-    name: str, *, mmcl_weight: float = 1.0, ssl_weight: float = 1.0, gather: str = "exact"
-) -> Objective:
-    """Return a loss by name: mmcl, ssl, mmcl_ssl (their weighted sum) or siglip.
-
-    The function returns its parts, ``loss_total`` being the one to descend (Equations 1-3).
-    gather: gradient across processes, as ``losses.gather`` takes it. Errors: ConfigError.
-    """
-    wanted = losses.terms(name)
-    weights = {"mmcl": mmcl_weight, "ssl": ssl_weight}
-
-    def parts(features: Features, batch: Batch) -> dict[str, Tensor]:
-        # Originals and views lie side by side, so that one gathering serves every term.
-        views = 2 if "ssl" in wanted else 1
-        share = partial(losses.gather, mode=gather, sizes=batch.sizes)
-        image = torch.cat(features.image.chunk(views), dim=1)
-        text = torch.cat(features.text.chunk(views), dim=1)
-        images = share(image).chunk(views, dim=1)
-        texts = share(text).chunk(views, dim=1)
-        values: dict[str, Tensor] = {}
-        if "mmcl" in wanted:
-            values["mmcl"] = losses.mmcl(images[0], texts[0], features.scale)
-        if "ssl" in wanted:
-            (image, image_view), (text, text_view) = images, texts
-            values["ssl"] = losses.ssl(image, image_view, text, text_view, features.scale)
-        if "siglip" in wanted:
-            values["siglip"] = losses.siglip(images[0], texts[0], features.scale, features.bias)
-        total = losses.weighted_sum(values, {k: w for k, w in weights.items() if k in values})
-        return {"loss_total": total} | {f"loss_{key}": value for key, value in values.items()}
-
-    return parts
-
-
 def fit(
     loop: Loop,
     batches: Batches,
@@ -76,7 +39,7 @@ def fit(
     epochs: int,
     state: Path | None = None,
     save_every: float = 60.0,
-    before_epoch: Callable[[int, Loop], None] | None = None,
+    before_epoch: Callable[[int, Loop, Batches], None] | None = None,
 ) -> Iterator[Epoch]:
     """Train, and yield the model after each epoch; go on from ``state`` when that file is there.
 
@@ -92,7 +55,7 @@ def fit(
     with progress.bar(total=total, initial=done, unit=" pairs", disable=quiet) as bar:
         for number in range(loop.progress.epoch + 1, epochs + 1):
             if before_epoch is not None and not loop.progress.taken:
-                before_epoch(number, loop)
+                before_epoch(number, loop, batches)
             stats = run_epoch(loop, batches, loss, number, bar, save, last=number == epochs)
             yield Epoch(number, loop.model, stats, loop.optimizer)
             loop.progress.turn()

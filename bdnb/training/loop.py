@@ -1,8 +1,9 @@
 """What a run carries from step to step: a step, and how all of it is put down and taken up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -20,12 +21,17 @@ from bdnb.training.training_state import read_state, write_state
 
 
 class Features(NamedTuple):
-    """image, text: unit features (n, D), n = B, or 2B with second views behind; scale, bias: ()."""
+    """image, text: unit features (n, D), n = B, or 2B with second views behind; scale, bias: ().
+
+    kept: what the loss keeps from step to step. epoch: the one at hand, from 1.
+    """
 
     image: Tensor
     text: Tensor
     scale: Tensor
     bias: Tensor
+    kept: MutableMapping[str, Tensor] = MappingProxyType({})  # type: ignore[assignment]
+    epoch: int = 1
 
 
 Objective = Callable[[Features, Batch], dict[str, Tensor]]
@@ -73,8 +79,8 @@ class Loop:
 
     extra: a module that is trained beside the model, with ``extra_options`` (lr, weight_decay) of
     its own. used: the tokens (R,) that the run can use, where no more than their rows of the token
-    embedding need be trained. kept: tensors that a hook before an epoch made and its steps need,
-    such as labels.
+    embedding need be trained. kept: tensors that a hook before an epoch or the loss made and later
+    steps need, such as labels.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class Loop:
             total_steps=epochs * epoch_steps,
             late=epoch_steps if optimiser.schedule == "authors" else 0,
         )
+        self.peaks = list(self.schedule.base_lrs)
         self.forward, self.optimizer = accelerator.prepare(model, optimizer)
         if compute.compile != "off":
             self.forward = torch.compile(self.forward, mode=compute.compile)
@@ -121,6 +128,15 @@ class Loop:
     def lr(self) -> float:
         """The learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
+
+    def scale_lr(self, share: float) -> None:
+        """Make the learning rate ``share`` times the schedule's from the next step on."""
+        at = self.schedule.last_epoch
+        self.schedule.base_lrs = [share * peak for peak in self.peaks]
+        made = zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
+        self.schedule._last_lr = [base * of_step(at) for base, of_step in made]
+        for group, lr in zip(self.optimizer.param_groups, self.schedule._last_lr, strict=True):
+            group["lr"] = lr
 
     def descend(self, batch: Batch, loss: Objective) -> Tensor:
         """One step; the loss and its parts (P,), left on the device and added to the sums."""
@@ -154,13 +170,17 @@ class Loop:
                 self.forward,
                 images,
                 tokens,
-                lambda *features: loss(Features(*features), batch),
+                lambda *features: loss(self._features(features), batch),
                 count=grad_cache.pieces(batch, self.compute.micro_batch),
                 accelerator=self.accelerator,
             )
-        parts = loss(Features(*self.forward(images, tokens)), batch)
+        parts = loss(self._features(self.forward(images, tokens)), batch)
         self.accelerator.backward(parts["loss_total"])
         return parts
+
+    def _features(self, made: Sequence[Tensor]) -> Features:
+        image, text, scale, bias = made
+        return Features(image, text, scale, bias, self.kept, self.progress.epoch + 1)
 
     def _mean(self, values: Tensor) -> Tensor:
         """The mean over processes."""

@@ -76,12 +76,15 @@ class Parts:
 
 
 def batches(
-    pairs: Pairs, poison: Poison, wanted: Parts, model: Model, handle: Accelerator, *, loss: str
+    pairs: Pairs,
+    poison: Poison,
+    wanted: Parts,
+    model: Model,
+    handle: Accelerator,
+    *,
+    second_views: bool,
 ) -> Batches:
-    """Return the batches of a run, of decoded pairs or of a stream; a share for each process.
-
-    loss: by its name; with SSL in it second views are made.
-    """
+    """Return the batches of a run, of decoded pairs or of a stream; a share for each process."""
     given: dict[str, Any] = {
         "batch_size": wanted.batch_size,
         "last_batch": wanted.last_batch,
@@ -91,7 +94,7 @@ def batches(
         "rank": handle.process_index,
         "world": handle.num_processes,
     }
-    if "ssl" in loss:
+    if second_views:
         given["image_views"] = ImageViews(wanted.seed, policy=wanted.image_views)
         given["text_views"] = text_views(pairs, poison, wanted)
     if not isinstance(pairs, stream.StreamedPairs):

@@ -22,8 +22,8 @@ from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.training import device, setup
 from bdnb.training.attacks import Attack
-from bdnb.training.fit import objective
 from bdnb.training.loop import Compute, Loop
+from bdnb.training.objectives import make as objective
 from bdnb.training.optimiser import Optimiser
 
 from . import reference

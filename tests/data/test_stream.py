@@ -235,7 +235,7 @@ def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str
     assert type(pairs).__name__ == kind
     wanted = setup.Parts(batch_size=4, seed=0, stream_workers=2)
     parts = models.build("rn_test", seed=0), device.accelerator()
-    made = setup.batches(pairs, Poison(), wanted, *parts, loss="mmcl")
+    made = setup.batches(pairs, Poison(), wanted, *parts, second_views=False)
     assert getattr(made, "workers", None) == (2 if how == "yes" else None)
     with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
         replace(data, bad_share=0.1).training_pairs(SIDE, seed=0)

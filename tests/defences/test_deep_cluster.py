@@ -16,8 +16,8 @@ from bdnb.defences import registry
 from bdnb.defences.pseudo_labels import ClusterHead
 from bdnb.runs import experiments
 from bdnb.training import device
-from bdnb.training.fit import objective
 from bdnb.training.loop import Compute
+from bdnb.training.objectives import make as objective
 from bdnb.training.optimiser import Optimiser
 
 

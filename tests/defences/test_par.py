@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from bdnb import models
 from bdnb.data.batches import Batch
 from bdnb.defences import par as module
-from bdnb.training.fit import objective
 from bdnb.training.loop import Features
+from bdnb.training.objectives import make as objective
 
 N, D = 6, 5
 

@@ -10,8 +10,8 @@ from accelerate.state import AcceleratorState
 from bdnb import models
 from bdnb.data.batches import Batch
 from bdnb.defences.probe import by_tower, probe
-from bdnb.training.fit import objective
 from bdnb.training.loop import Features
+from bdnb.training.objectives import make as objective
 
 N = 6
 

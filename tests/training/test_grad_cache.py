@@ -7,8 +7,8 @@ from torch import nn
 from bdnb import models
 from bdnb.data.batches import Batch
 from bdnb.training import device, grad_cache
-from bdnb.training.fit import objective
 from bdnb.training.loop import Compute, Loop
+from bdnb.training.objectives import make as objective
 from bdnb.training.optimiser import Optimiser
 
 

@@ -1,0 +1,109 @@
+"""Detectors by name, what each is given, and how well one finds the poison.
+
+``@detector("name")`` adds one; its keyword-only parameters are its options.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score, roc_auc_score, roc_curve
+from torch import Tensor
+
+from bdnb.config.options import check_options, nearest, source
+from bdnb.config.options import register as register_checked
+from bdnb.models import Model
+from bdnb.runtime import plugins
+from bdnb.runtime.errors import ConfigError
+
+
+class Samples(NamedTuple):
+    """N samples to be judged: unit features (N, D) in the model; text: of captions, or None."""
+
+    image: Tensor
+    text: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a detector may know beside the samples.
+
+    reference: (R, D) unit features of clean images. classnames, templates: of zero-shot prompts.
+    """
+
+    seed: int
+    reference: Tensor
+    classnames: Sequence[str] = ()
+    templates: Sequence[str] = ()
+
+
+class Scored(NamedTuple):
+    """Suspicions (N,), the larger the likelier poisoned; threshold: above it, says the method."""
+
+    scores: Tensor
+    threshold: float | None = None
+
+
+Detector = Callable[..., Scored]
+Of = Literal["pairs", "images"]
+DETECTORS: dict[str, Detector] = {}
+OF: dict[str, Of] = {}
+"""Whether a detector judges training pairs or test images."""
+
+
+def detector(name: str, *, of: Of) -> Callable[[Detector], Detector]:
+    """Register ``fn(model, samples, known, *, options...) -> Scored`` under a name.
+
+    of: what it judges: training "pairs", or test "images", which have no captions.
+    Errors: ConfigError as ``config.options.register``.
+    """
+
+    def register(function: Detector) -> Detector:
+        takes = "model, samples, known"
+        register_checked(DETECTORS, name, function, what="detector", takes=takes)
+        OF[name] = of
+        return function
+
+    return register
+
+
+def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a detector's options as their types. Errors: ConfigError, also for its name."""
+    if name not in DETECTORS:
+        raise ConfigError(
+            f"detector={name!r}: expected one of {', '.join(DETECTORS)}{nearest(name, DETECTORS)}"
+        )
+    return check_options(DETECTORS[name], options, what=f"detector {name!r}")
+
+
+def score(
+    name: str, model: Model, samples: Samples, known: Known, options: Mapping[str, Any]
+) -> Scored:
+    """Return a detector's suspicions, on the CPU. Errors: ConfigError."""
+    checked, function = check(name, options), DETECTORS[name]
+    place, ours = f"{source(function)}: detector {name!r}", function.__module__.startswith("bdnb.")
+    with nullcontext() if ours else plugins.calling(place), torch.inference_mode():
+        made = function(model, samples, known, **checked)
+        scores = made.scores.detach().cpu().double()
+    if scores.shape != (len(samples.image),) or scores.isnan().any():
+        raise ConfigError(f"{place}: expected {len(samples.image)} numbers, one a sample")
+    return Scored(scores, made.threshold)
+
+
+def found(scored: Scored, poisoned: np.ndarray) -> Iterator[tuple[str, float]]:
+    """Yield ``auroc``, ``fpr95`` and ``f1`` in percent; NaN where there is nothing to find.
+
+    poisoned: (N,) bool. fpr95: clean samples that are flagged where 95 % of the poisoned are.
+    f1: at the threshold that the method itself names, NaN if it names none.
+    """
+    scores, both = scored.scores.numpy(), len(np.unique(poisoned)) == 2
+    yield "auroc", 100 * float(roc_auc_score(poisoned, scores)) if both else math.nan
+    false, true, _ = roc_curve(poisoned, scores) if both else ([math.nan], [1.0], None)
+    yield "fpr95", 100 * float(np.asarray(false)[np.asarray(true) >= 0.95][0])
+    named = scored.threshold is not None and both
+    flagged = scores > (scored.threshold if scored.threshold is not None else math.inf)
+    yield "f1", 100 * float(f1_score(poisoned, flagged)) if named else math.nan
