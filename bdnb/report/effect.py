@@ -13,7 +13,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis import crossing, regime_criteria
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
-from bdnb.analysis.effect import BESIDE, comeback, explanations, moves_with
+from bdnb.analysis.effect import BESIDE, comeback, explanations, same_way
 from bdnb.analysis.metrics import Spread, by_seed, over_seeds
 from bdnb.analysis.verdict_rules import LEAST_SPREAD
 from bdnb.report import style
@@ -23,6 +23,7 @@ from bdnb.report.style import NAMES, short, some
 from bdnb.report.tables import cell, styled
 
 MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
+MOVED = dict(zip(BESIDE, ("accuracy", "MMCL loss", "SSL loss"), strict=True))
 FINE = "{:.2f}"
 
 
@@ -130,7 +131,7 @@ def crossing_answer(found: list[crossing.Crossing]) -> Markdown:
             words += f"Contrast in {one.number}, points: {'; '.join(said)}. "
             more = int((ours - theirs > CONTRAST).sum())
             words += f"By more than {CONTRAST:g} points in {more} of {some(len(ours), 'seed')}. "
-        words += f"**It crosses: {one.crosses}.**"
+            words += f"**That it crosses: {one.crosses}.**"
         if one.edges:
             words += f" At the edge of the rates: {', '.join(one.edges)}."
         lines.append(f"- {words}")
@@ -194,25 +195,25 @@ def comeback_answer(made: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
         along = f", accuracy with it in {up} of these" if len(back) else ""
         words.append(f"{len(back)} of {len(own)} runs on {NAMES[MODELS[str(model)]]}{along}")
     moves = [
-        f"{column.replace('_', ' ')}, {NAMES[objective]}: {_signed(_moves(clean, model, column))}"
+        f"{MOVED[column]}, {NAMES[objective]}: {_percent(_moves(clean, model, column))}"
         for column in BESIDE
         for model, objective in MODELS.items()
     ]
     return Markdown(
-        f"**ASR comes back by {CONTRAST:g} points or more in {'; in '.join(words)}.** Rank "
-        f"correlation of its changes from epoch to epoch with those of {'; '.join(moves)}."
+        f"**ASR comes back by {CONTRAST:g} points or more in {'; in '.join(words)}.** From "
+        f"epoch to epoch it moves the same way (by chance in 50 %) as {'; '.join(moves)}."
     )
 
 
 def _moves(clean: pd.DataFrame, model: str, column: str) -> Spread:
     mine = main_study(clean)
     own = mine[(mine["poisoned"] == model) & (mine["loss"] == "mmcl_ssl")]
-    return over_seeds(by_seed(own, lambda rows: moves_with(rows, column) / 100))
+    return over_seeds(by_seed(own, lambda rows: same_way(rows, column)), limits=(0, 100))
 
 
-def _signed(spread: Spread) -> str:
-    between = "" if pd.isna(spread.low) else f" ({spread.low:+.2f} to {spread.high:+.2f})"
-    return f"{spread.mean:+.2f}{between}" if spread.n else "not known"
+def _percent(spread: Spread) -> str:
+    between = "" if pd.isna(spread.low) else f" ({spread.low:.0f} to {spread.high:.0f})"
+    return f"in {spread.mean:.0f} %{between}" if spread.n else "not known"
 
 
 def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) -> Styler | Markdown:

@@ -55,7 +55,7 @@ def test_the_crossing_is_said_with_its_numbers(ends, word):
     found = crossing.crossings(both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", ends)))
     said = effect.crossing_answer(found).data
     assert f"than PAR does: {word}.**" in said
-    assert f"It crosses: {word}.**" in said
+    assert f"That it crosses: {word}.**" in said
     assert "CleanCLIP +50.0" in said
     assert f"in {3 if word == 'holds' else 0} of 3 seeds" in said
     assert "than MMCL alone does: not decided (no rows" in said
@@ -73,7 +73,7 @@ def test_a_comeback_is_told_with_what_changes_beside_it():
     said = effect.comeback_answer(found, made).data
     assert "0 of 9 runs on MMCL" in said
     assert "3 of 9 runs on MMCL + SSL, accuracy with it in 3 of these" in said
-    assert "loss ssl, MMCL: not known" in said
+    assert "SSL loss, MMCL: not known" in said
     assert "3 of 3" in effect.comeback_table(found).to_html()
 
 
