@@ -46,5 +46,5 @@ def test_what_is_kept_does_not_depend_on_the_asr(asr, rule):
 
 
 def test_an_unknown_rule_is_refused_with_those_there_are():
-    with pytest.raises(ConfigError, match="oracle.*last, best_accuracy"):
+    with pytest.raises(ConfigError, match=r"oracle.*last, best_accuracy"):
         blind.pick(RUN, "oracle")
