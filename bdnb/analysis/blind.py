@@ -32,7 +32,7 @@ def _last(run: pd.DataFrame) -> int:
 
 def _best_accuracy(run: pd.DataFrame) -> int:
     after = run[(run["epoch"] > 0) & run["accuracy"].notna()]
-    return int(after.loc[after["accuracy"].idxmax(), "epoch"])
+    return int(after["epoch"].iloc[int(after["accuracy"].argmax())])
 
 
 def _loss_plateau(run: pd.DataFrame) -> int:
