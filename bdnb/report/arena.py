@@ -29,23 +29,32 @@ def entries(rows: pd.DataFrame) -> pd.DataFrame:
     return arena.entries(rows, {name: facts.blind for name, facts in FACTS.items()})
 
 
-def way(defence: str, loss: str) -> str:
-    """Return how a way of cleaning is called."""
+def named(made: pd.DataFrame) -> pd.Series:
+    """Return how each line's way of cleaning is called; the loss where a defence has several."""
+    losses = made.groupby("defence")["loss"].nunique()
+    return pd.Series(
+        [
+            _name(defence, loss, several=losses[defence] > 1)
+            for defence, loss in zip(made["defence"], made["loss"], strict=True)
+        ],
+        index=made.index,
+        dtype=object,
+    )
+
+
+def _name(defence: str, loss: str, *, several: bool) -> str:
+    if defence == "cleanclip":
+        return style.name("defence", defence) if loss == "mmcl_ssl" else f"{NAMES[loss]} alone"
     name = style.name("defence", defence).replace("_", " ")
-    if defence != "cleanclip" or loss == "mmcl_ssl":
-        return name
-    return f"{NAMES[loss]} alone"
+    return f"{name}, {NAMES[loss]}" if several else name
 
 
 def leaderboard(made: pd.DataFrame) -> HTML | Markdown:
     """Return the table of ``entries``, the most kept first; attack and objective can be chosen."""
     if made.empty:
         return NOTHING
-    full = made.reindex(
-        columns=[*made, "kept", "kept_blind", "control", "edge", "tuned", "setting"]
-    )
-    lines = [_line(one) for one in full.to_dict("records")]
-    frame = pd.DataFrame(lines)
+    lines = made.assign(way=named(made)).to_dict("records")
+    frame = pd.DataFrame([_line(one) for one in lines])
     order = frame["kept accuracy, oracle, %"].map(lambda one: getattr(one, "mean", np.nan))
     frame = frame.loc[order.sort_values(ascending=False).index]
     return sortable.table(frame, ("attack", "objective"))
@@ -53,23 +62,24 @@ def leaderboard(made: pd.DataFrame) -> HTML | Markdown:
 
 def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
     facts = FACTS.get(one["defence"])
-    nothing, edge = float("nan"), " (edge of its rates)" * (one["edge"] is True)
+    nothing, edge = float("nan"), " (edge of its rates)" * (one.get("edge") is True)
     return {
-        "way of cleaning": way(one["defence"], one["loss"]) + edge,
+        "way of cleaning": one["way"] + edge,
         "attack": one["attack"] + (" (failed)" if one["failed"] else ""),
         "objective": NAMES.get(one["objective"], one["objective"]),
-        "kept accuracy, oracle, %": nothing if one["failed"] else one["kept"],
-        "blind, %": nothing if one["failed"] else one["kept_blind"],
+        "kept accuracy, oracle, %": one.get("kept", nothing),
+        "blind, %": one.get("kept_blind", nothing),
         "blind costs": one.get("cost", nothing),
         "ASR, oracle, %": one.get("lowest_asr", nothing),
         "ASR, blind, %": one.get("asr_blind", nothing),
         "accuracy, blind, % of before": one.get("accuracy_blind", nothing),
-        "control of as many steps, %": nothing if one["failed"] else one["control"],
+        "control of as many steps, %": one.get("control", nothing),
         "steps": float(one["steps"]),
         "ASR before, %": one["asr_before"],
         "route": one["route"],
         "knows": ", ".join(facts.knows) if facts else "not said",
-        "blind rule": (facts.blind if facts else "last") + ("" if one["tuned"] else ", not tuned"),
+        "blind rule": (facts.blind if facts else "last")
+        + ", not tuned" * (one.get("tuned") is False),
         "paper": facts.paper if facts else "yours",
         "seeds": float(one["seeds"]),
         "runs": float(one["runs"]),
@@ -82,7 +92,7 @@ def answer(made: pd.DataFrame) -> Markdown:
     both = arena.across(made) if len(made) else made
     if both.empty:
         return Markdown("**No way of cleaning was run on models of both objectives yet.**")
-    both = both.assign(way=[way(d, s) for d, s in zip(both["defence"], both["loss"], strict=True)])
+    both = both.assign(way=named(both))
 
     def names(mask: pd.Series) -> str:
         found = both["way"][mask]
@@ -97,9 +107,10 @@ def answer(made: pd.DataFrame) -> Markdown:
         f"Better than MMCL alone with no more steps, on both objectives: "
         f"{names(both['gains'].map(len) == 2)}; on one: {names(both['gains'].map(len) == 1)}.",
     ]
+    words_of = dict(zip(made[WAY].itertuples(index=False, name=None), named(made), strict=True))
     tops = [arena.best(made, objective) for objective in OBJECTIVES]
     told = [
-        f"{way(*top[:2])} on {NAMES[objective]} ({top[2]:.0f} %)"
+        f"{words_of[top[:2]]} on {NAMES[objective]} ({top[2]:.0f} %)"
         for objective, top in zip(OBJECTIVES, tops, strict=True)
         if top
     ]
@@ -122,22 +133,25 @@ def missing(made: pd.DataFrame) -> Markdown:
     """Say which attacks failed, and which ways of cleaning lack which cells."""
     if made.empty:
         return NOTHING
-    cells = list(dict.fromkeys(made[CELL].itertuples(index=False, name=None)))
-    seeds, lines = int(made["seeds"].max()), []
-    for names, own in made.groupby(WAY, sort=False):
-        there = set(own[CELL].itertuples(index=False, name=None))
-        lacks = [f"{a} on {NAMES.get(o, o)}" for a, r, o in cells if (a, r, o) not in there]
-        few = int((own["seeds"] < seeds).sum() - own["failed"].sum())
-        if lacks or few:
-            said = [f"no run of {', '.join(lacks)}"] * bool(lacks)
-            said += [f"fewer than {some(seeds, 'seed')} in {some(few, 'cell')}"] * bool(few)
-            lines.append(f"- {way(str(names[0]), str(names[1]))}: {'; '.join(said)}")
-    failed = made.loc[made["failed"], ["attack", "objective"]].drop_duplicates()
-    told = [f"{a} on {NAMES.get(o, o)}" for a, o in failed.itertuples(index=False, name=None)]
-    lines += (
-        [f"- attack failed (ASR before under {arena.GATE:g} %): {', '.join(told)}"] if told else []
-    )
+    made = made.assign(cell=[_cell(*cell) for cell in made[CELL].itertuples(index=False)])
+    cells, seeds, lines = list(made["cell"].unique()), int(made["seeds"].max()), []
+    for way, own in made.assign(way=named(made)).groupby("way", sort=False):
+        lacks = [cell for cell in cells if cell not in set(own["cell"])]
+        few = list(own.loc[(own["seeds"] < seeds) & ~own["failed"], "cell"])
+        said = [f"no run of {', '.join(lacks)}"] * bool(lacks)
+        said += [f"fewer than {some(seeds, 'seed')} of {', '.join(few)}"] * bool(few)
+        lines += [f"- {way}: {'; '.join(said)}"] * bool(said)
+    if failed := list(made.loc[made["failed"], "cell"].unique()):
+        lines.append(f"- ASR before under {arena.GATE:g} %, attack failed: {', '.join(failed)}")
     return Markdown("\n".join(lines) or "No cell is missing, and no attack failed.")
+
+
+def _cell(attack: str, route: str, objective: str) -> str:
+    return f"{_attack(attack, route)} on {NAMES.get(objective, objective)}"
+
+
+def _attack(attack: str, route: str) -> str:
+    return attack if route == "scratch" else f"{attack} ({route})"
 
 
 def curves(rows: pd.DataFrame) -> InteractiveFigure | Markdown:
@@ -180,14 +194,14 @@ def curves(rows: pd.DataFrame) -> InteractiveFigure | Markdown:
 def _points(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean price curves over the seeds that the attack succeeded on."""
     frames = []
-    for names, own in rows.groupby([*CELL, *WAY], sort=False):
-        attack, _, objective, defence, loss = map(str, names)
+    for names, own in rows.assign(way=named(rows)).groupby([*CELL, "way"], sort=False):
+        attack, route, objective, way = map(str, names)
         start = own[own["epoch"] == 0].groupby("seed")["asr"].mean()
         seeds = start.index[start >= arena.GATE]
         made = [price.curve(own[own["seed"] == seed], SHOWN_AT) for seed in seeds]
         if made:
-            about = {"attack": attack, "objective": NAMES.get(objective, objective)}
-            about |= {"way": way(defence, loss), "seeds": str(len(made))}
+            about = {"attack": _attack(attack, route), "objective": NAMES.get(objective, objective)}
+            about |= {"way": way, "seeds": str(len(made))}
             kept = np.mean(made, axis=0).round(1)
             frames.append(pd.DataFrame({"asr": SHOWN_AT, "kept": kept}).assign(**about))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -1,4 +1,4 @@
-"""Which runs stand in the arena: those of a scale, recorded or shipped, and of a reader's defence."""
+"""Which runs stand in the arena: a scale's, recorded or shipped, and of a reader's defence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from IPython.display import Markdown
 from bdnb import plan
 from bdnb.analysis.arena import CELL
 from bdnb.config import parameters
-from bdnb.config.recipes import CleanConfig
+from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report.style import some
 from bdnb.runs import anywhere, experiments, results
 from bdnb.runs.experiments import Stage
@@ -81,24 +81,28 @@ def _to_do(runs: Sequence[Stage]) -> list[Stage]:
 def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
     """Return all rows with columns ``CELL`` and ``source``: here, shipped or yours.
 
-    runs: the reader's own. Only models that a training experiment of the scale made count.
+    runs: the reader's own. Only runs of experiments of cleaning count, on
+    models that a training experiment of the scale made.
     """
     both = [anywhere.rows_of_scale(scale)[1], results.rows(runs).assign(source="yours")]
     both = [frame for frame in both if len(frame)]
     if not both:
         return pd.DataFrame()
     made = pd.concat(both, ignore_index=True)
-    made = made[~made["defence"].isin(MEASUREMENTS)]
+    plain = made["experiment"].str.partition("_")[0] == "clean"
+    made = made[plain & ~made["defence"].isin(MEASUREMENTS)]
     made = made.drop_duplicates(["run", "epoch"], keep="last")
     names = [n for n in made["poisoned"].unique() if experiments.is_experiment(scale, n)]
-    cells = {name: _cell(scale, name) for name in names}
+    models = {name: experiments.trained(scale, name, 0) for name in names}
+    several = len({model.model for model in models.values()}) > 1
+    cells = {name: _cell(model, several=several) for name, model in models.items()}
     made = made[made["poisoned"].isin(names)].drop(columns=CELL, errors="ignore")
     values = pd.DataFrame([cells[n] for n in made["poisoned"]], columns=CELL, index=made.index)
     return made.join(values)
 
 
-def _cell(scale: str, name: str) -> tuple[str, str, str]:
-    """Attack, route and objective of a poisoned model."""
-    config = experiments.trained(scale, name, 0)
+def _cell(config: TrainConfig, *, several: bool) -> tuple[str, str, str]:
+    """Attack, route (with the model, where there are several) and objective."""
     how = "" if config.attack == "template" else f", {config.attack.replace('_', '-')}"
-    return f"{config.trigger}{how}", "fine-tuned" if config.init else "scratch", config.objective
+    route = ("fine-tuned" if config.init else "scratch") + f", {config.model}" * several
+    return f"{config.trigger}{how}", route, config.objective
