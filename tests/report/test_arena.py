@@ -8,6 +8,8 @@ import pytest
 from bdnb.report import arena, arena_runs, sortable
 from bdnb.runtime.errors import ConfigError
 from tests.analysis.test_arena import BAD, CONTROL, GOOD, PAR, runs
+from tests.chrome import Chrome, in_browser
+from tests.report.test_interactive_figure import opened
 
 BOTH = ("mmcl", "mmcl_ssl")
 
@@ -130,3 +132,30 @@ def test_a_readers_defence_is_asked_for_wherever_cleanclip_was_run(tiny):
 def test_what_no_run_can_have_is_refused(tiny, given, said):
     with pytest.raises(ConfigError, match=said):
         arena_runs.asked("tiny", given)
+
+
+@in_browser
+@pytest.mark.browser
+def test_the_table_sorts_and_filters_and_two_curves_are_drawn_offline(tmp_path):
+    rows = of(GOOD, BAD)
+    page_html = arena.leaderboard(arena.entries(rows)).data
+    (tmp_path / "table.html").write_text(f'<meta charset="utf-8">{page_html}')
+    shown = "[...document.querySelectorAll('tbody tr')].filter(r => !r.hidden)"
+    column = "[...document.querySelectorAll('th')].findIndex(h => h.innerText.startsWith('kept'))"
+    kept = f"{shown}.map(r => +r.cells[{column}].dataset.sort)"
+    with Chrome(tmp_path / "profile") as page:
+        page.open((tmp_path / "table.html").as_uri())
+        head = f"document.querySelectorAll('th button')[{column}]"
+        page.js(f"{head}.click(), {head}.click()")
+        assert page.js(kept) == pytest.approx([0, 0, 0, 100])
+        page.js(f"{head}.click()")
+        assert page.js(kept) == pytest.approx([100, 0, 0, 0])
+        menu = "document.querySelectorAll('select')[1]"
+        page.js(f"{menu}.value = 'MMCL', {menu}.dispatchEvent(new Event('change'))")
+        assert page.js(kept) == pytest.approx([100, 0])
+        assert (page.errors, page.requests) == ([], [])
+        opened(page, tmp_path, arena.curves(rows).spec)
+        page.wait("document.querySelectorAll('.chart svg .mark-line path').length == 4")
+        assert page.js("document.querySelectorAll('form select').length") == 3
+        page.picture(tmp_path / "picture.png")
+        assert (page.errors, page.requests) == ([], [])
