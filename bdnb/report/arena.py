@@ -158,7 +158,7 @@ def curves(rows: pd.DataFrame) -> InteractiveFigure | Markdown:
     """Return the price curves of any two ways side by side, attack and ways to be chosen."""
     points = _points(rows) if len(rows) else pd.DataFrame()
     if points.empty:
-        return NOTHING
+        return Markdown(f"*No model with an ASR of {arena.GATE:g} % or more was cleaned yet.*")
     ways, attacks = list(points["way"].unique()), list(points["attack"].unique())
     chosen = {"attack": attacks, "first": ways, "second": ways}
     params = [
