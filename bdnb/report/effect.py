@@ -11,20 +11,41 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis import crossing, regime_criteria
+from bdnb.analysis import conclusions, crossing, regime_criteria
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
-from bdnb.analysis.effect import BESIDE, comeback, explanations, same_way
-from bdnb.analysis.metrics import Spread, by_seed, over_seeds
-from bdnb.analysis.verdict_rules import LEAST_SPREAD
+from bdnb.analysis.effect import explanations
+from bdnb.analysis.metrics import over_seeds
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD
 from bdnb.report import style
 from bdnb.report.pages import NOTHING, main_study
 from bdnb.report.price import colour
-from bdnb.report.style import NAMES, short, some
+from bdnb.report.style import NAMES, some
 from bdnb.report.tables import cell, styled
 
 MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
-MOVED = dict(zip(BESIDE, ("accuracy", "MMCL loss", "SSL loss"), strict=True))
-FINE = "{:.2f}"
+
+
+def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
+    """Say in one paragraph what the page comes to. found: of ``crossing.crossings``."""
+
+    def short(verdict: str) -> str:
+        return verdict.partition(" (")[0]
+
+    first, why = conclusions.verdicts(clean, train).iloc[0], explanations(clean)
+    between = "" if pd.isna(first["low"]) else f" ({first['low']:+.1f} to {first['high']:+.1f})"
+    number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
+    ways = "; ".join(f"than {one.way} does: **{short(one.depends)}**" for one in found)
+    said = [
+        f"{', '.join(names) or 'none'} {'hold' if word == HOLDS else 'do not'}"
+        for word in (HOLDS, FAILS)
+        for names in [why.loc[why["verdict"] == word, "statement"]]
+    ]
+    return Markdown(
+        f"That cleaning costs the MMCL + SSL model more here **{short(first['verdict'])}**"
+        f"{number if first['n'] else ''}. That "
+        f"CleanCLIP depends more on the objective {ways}. Of {len(why)} explanations: "
+        f"{'; '.join(said)}; the others are not decided."
+    )
 
 
 def criteria(train: pd.DataFrame, clean: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
@@ -142,78 +163,6 @@ def _interval(values: pd.Series) -> str:
     spread = over_seeds(values, least_spread=LEAST_SPREAD)
     between = "" if spread.n < 2 else f" ({spread.low:+.1f} to {spread.high:+.1f})"
     return f"{spread.mean:+.1f}{between}"
-
-
-def comebacks(clean: pd.DataFrame) -> pd.DataFrame:
-    """Return a line a run of CleanCLIP: where its ASR comes back, and what changes between.
-
-    Columns: objective, lr, seed, rise, low, high (epochs), and the change of each of ``BESIDE``.
-    """
-    mine = main_study(clean)
-    mine = mine[(mine["loss"] == "mmcl_ssl") & mine["poisoned"].isin(MODELS)] if len(mine) else mine
-    lines = []
-    for _, run in mine.groupby("run") if len(mine) else ():
-        found, at = comeback(run), run.set_index("epoch")
-        about = {name: run[name].iloc[0] for name in ("poisoned", "lr", "seed")}
-        ends = (at.reindex(columns=BESIDE).loc[one] for one in (found.high, found.low))
-        lines.append(about | found._asdict() | (next(ends) - next(ends)).to_dict())
-    return pd.DataFrame(lines)
-
-
-def comeback_table(made: pd.DataFrame) -> Styler | Markdown:
-    """Return means over the runs that come back, by objective and rate. made: ``comebacks``."""
-    if made.empty:
-        return NOTHING
-    lines = []
-    for values, own in made.groupby(["poisoned", "lr"]):
-        model, lr = str(values[0]), float(str(values[1]))
-        back = own[own["rise"] >= CONTRAST]
-        lines.append(
-            {
-                "pre-trained with": NAMES[MODELS[model]],
-                "learning rate": short(lr),
-                f"runs with a rise of {CONTRAST:g} points": f"{len(back)} of {len(own)}",
-                "rise of ASR": back["rise"].mean(),
-                "from epoch": back["low"].mean(),
-                "to epoch": back["high"].mean(),
-                "accuracy, points": back["accuracy"].mean(),
-                "MMCL loss": back["loss_mmcl"].mean(),
-                "SSL loss": back["loss_ssl"].mean(),
-            }
-        )
-    return styled(pd.DataFrame(lines), formats={"MMCL loss": FINE, "SSL loss": FINE})
-
-
-def comeback_answer(made: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
-    """Say in how many runs ASR comes back, and what moves with it from epoch to epoch."""
-    if made.empty:
-        return NOTHING
-    words = []
-    for model, own in made.groupby("poisoned"):
-        back = own[own["rise"] >= CONTRAST]
-        up = int((back["accuracy"] > 0).sum())
-        along = f", accuracy with it in {up} of these" if len(back) else ""
-        words.append(f"{len(back)} of {len(own)} runs on {NAMES[MODELS[str(model)]]}{along}")
-    moves = [
-        f"{MOVED[column]}, {NAMES[objective]}: {_percent(_moves(clean, model, column))}"
-        for column in BESIDE
-        for model, objective in MODELS.items()
-    ]
-    return Markdown(
-        f"**ASR comes back by {CONTRAST:g} points or more in {'; in '.join(words)}.** From "
-        f"epoch to epoch it moves the same way (by chance in 50 %) as {'; '.join(moves)}."
-    )
-
-
-def _moves(clean: pd.DataFrame, model: str, column: str) -> Spread:
-    mine = main_study(clean)
-    own = mine[(mine["poisoned"] == model) & (mine["loss"] == "mmcl_ssl")]
-    return over_seeds(by_seed(own, lambda rows: same_way(rows, column)), limits=(0, 100))
-
-
-def _percent(spread: Spread) -> str:
-    between = "" if pd.isna(spread.low) else f" ({spread.low:.0f} to {spread.high:.0f})"
-    return f"in {spread.mean:.0f} %{between}" if spread.n else "not known"
 
 
 def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) -> Styler | Markdown:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bdnb.analysis import crossing
-from bdnb.report import effect, effect_map
+from bdnb.report import comebacks, effect, effect_map
 from tests.analysis.test_crossing import CLEANED, COSTLY, runs
 
 MODELS = ("train_mmcl", "train_mmcl_ssl")
@@ -67,14 +67,29 @@ def test_the_crossing_is_said_with_its_numbers(ends, word):
 def test_a_comeback_is_told_with_what_changes_beside_it():
     way = [(20, 50), (5, 40), (60, 55)]
     made = runs("CleanCLIP", (CLEANED, way)).assign(loss_mmcl=1.0)
-    found = effect.comebacks(made)
+    found = comebacks.comebacks(made)
     back = found[(found["poisoned"] == MODELS[1]) & (found["lr"] == 3e-4)]
     assert back[["rise", "low", "high", "accuracy"]].to_numpy().tolist() == [[55, 2, 3, 15]] * 3
-    said = effect.comeback_answer(found, made).data
+    said = comebacks.answer(found, made).data
     assert "0 of 9 runs on MMCL" in said
     assert "3 of 9 runs on MMCL + SSL, accuracy with it in 3 of these" in said
     assert "SSL loss, MMCL: not known" in said
-    assert "3 of 3" in effect.comeback_table(found).to_html()
+    assert "3 of 3" in comebacks.table(found).to_html()
+
+
+@pytest.mark.parametrize(
+    ("ends", "other", "said"),
+    [
+        ((CLEANED, COSTLY), (COSTLY, CLEANED), ("**holds**: +50.0", "PAR does: **holds**")),
+        ((COSTLY, CLEANED), (COSTLY, CLEANED), ("**does not hold**: -50.0", "**does not hold**;")),
+    ],
+)
+def test_the_page_comes_to_what_its_parts_say(ends, other, said):
+    rows = both(runs("CleanCLIP", ends), runs("PAR", other))
+    found = effect.answer(pd.DataFrame(), rows, crossing.crossings(rows)).data
+    for words in said:
+        assert words in found
+    assert "Of 4 explanations: " in found
 
 
 def test_measurements_are_means_over_seeds_of_each_model_and_tower():
