@@ -1,11 +1,16 @@
 """The page *What it hangs on*: its sentences follow the rows, whichever way these come out."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from bdnb.analysis import crossing
+from bdnb.config.recipes import TrainConfig
 from bdnb.report import comebacks, effect, effect_map
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
 from tests.analysis.test_crossing import CLEANED, COSTLY, runs
 
 MODELS = ("train_mmcl", "train_mmcl_ssl")
@@ -127,6 +132,48 @@ def test_the_map_says_whether_the_contrast_goes_with_each_axis(contrast, said):
     assert said in found
     assert "goes with the retraining ratio is not decided**: known of 0 settings" in found
     assert "The contrast runs from" in found
+
+
+def recorded(config, lines, **about):
+    """A finished run of these (ASR, accuracy, SSL loss)."""
+    run = Run(experiments.folder(config))
+    stage = "train" if isinstance(config, TrainConfig) else "clean"
+    run.start(stage=stage, config=asdict(config), device="cpu", about=about)
+    for epoch, (asr, accuracy, loss) in enumerate(lines):
+        run.append({"epoch": epoch, "asr": asr, "accuracy": accuracy, "loss_ssl": loss})
+    run.finish()
+
+
+def test_the_map_has_a_dot_a_pair_of_models_with_its_places(fresh):
+    (fresh / "params/tiny/clean_fresh.yaml").write_text(
+        "scale: tiny\nexperiment: clean_fresh\nbase: clean\nstudy: retrain\ndefence: retrain\n"
+        "poisoned: train_mmcl\n"
+    )
+    (fresh / "params/tiny/train_siglip.yaml").write_text(
+        "scale: tiny\nexperiment: train_siglip\nbase: train_mmcl\nobjective: siglip\n"
+    )
+    (fresh / "params/tiny/clean_siglip.yaml").write_text(
+        "scale: tiny\nexperiment: clean_siglip\nbase: clean\npoisoned: train_siglip\n"
+    )
+    for name in ("train_mmcl", "train_mmcl_ssl", "train_siglip"):
+        (config,) = experiments.of_file("tiny", name)
+        recorded(config, [(0, 1, None), (98, 50, 0.5), (98, 60, 0.2)])
+    for name in ("clean", "clean_siglip", "clean_fresh"):
+        for config in experiments.of_file("tiny", name):
+            ends = (1, 30, 0.1) if config.poisoned == "train_mmcl_ssl" else (1, 60, 0.1)
+            ends = (0, 15, 0.1) if config.defence == "retrain" else ends
+            about = {"pretrain_objective": config.poisoned.removeprefix("train_"), "scenes": 96}
+            recorded(config, [(98, 60, None), ends], cleaning_pairs=48, **about)
+    (line,) = effect_map.settings(["tiny"]).to_dict("records")
+    assert line == {
+        "scale": "tiny",
+        "setting": "main, 48 × 2",
+        "contrast": pytest.approx(50),
+        "seeds": 1,
+        "ssl": pytest.approx(100 * 0.2 / np.log(32)),
+        "ratio": pytest.approx(0.25),
+        "share": pytest.approx(50),
+    }
 
 
 def test_the_map_marks_the_papers_place_where_it_is_known():
