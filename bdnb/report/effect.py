@@ -14,13 +14,13 @@ from pandas.io.formats.style import Styler
 from bdnb.analysis import conclusions, crossing, regime_criteria
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
 from bdnb.analysis.effect import explanations
-from bdnb.analysis.metrics import over_seeds
+from bdnb.analysis.metrics import Spread, over_seeds
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD
 from bdnb.report import style
 from bdnb.report.pages import NOTHING, main_study
 from bdnb.report.price import colour
 from bdnb.report.style import NAMES, some
-from bdnb.report.tables import cell, styled
+from bdnb.report.tables import styled
 
 MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
 
@@ -35,10 +35,10 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossi
     between = "" if pd.isna(first["low"]) else f" ({first['low']:+.1f} to {first['high']:+.1f})"
     number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
     ways = "; ".join(f"than {one.way} does: **{short(one.depends)}**" for one in found)
+    names = why["id"] + " (" + why["statement"] + ")"
     said = [
-        f"{', '.join(names) or 'none'} {'hold' if word == HOLDS else 'do not'}"
-        for word in (HOLDS, FAILS)
-        for names in [why.loc[why["verdict"] == word, "statement"]]
+        f"{', '.join(names[why['verdict'] == word]) or 'none'} {what}"
+        for word, what in ((HOLDS, "hold"), (FAILS, "do not"))
     ]
     return Markdown(
         f"That cleaning costs the MMCL + SSL model more here **{short(first['verdict'])}**"
@@ -183,6 +183,11 @@ def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) ->
                 )
         lines.append(line | {"seeds": own["seed"].nunique()})
     return styled(pd.DataFrame(lines))
+
+
+def _precise(spread: Spread) -> str:
+    between = "" if pd.isna(spread.low) else f" ({spread.low:.2f} to {spread.high:.2f})"
+    return f"{spread.mean:.2f}{between}" if spread.n else "–"
 
 
 def explanations_answer(clean: pd.DataFrame) -> Markdown:
