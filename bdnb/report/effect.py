@@ -178,7 +178,7 @@ def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) ->
             line["backdoored tower"] = values[1]
         for column in columns:
             if column in own:
-                line[column.replace("_", " ")] = cell(
+                line[column.replace("_", " ")] = _precise(
                     over_seeds(own.groupby("seed")[column].mean())
                 )
         lines.append(line | {"seeds": own["seed"].nunique()})
