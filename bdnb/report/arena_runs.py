@@ -11,14 +11,15 @@ from IPython.display import Markdown
 from bdnb import plan
 from bdnb.analysis.arena import CELL
 from bdnb.config import parameters
+from bdnb.config.defence_facts import MEASUREMENTS
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report.style import some
 from bdnb.runs import anywhere, experiments, results
 from bdnb.runs.experiments import Stage
 from bdnb.runtime.errors import ConfigError
 
-MEASUREMENTS = ("screen", "probe", "swap", "retrain")
-"""What is registered as a defence, and leaves no model to use."""
+NO_WAYS = (*MEASUREMENTS, "screen", "retrain")
+"""What is registered as a defence, and leaves no cleaned model to use."""
 YOURS = ("defence", "code", "loss", "options", "lr", "epochs", "seed", "poisoned")
 """Parameters of the page that ask for runs of a defence of the reader's."""
 WHICH = ("seed", "poisoned")
@@ -90,7 +91,7 @@ def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
         return pd.DataFrame()
     made = pd.concat(both, ignore_index=True)
     plain = made["experiment"].str.partition("_")[0] == "clean"
-    made = made[plain & ~made["defence"].isin(MEASUREMENTS)]
+    made = made[plain & ~made["defence"].isin(NO_WAYS)]
     made = made.drop_duplicates(["run", "epoch"], keep="last")
     names = [n for n in made["poisoned"].unique() if experiments.is_experiment(scale, n)]
     models = {name: experiments.trained(scale, name, 0) for name in names}
