@@ -24,9 +24,9 @@ def of(first, second, **columns):
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (GOOD, BAD, "1 (par) keep more on MMCL models by over 5 points, none on MMCL + SSL"),
-        (BAD, GOOD, "none keep more on MMCL models by over 5 points, 1 (par) on MMCL + SSL"),
-        (GOOD, GOOD, "and 2 (par, MMCL alone) as much on both"),
+        (GOOD, BAD, "1 (PAR) keep more on MMCL models by over 5 points, none on MMCL + SSL"),
+        (BAD, GOOD, "none keep more on MMCL models by over 5 points, 1 (PAR) on MMCL + SSL"),
+        (GOOD, GOOD, "and 2 (PAR, MMCL alone) as much on both"),
     ],
 )
 def test_the_sentence_follows_the_rows(first, second, said):
@@ -71,22 +71,22 @@ def test_what_is_missing_is_said():
     made = pd.concat([of(GOOD, BAD), runs(PAR, GOOD, attack="sig", seeds=(0,))])
     found = arena.missing(arena.entries(made)).data
     assert "MMCL alone: no run of sig on MMCL" in found
-    assert "par: fewer than 3 seeds of sig on MMCL" in found
+    assert "PAR: fewer than 3 seeds of sig on MMCL" in found
     assert "no attack failed" in arena.missing(arena.entries(of(GOOD, BAD))).data
 
 
 def test_a_loss_is_named_where_a_defence_has_several():
     made = pd.concat([runs(("l2", loss), GOOD) for loss in BOTH])
     assert set(arena.named(made)) == {"l2, MMCL", "l2, MMCL + SSL"}
-    assert set(arena.named(runs(("fine_pruning", "mmcl"), GOOD))) == {"fine pruning"}
+    assert set(arena.named(runs(("my_own", "mmcl"), GOOD))) == {"my own"}
 
 
 def test_two_ways_are_drawn_side_by_side_and_values_can_be_chosen():
     spec = arena.curves(of(GOOD, BAD)).spec
     chosen = {one["name"]: one["value"] for one in spec["params"]}
-    assert chosen == {"attack": "badnet", "first": "par", "second": "MMCL alone"}
+    assert chosen == {"attack": "badnet", "first": "PAR", "second": "MMCL alone"}
     points = pd.DataFrame(spec["data"]["values"])
-    at = points[(points["asr"] == 5) & (points["way"] == "par")].set_index("objective")["kept"]
+    at = points[(points["asr"] == 5) & (points["way"] == "PAR")].set_index("objective")["kept"]
     assert at.to_dict() == {"MMCL": 100, "MMCL + SSL": 0}
     json.dumps(spec)
 
