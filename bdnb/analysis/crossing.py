@@ -6,7 +6,7 @@ was run at, too. If the objective alone made a backdoor strong, all ways would h
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ from bdnb.analysis.arms import Arm
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
 from bdnb.analysis.metrics import by_seed
 from bdnb.analysis.price import curve, kept_accuracy
-from bdnb.analysis.verdict_rules import MUTE, OPEN, Measure, decide, joint
+from bdnb.analysis.verdict_rules import MUTE, OPEN, decide, joint
 
 CLEANCLIP = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
 WAYS = {
@@ -40,7 +40,7 @@ Pair = list[tuple[Arm, pd.DataFrame]]
 
 @dataclass(frozen=True, kw_only=True)
 class Crossing:
-    """What the rows say of CleanCLIP beside another way. The two contrasts: points, by seed."""
+    """What the rows say of CleanCLIP beside another way."""
 
     way: str
     depends: str
@@ -48,10 +48,18 @@ class Crossing:
     crosses: str
     """Verdict on the two contrasts lying on two sides."""
     number: str = ""
-    contrasts: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Index seed, columns "CleanCLIP" and the way."""
+    numbers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Index seed, columns (way, model), the way "CleanCLIP" or the other."""
     edges: tuple[str, ...] = ()
     """Where the best models lie at the edge of the rates: others might do better elsewhere."""
+
+    @property
+    def contrasts(self) -> pd.DataFrame:
+        """The MMCL model's number less the other's; a column a way, CleanCLIP first."""
+        if self.numbers.empty:
+            return self.numbers
+        ways = dict.fromkeys(self.numbers.columns.get_level_values(0))
+        return pd.DataFrame({w: self.numbers[w, WEAK] - self.numbers[w, STRONG] for w in ways})
 
 
 def whole_curve(rows: pd.DataFrame) -> float:
@@ -74,18 +82,19 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
         return _undecided(name, reasons[0])
     floor = any(arms.at_floor(weak, strong) for (_, weak), (_, strong) in ways.values())
     measure = whole_curve if floor else kept_accuracy
-    contrasts = pd.DataFrame({way: _contrast(pair, measure) for way, pair in ways.items()}).dropna()
-    ours, theirs = contrasts["CleanCLIP"], contrasts[name]
+    by = {(w, a.poisoned): by_seed(rows, measure) for w, pair in ways.items() for a, rows in pair}
+    numbers = pd.DataFrame(by).dropna()
+    found = Crossing(way=name, depends="", crosses="", numbers=numbers)
+    ours, theirs = (found.contrasts[way] for way in ways)
     depends = decide(ours - theirs, CONTRAST)
     crosses = joint([decide(ours, CONTRAST), decide(theirs, -CONTRAST, above=False)])
     if weak := [why for _, rows in both if (why := arms.no_backdoor(rows))]:
         depends = crosses = f"{MUTE} ({weak[0]})"
-    return Crossing(
-        way=name,
+    return replace(
+        found,
         depends=depends,
         crosses=crosses,
         number="mean of the whole price curve" if floor else "kept accuracy",
-        contrasts=contrasts,
         edges=tuple(
             f"{way} on {arm.poisoned}"
             for way, pair in ways.items()
@@ -104,8 +113,3 @@ def _pair(where: Mapping[str, str], other: Mapping[str, str], clean: pd.DataFram
     models = (WEAK, STRONG)
     wanted = [Arm(poisoned=m, where=where, like=Arm(poisoned=m, where=other)) for m in models]
     return [(arm, arm.rows(clean)) for arm in wanted]
-
-
-def _contrast(pair: Pair, measure: Measure) -> pd.Series:
-    weak, strong = (by_seed(rows, measure) for _, rows in pair)
-    return weak - strong

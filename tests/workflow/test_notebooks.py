@@ -55,6 +55,8 @@ def text_of(path: Path) -> str:
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided"),
         ("regime", ["-p", "scale", "tiny"], "Of 1 setting"),
+        ("effect", ["-p", "scale", "tiny", "-p", "scales", "tiny"], "criteria"),
+        ("arena", ["-p", "scale", "tiny", "-p", "defence", "par"], "arXiv 2412.00727"),
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
         ("performance", ["-p", "rows", "gone.jsonl"], "Nothing has been measured yet"),
         ("fidelity", ["-p", "scale", "tiny"], "badnet: overflow"),

@@ -1,0 +1,109 @@
+"""Which runs stand in the arena: a scale's, recorded or shipped, and of a reader's defence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from bdnb import plan
+from bdnb.analysis.arena import CELL
+from bdnb.config import parameters
+from bdnb.config.defence_facts import MEASUREMENTS
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.report.style import some
+from bdnb.runs import anywhere, experiments, results
+from bdnb.runs.experiments import Stage
+from bdnb.runtime.errors import ConfigError
+
+NO_WAYS = (*MEASUREMENTS, "screen", "retrain")
+"""What is registered as a defence, and leaves no cleaned model to use."""
+YOURS = ("defence", "code", "loss", "options", "lr", "epochs", "seed", "poisoned")
+"""Parameters of the page that ask for runs of a defence of the reader's."""
+WHICH = ("seed", "poisoned")
+"""Those that choose among CleanCLIP's runs; the others replace its values."""
+
+
+def asked(scale: str, given: Mapping[str, Any]) -> list[CleanConfig]:
+    """Return the runs that put a reader's defence beside the others: CleanCLIP's, with it instead.
+
+    given: the page's parameters, those that are not None; a list is an axis. Empty without a
+    defence. Errors: ConfigError for anything else without one, and for what no run can have.
+    """
+    if unknown := [name for name in given if name not in (*YOURS, "scale")]:
+        raise ConfigError(f"arena.ipynb: {unknown[0]}: unknown; there are {', '.join(YOURS)}")
+    axes = {n: v if isinstance(v, list) else [v] for n, v in given.items() if n in YOURS}
+    if not axes:
+        return []
+    if "defence" not in axes:
+        raise ConfigError(f"arena.ipynb: {', '.join(axes)} without a defence: say whose runs")
+    which = {name: axes.pop(name) for name in WHICH if name in axes}
+    which |= {"defence": ["cleanclip"], "loss": ["mmcl_ssl"], "study": ["main", "arena"]}
+    listed = (one for made in experiments.of_scale(scale).values() for one in made)
+    plain = [
+        asdict(one) | {"experiment": "clean", "study": "arena", "checkpoints": "none"}
+        for one in listed
+        if isinstance(one, CleanConfig)
+        and experiments.is_experiment(scale, one.poisoned)
+        and all(getattr(one, name) in values for name, values in which.items())
+    ]
+    points = [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
+    made = [
+        parameters.make(CleanConfig, one | point, where="arena.ipynb")
+        for one in plain
+        for point in points
+    ]
+    if not made:
+        raise ConfigError(f"scale={scale!r}: CleanCLIP has no such run there to stand beside")
+    return list({parameters.digest(asdict(run)): run for run in made}.values())
+
+
+def costs(scale: str, runs: Sequence[CleanConfig]) -> Markdown:
+    """Say how many of these runs are to do, and about how long that and what they need takes."""
+    if not runs:
+        return Markdown("*No defence of yours is asked for: these are the rows recorded so far.*")
+    needed: list[Stage] = [model for run in runs for model in experiments.needs(run)]
+    to_do = [_to_do(runs), _to_do(needed)]
+    rate = plan.throughput(scale)
+    hours = sum(plan.seconds(one, rate) for part in to_do for one in part) / 3600
+    return Markdown(
+        f"{len(to_do[0])} of {some(len(runs), 'run')} to do, and {some(len(to_do[1]), 'model')} to "
+        f"train first: about {hours:.1f} hours of one {rate.device}."
+    )
+
+
+def _to_do(runs: Sequence[Stage]) -> list[Stage]:
+    once = {experiments.folder(run): run for run in runs}
+    return [run for run in once.values() if not experiments.recorded(run, warn=False)]
+
+
+def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
+    """Return all rows with columns ``CELL`` and ``source``: here, shipped or yours.
+
+    runs: the reader's own. Only runs of experiments of cleaning count, on
+    models that a training experiment of the scale made.
+    """
+    both = [anywhere.rows_of_scale(scale)[1], results.rows(runs).assign(source="yours")]
+    both = [frame for frame in both if len(frame)]
+    if not both:
+        return pd.DataFrame()
+    made = pd.concat(both, ignore_index=True)
+    plain = made["experiment"].str.partition("_")[0] == "clean"
+    made = made[plain & ~made["defence"].isin(NO_WAYS)]
+    made = made.drop_duplicates(["run", "epoch"], keep="last")
+    names = [n for n in made["poisoned"].unique() if experiments.is_experiment(scale, n)]
+    models = {name: experiments.trained(scale, name, 0) for name in names}
+    several = len({model.model for model in models.values()}) > 1
+    cells = {name: _cell(model, several=several) for name, model in models.items()}
+    made = made[made["poisoned"].isin(names)].drop(columns=CELL, errors="ignore")
+    values = pd.DataFrame([cells[n] for n in made["poisoned"]], columns=CELL, index=made.index)
+    return made.join(values)
+
+
+def _cell(config: TrainConfig, *, several: bool) -> tuple[str, str, str]:
+    """Attack, route (with the model, where there are several) and objective."""
+    how = "" if config.attack == "template" else f", {config.attack.replace('_', '-')}"
+    route = ("fine-tuned" if config.init else "scratch") + f", {config.model}" * several
+    return f"{config.trigger}{how}", route, config.objective

@@ -1,0 +1,88 @@
+"""When ASR comes back within a run of CleanCLIP, and what else changes then: rows in, words out."""
+
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
+from bdnb.analysis.effect import BESIDE, comeback, same_way
+from bdnb.analysis.metrics import Spread, by_seed, over_seeds
+from bdnb.report.pages import NOTHING, main_study
+from bdnb.report.style import NAMES, short
+from bdnb.report.tables import styled
+
+MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
+MOVED = dict(zip(BESIDE, ("accuracy", "MMCL loss", "SSL loss"), strict=True))
+FINE = "{:.2f}"
+
+
+def comebacks(clean: pd.DataFrame) -> pd.DataFrame:
+    """Return a line a run of CleanCLIP: where its ASR comes back, and what changes between.
+
+    Columns: objective, lr, seed, rise, low, high (epochs), and the change of each of ``BESIDE``.
+    """
+    mine = main_study(clean)
+    mine = mine[(mine["loss"] == "mmcl_ssl") & mine["poisoned"].isin(MODELS)] if len(mine) else mine
+    lines = []
+    for _, run in mine.groupby("run") if len(mine) else ():
+        found, at = comeback(run), run.set_index("epoch")
+        about = {name: run[name].iloc[0] for name in ("poisoned", "lr", "seed")}
+        ends = (at.reindex(columns=BESIDE).loc[one] for one in (found.high, found.low))
+        lines.append(about | found._asdict() | (next(ends) - next(ends)).to_dict())
+    return pd.DataFrame(lines)
+
+
+def table(made: pd.DataFrame) -> Styler | Markdown:
+    """Return means over the runs that come back, by objective and rate. made: ``comebacks``."""
+    if made.empty:
+        return NOTHING
+    lines = []
+    for values, own in made.groupby(["poisoned", "lr"]):
+        model, lr = str(values[0]), float(str(values[1]))
+        back = own[own["rise"] >= CONTRAST]
+        lines.append(
+            {
+                "pre-trained with": NAMES[MODELS[model]],
+                "learning rate": short(lr),
+                f"runs with a rise of {CONTRAST:g} points": f"{len(back)} of {len(own)}",
+                "rise of ASR": back["rise"].mean(),
+                "from epoch": back["low"].mean(),
+                "to epoch": back["high"].mean(),
+                "accuracy, points": back["accuracy"].mean(),
+                "MMCL loss": back["loss_mmcl"].mean(),
+                "SSL loss": back["loss_ssl"].mean(),
+            }
+        )
+    return styled(pd.DataFrame(lines), formats={"MMCL loss": FINE, "SSL loss": FINE})
+
+
+def answer(made: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
+    """Say in how many runs ASR comes back, and what moves with it from epoch to epoch."""
+    if made.empty:
+        return NOTHING
+    words = []
+    for model, own in made.groupby("poisoned"):
+        back = own[own["rise"] >= CONTRAST]
+        up = int((back["accuracy"] > 0).sum())
+        along = f", accuracy with it in {up} of these" if len(back) else ""
+        words.append(f"{len(back)} of {len(own)} runs on {NAMES[MODELS[str(model)]]}{along}")
+    moves = [
+        f"{MOVED[column]}, {NAMES[objective]}: {_percent(_moves(clean, model, column))}"
+        for column in BESIDE
+        for model, objective in MODELS.items()
+    ]
+    return Markdown(
+        f"**ASR comes back by {CONTRAST:g} points or more in {'; in '.join(words)}.** From "
+        f"epoch to epoch it moves the same way (by chance in 50 %) as {'; '.join(moves)}."
+    )
+
+
+def _moves(clean: pd.DataFrame, model: str, column: str) -> Spread:
+    mine = main_study(clean)
+    own = mine[(mine["poisoned"] == model) & (mine["loss"] == "mmcl_ssl")]
+    return over_seeds(by_seed(own, lambda rows: same_way(rows, column)), limits=(0, 100))
+
+
+def _percent(spread: Spread) -> str:
+    between = "" if pd.isna(spread.low) else f" ({spread.low:.0f} to {spread.high:.0f})"
+    return f"in {spread.mean:.0f} %{between}" if spread.n else "not known"

@@ -1,0 +1,198 @@
+"""The page *What it hangs on*: tables, figures and the sentences that answer its questions.
+
+Rows of training and cleaning runs in; the rules are those of ``analysis.regime_criteria``,
+``analysis.crossing`` and ``analysis.effect``, all written before the rows that they are read from.
+"""
+
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from bdnb.analysis import conclusions, crossing, regime_criteria
+from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
+from bdnb.analysis.effect import explanations
+from bdnb.analysis.metrics import Spread, over_seeds
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD
+from bdnb.report import style
+from bdnb.report.pages import NOTHING, main_study
+from bdnb.report.price import colour
+from bdnb.report.style import NAMES, some
+from bdnb.report.tables import styled
+
+MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
+
+
+def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
+    """Say in one paragraph what the page comes to. found: of ``crossing.crossings``."""
+
+    def short(verdict: str) -> str:
+        return verdict.partition(" (")[0]
+
+    first, why = conclusions.verdicts(clean, train).iloc[0], explanations(clean)
+    between = "" if pd.isna(first["low"]) else f" ({first['low']:+.1f} to {first['high']:+.1f})"
+    number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
+    ways = "; ".join(f"than {one.way} does: **{short(one.depends)}**" for one in found)
+    names = why["id"] + " (" + why["statement"] + ")"
+    said = [
+        f"{', '.join(names[why['verdict'] == word]) or 'none'} {what}"
+        for word, what in ((HOLDS, "hold"), (FAILS, "do not"))
+    ]
+    return Markdown(
+        f"That cleaning costs the MMCL + SSL model more here **{short(first['verdict'])}**"
+        f"{number if first['n'] else ''}. That "
+        f"CleanCLIP depends more on the objective {ways}. Of {len(why)} explanations: "
+        f"{'; '.join(said)}; the others are not decided."
+    )
+
+
+def criteria(train: pd.DataFrame, clean: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """Return each seed's criteria of the regime, a line each: those of ``regime_criteria.judged``.
+
+    kept: rows of the kept epochs. A seed counts once both of its models are trained.
+    """
+    columns = ("run", "seconds", "eval_seconds", "epoch", "accuracy", "seed", "defence", "study")
+    clean = clean if len(clean) else pd.DataFrame(columns=columns)
+    mine = kept[kept["experiment"].isin(MODELS)] if len(kept) else pd.DataFrame(columns=["seed"])
+    frames = []
+    for seed, models in mine.groupby("seed"):
+        if len(models) < len(MODELS):
+            continue
+        own = train[(train["seed"] == seed) & train["experiment"].isin(MODELS)]
+        of_seed = clean[clean["seed"] == seed]
+        fresh = of_seed[of_seed["defence"] == "retrain"]
+        epochs = dict(zip(models["objective"], models["epoch"], strict=True))
+        found = regime_criteria.numbers(own, main_study(of_seed), fresh, epochs)
+        frames.append(regime_criteria.judged(found).assign(seed=seed))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def criteria_table(made: pd.DataFrame) -> Styler | Markdown:
+    """Return a line a criterion: mean, lowest and highest over seeds, and in how many it is met."""
+    if made.empty:
+        return NOTHING
+    lines = []
+    for name, own in made.groupby("criterion", sort=False):
+        known, first = own.dropna(subset="value"), own.iloc[0]
+        values = known["value"]
+        lines.append(
+            {
+                "criterion": name,
+                "mean": values.mean(),
+                "over seeds": f"{values.min():.2f} to {values.max():.2f}" if len(known) else "–",
+                "wanted": f"{first['from']:g} to {first['to']:g}",
+                "met": f"{known['met'].sum()} of {some(len(known), 'seed')}",
+                "why": first["why"],
+            }
+        )
+    return styled(pd.DataFrame(lines), precision=2)
+
+
+def criteria_answer(made: pd.DataFrame) -> Markdown:
+    """Say how many criteria the regime meets, and which it does not."""
+    if made.empty:
+        return NOTHING
+    known = made.dropna(subset="value")
+    met = known.groupby("criterion", sort=False)["met"].all()
+    failed = [
+        f"{name} (in {some(int((~own['met'].astype(bool)).sum()), 'seed')} of {len(own)}; mean "
+        f"{own['value'].mean():.2f}, wanted {own['from'].iloc[0]:g} to {own['to'].iloc[0]:g})"
+        for name, own in known.groupby("criterion", sort=False)
+        if not own["met"].all()
+    ]
+    unknown = [name for name in made["criterion"].unique() if name not in met.index]
+    seeds = some(made["seed"].nunique(), "seed")
+    count = made["criterion"].nunique()
+    words = f"**Of {count} criteria {met.sum()} are met in every seed** ({seeds})."
+    words += f" Not met: {'; '.join(failed)}." if failed else ""
+    return Markdown(words + (f" Not measured yet: {', '.join(unknown)}." if unknown else ""))
+
+
+def crossing_figure(found: list[crossing.Crossing]) -> Figure | Markdown:
+    """Draw each seed's number under each way of cleaning, its two models joined by a line."""
+    there = [one for one in found if len(one.contrasts)]
+    if not there:
+        return NOTHING
+    figure = Figure(figsize=(4.6 * len(there), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(there), squeeze=False)[0]
+    for axes, one in zip(panels, there, strict=True):
+        for place, way in enumerate(one.contrasts):
+            ends = one.numbers.xs(way, axis=1, level=0)
+            xs = (place - 0.15, place + 0.15)
+            for line in ends[[WEAK, STRONG]].to_numpy():
+                axes.plot(xs, line, color="0.6", lw=1, zorder=1)
+            for x, (model, objective) in zip(xs, MODELS.items(), strict=True):
+                look: Any = {
+                    "color": colour(objective),
+                    "marker": style.OBJECTIVES[objective].marker,
+                }
+                label = f"pre-trained with {NAMES[objective]}" if not place else None
+                axes.scatter([x] * len(ends), ends[model], s=40, label=label, zorder=2, **look)
+        axes.set(xticks=range(2), xticklabels=[f"cleaned with\n{way}" for way in one.contrasts])
+        axes.set(xlim=(-0.5, 1.5), ylabel=f"{one.number}, %")
+        axes.set_title(f"n = {some(len(one.contrasts), 'seed')}", loc="left")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def crossing_answer(found: list[crossing.Crossing]) -> Markdown:
+    """Say for each way without SSL whether CleanCLIP depends more on the objective, and crosses."""
+    lines = []
+    for one in found:
+        words = (
+            f"**That CleanCLIP depends more on the objective than {one.way} does: {one.depends}.** "
+        )
+        if len(one.contrasts):
+            ours, theirs = (one.contrasts[way] for way in one.contrasts)
+            parts = (("CleanCLIP", ours), (one.way, theirs), ("difference", ours - theirs))
+            said = [f"{name} {_interval(values)}" for name, values in parts]
+            words += f"Contrast in {one.number}, points: {'; '.join(said)}. "
+            more = int((ours - theirs > CONTRAST).sum())
+            words += f"By more than {CONTRAST:g} points in {more} of {some(len(ours), 'seed')}. "
+            words += f"**That it crosses: {one.crosses}.**"
+        if one.edges:
+            words += f" At the edge of the rates: {', '.join(one.edges)}."
+        lines.append(f"- {words}")
+    return Markdown("\n".join(lines))
+
+
+def _interval(values: pd.Series) -> str:
+    spread = over_seeds(values, least_spread=LEAST_SPREAD)
+    between = "" if spread.n < 2 else f" ({spread.low:+.1f} to {spread.high:+.1f})"
+    return f"{spread.mean:+.1f}{between}"
+
+
+def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) -> Styler | Markdown:
+    """Return the rows of ``probe`` or ``swap``: means over seeds, with intervals."""
+    mine = clean[(clean["defence"] == defence) & (clean["epoch"] > 0)] if len(clean) else clean
+    if mine.empty:
+        return Markdown(f"*No run of `{defence}` is recorded yet.*")
+    keys = ["poisoned"] + (["option_backdoored"] if defence == "swap" else [])
+    lines = []
+    for values, own in mine.groupby(keys):
+        line: dict[str, Any] = {"pre-trained with": NAMES[MODELS[str(values[0])]]}
+        if len(values) > 1:
+            line["backdoored tower"] = values[1]
+        for column in columns:
+            if column in own:
+                line[column.replace("_", " ")] = _precise(
+                    over_seeds(own.groupby("seed")[column].mean())
+                )
+        lines.append(line | {"seeds": own["seed"].nunique()})
+    return styled(pd.DataFrame(lines))
+
+
+def _precise(spread: Spread) -> str:
+    between = "" if pd.isna(spread.low) else f" ({spread.low:.2f} to {spread.high:.2f})"
+    return f"{spread.mean:.2f}{between}" if spread.n else "–"
+
+
+def explanations_answer(clean: pd.DataFrame) -> Markdown:
+    """Say of each explanation whether it holds, with its numbers."""
+    made = explanations(clean)
+    said = zip(made["id"], made["statement"], made["verdict"], made["evidence"], strict=True)
+    lines = [f"- {name}. **{what}: {word}.** {notes}" for name, what, word, notes in said]
+    return Markdown("\n".join(lines))

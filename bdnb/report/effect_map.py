@@ -1,0 +1,168 @@
+"""The map of settings: the contrast against what it may hang on. Rows of several scales in.
+
+A setting is a pair of models, trained with MMCL and with MMCL + SSL, and how much clean data it was
+cleaned with. Its contrast is the first's kept accuracy less the second's, mean over seeds.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from bdnb.analysis import arms, price
+from bdnb.analysis.effect import FEWEST, relation
+from bdnb.analysis.metrics import before, by_seed
+from bdnb.analysis.regime_criteria import retraining_ratio
+from bdnb.report import compare_settings, style
+from bdnb.report.compare_settings import OBJECTIVES
+from bdnb.report.pages import NOTHING
+from bdnb.report.style import some
+from bdnb.report.tables import styled
+from bdnb.runs import anywhere, experiments
+
+AXES = {
+    "ssl": ("SSL loss after pre-training, % of chance", "the SSL loss after pre-training"),
+    "ratio": ("retraining ratio", "the retraining ratio"),
+    "share": ("clean pairs, % of those trained on", "the share of clean pairs"),
+}
+"""What the contrast may hang on: column -> its label, and how a sentence calls it."""
+PAPER = {"CC6M": 100 * 100_000 / 6_000_000, "CC3M": 100 * 100_000 / 3_000_000}
+"""The paper's clean pairs in percent of those trained on; its other places were not published."""
+
+
+def settings(scales: Sequence[str]) -> pd.DataFrame:
+    """Return a line a setting of these scales: contrast (points), seeds, and its place on ``AXES``.
+
+    NaN where a place is not known. Settings without a backdoor in both models are left out.
+    """
+    lines: list[dict[str, Any]] = []
+    for scale in scales:
+        train, clean = anywhere.rows_of_scale(scale)
+        if len(train) and len(clean):
+            lines += _of_scale(train, clean)
+    return pd.DataFrame(lines, columns=["scale", "setting", "contrast", "seeds", *AXES])
+
+
+def _of_scale(train: pd.DataFrame, clean: pd.DataFrame) -> list[dict[str, Any]]:
+    first = clean["experiment"].str.partition("_")[0] == "clean"
+    plain = (clean["defence"] == "cleanclip") & (clean["loss"] == "mmcl_ssl")
+    names = {n for n in clean["poisoned"].unique() if experiments.is_experiment(_scale(clean), n)}
+    mine = clean[first & plain & clean["poisoned"].isin(names)]
+    lines = []
+    rows = compare_settings.settings(mine) if len(mine) else mine.assign(setting="", cleaning="")
+    for (name, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
+        if not set(OBJECTIVES) <= set(own["objective"]) or arms.no_backdoor(own):
+            continue
+        weak, strong = (own[own["objective"] == objective] for objective in OBJECTIVES)
+        gap = (by_seed(weak, price.kept_accuracy) - by_seed(strong, price.kept_accuracy)).dropna()
+        pairs = own.get("cleaning_pairs", own["pairs"]).iloc[0]
+        line = {"scale": own["scale"].iloc[0], "setting": f"{name}, {cleaning}"}
+        line |= {"contrast": gap.mean(), "seeds": len(gap)}
+        line |= {"ssl": _ssl(train, strong["poisoned"].iloc[0])}
+        line |= {"ratio": _ratio(clean, weak), "share": 100 * pairs / own["scenes"].iloc[0]}
+        lines.append(line)
+    return [line for line in lines if line["seeds"]]
+
+
+def _scale(rows: pd.DataFrame) -> str:
+    return str(rows["scale"].iloc[0])
+
+
+def _ssl(train: pd.DataFrame, experiment: str) -> float:
+    """SSL loss of the last epoch, in percent of what chance gives, mean over seeds."""
+    own = train[(train["experiment"] == experiment) & (train["epoch"] > 0)]
+    if own.empty or "loss_ssl" not in own:
+        return math.nan
+    last = own.loc[own.groupby("run")["epoch"].idxmax()]
+    return float((100 * last["loss_ssl"] / last["batch_size"].map(math.log)).mean())
+
+
+def _ratio(clean: pd.DataFrame, weak: pd.DataFrame) -> float:
+    """Retraining ratio where a fresh model was trained on the same data with the same budget."""
+    data = {name: _data(weak, name) for name in clean["poisoned"].unique()}
+    budget = weak[["pairs", "epochs", "batch_size"]].iloc[0]
+    alike = (clean[list(budget.index)] == budget).all(axis=1)
+    fresh = clean[alike & (clean["defence"] == "retrain")]
+    fresh = fresh[fresh["poisoned"].map(data) == data[weak["poisoned"].iloc[0]]]
+    return retraining_ratio(fresh, before(weak).accuracy) if len(fresh) else math.nan
+
+
+def _data(rows: pd.DataFrame, name: str) -> str:
+    scale = _scale(rows)
+    known = experiments.is_experiment(scale, name)
+    return experiments.trained(scale, name, 0).data if known else ""
+
+
+def figure(made: pd.DataFrame) -> Figure | Markdown:
+    """Draw the contrast against each of ``AXES``, a dot a setting, the paper's contrast beside it.
+
+    made: of ``settings``.
+    """
+    if made.empty:
+        return NOTHING
+    drawn = Figure(figsize=(10, 4.2), layout="constrained")
+    panels = drawn.subplots(1, len(AXES), sharey=True)
+    kept = price.authors_kept()
+    theirs = {
+        data: kept[data, "mmcl", "mmcl_ssl"] - kept[data, "mmcl_ssl", "mmcl_ssl"] for data in PAPER
+    }
+    for axes, (key, (words, _)) in zip(panels, AXES.items(), strict=True):
+        for i, (scale, own) in enumerate(made.groupby("scale", sort=False)):
+            look = {"color": style.COLOURS[i], "marker": style.MARKERS[i], "alpha": 0.85}
+            axes.scatter(own[key], own["contrast"], s=45, label=scale, **look)
+        for data, contrast in theirs.items():
+            axes.axhline(contrast, color=style.RED, ls="--" if data == "CC6M" else ":", lw=1.2)
+            if key == "share":
+                axes.scatter(
+                    [PAPER[data]], [contrast], marker="*", s=170, color=style.RED, zorder=5
+                )
+        axes.axhline(0, color="0.25", lw=0.8)
+        axes.set(xlabel=words, title=f"n = {some(made[key].notna().sum(), 'setting')}")
+    panels[-1].set_xscale("log")
+    panels[-1].set_xticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
+    panels[-1].minorticks_off()
+    panels[1].set_xlim(0, max(1.0, 1.05 * made["ratio"].max()))
+    panels[0].set_ylabel("contrast: kept accuracy,\nMMCL less MMCL + SSL (points)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    return drawn
+
+
+def answer(made: pd.DataFrame) -> Markdown:
+    """Say whether the contrast goes with each of ``AXES`` over these settings."""
+    if made.empty:
+        return NOTHING
+    words = [_related(key, name, made) for key, (_, name) in AXES.items()]
+    ordered = made.sort_values("contrast")
+    least, most = ordered.iloc[0], ordered.iloc[-1]
+    words.append(
+        f"The contrast runs from {least['contrast']:+.1f} points ({least['scale']}: "
+        f"{least['setting']}, {some(least['seeds'], 'seed')}) to {most['contrast']:+.1f} "
+        f"({most['scale']}: {most['setting']}, {some(most['seeds'], 'seed')})."
+    )
+    return Markdown("\n".join(f"- {line}" for line in words))
+
+
+def _related(key: str, name: str, made: pd.DataFrame) -> str:
+    found = relation(made[key], made["contrast"])
+    if math.isnan(found.rho):
+        known = f"known of {some(found.n, 'setting')}, of at least {FEWEST}"
+        return f"**Whether the contrast goes with {name} is not decided**: {known}."
+    numbers = f"rank correlation {found.rho:+.2f}, p = {found.p:.3f}, {found.n} settings"
+    if found.p > 0.05:
+        return f"**The contrast is not seen to go with {name}** ({numbers})."
+    side = "larger" if found.rho > 0 else "smaller"
+    return f"**The contrast is {side} where {name} is larger** ({numbers})."
+
+
+def table(made: pd.DataFrame) -> Styler | Markdown:
+    """Return every setting with its contrast and its places."""
+    if made.empty:
+        return NOTHING
+    frame = made.sort_values("contrast", ascending=False)
+    words = {key: label for key, (label, _) in AXES.items()} | {"contrast": "contrast, points"}
+    return styled(frame.rename(columns=words), precision=2)

@@ -1,0 +1,183 @@
+"""The page *What it hangs on*: its sentences follow the rows, whichever way these come out."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bdnb.analysis import crossing
+from bdnb.config.recipes import TrainConfig
+from bdnb.report import comebacks, effect, effect_map
+from bdnb.runs import experiments
+from bdnb.runs.records import Run
+from tests.analysis.test_crossing import CLEANED, COSTLY, runs
+
+MODELS = ("train_mmcl", "train_mmcl_ssl")
+
+
+def both(*frames):
+    return pd.concat(frames, ignore_index=True)
+
+
+def of_regime(accuracy, seeds=(0, 1)):
+    """Training rows of both models, the rows of their kept epochs, and cleaning rows."""
+    about = {"asr": 97.0, "loss_ssl": [0.2, 0.195] * 2 * len(seeds)}
+    lines = [
+        {"seed": seed, "experiment": model, "objective": model[6:], "epoch": epoch}
+        for seed in seeds
+        for model in MODELS
+        for epoch in (1, 2)
+    ]
+    train = pd.DataFrame(lines).assign(accuracy=accuracy, **about)
+    clean = pd.DataFrame({"run": [f"c{s}" for s in seeds], "seed": seeds, "seconds": 90.0})
+    clean = clean.assign(eval_seconds=0.0, epoch=1, accuracy=5.0, defence="cleanclip", study="main")
+    fresh = clean.assign(defence="retrain", study="retrain")[clean["seed"] == 0]
+    return train, both(clean, fresh), train[train["epoch"] == 2]
+
+
+def test_the_regime_says_how_many_criteria_are_met_and_which_are_not():
+    made = effect.criteria(*of_regime(60.0))
+    assert "Of 7 criteria 7 are met in every seed** (2 seeds)." in effect.criteria_answer(made).data
+    made = effect.criteria(*of_regime(30.0))
+    said = effect.criteria_answer(made).data
+    assert "Of 7 criteria 5 are met" in said
+    assert "accuracy, lower model (in 2 seeds of 2; mean 30.00, wanted 40 to 85)" in said
+    assert "1 of 1 seed" in effect.criteria_table(made).to_html()  # retrained with one seed alone
+
+
+def test_a_regime_with_one_model_a_seed_is_not_judged_and_one_not_cleaned_says_what_is_missing():
+    train, clean, kept = of_regime(60.0)
+    assert effect.criteria(train, clean, kept[kept["objective"] == "mmcl"]).empty
+    said = effect.criteria_answer(effect.criteria(train, pd.DataFrame(), kept)).data
+    assert "Not measured yet: retraining ratio, minutes of a cleaning run" in said
+
+
+@pytest.mark.parametrize(
+    ("ends", "word"), [((COSTLY, CLEANED), "holds"), ((CLEANED, COSTLY), "does not hold")]
+)
+def test_the_crossing_is_said_with_its_numbers(ends, word):
+    found = crossing.crossings(both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", ends)))
+    said = effect.crossing_answer(found).data
+    assert f"than PAR does: {word}.**" in said
+    assert f"That it crosses: {word}.**" in said
+    assert "CleanCLIP +50.0" in said
+    assert f"in {3 if word == 'holds' else 0} of 3 seeds" in said
+    assert "than MMCL alone does: not decided (no rows" in said
+    (axes,) = effect.crossing_figure(found).axes
+    assert len(axes.get_lines()) == 6  # a line a seed and way
+    assert len(axes.collections) == 4
+
+
+def test_a_comeback_is_told_with_what_changes_beside_it():
+    way = [(20, 50), (5, 40), (60, 55)]
+    made = runs("CleanCLIP", (CLEANED, way)).assign(loss_mmcl=1.0)
+    found = comebacks.comebacks(made)
+    back = found[(found["poisoned"] == MODELS[1]) & (found["lr"] == 3e-4)]
+    assert back[["rise", "low", "high", "accuracy"]].to_numpy().tolist() == [[55, 2, 3, 15]] * 3
+    said = comebacks.answer(found, made).data
+    assert "0 of 9 runs on MMCL" in said
+    assert "3 of 9 runs on MMCL + SSL, accuracy with it in 3 of these" in said
+    assert "SSL loss, MMCL: not known" in said
+    assert "3 of 3" in comebacks.table(found).to_html()
+
+
+@pytest.mark.parametrize(
+    ("ends", "other", "said"),
+    [
+        ((CLEANED, COSTLY), (COSTLY, CLEANED), ("**holds**: +50.0", "PAR does: **holds**")),
+        ((COSTLY, CLEANED), (COSTLY, CLEANED), ("**does not hold**: -50.0", "**does not hold**;")),
+    ],
+)
+def test_the_page_comes_to_what_its_parts_say(ends, other, said):
+    rows = both(runs("CleanCLIP", ends), runs("PAR", other))
+    found = effect.answer(pd.DataFrame(), rows, crossing.crossings(rows)).data
+    for words in said:
+        assert words in found
+    assert "Of 4 explanations: " in found
+
+
+def test_measurements_are_means_over_seeds_of_each_model_and_tower():
+    rows = runs("CleanCLIP", (CLEANED, COSTLY)).assign(defence="swap", aligned=0.5)
+    made = effect.measurements(rows.assign(option_backdoored="image"), "swap", ("asr", "aligned"))
+    assert made.data["backdoored tower"].tolist() == ["image"] * 2
+    assert made.data["seeds"].tolist() == [3, 3]
+    assert "No run of `probe`" in effect.measurements(rows, "probe", ("loss_ssl",)).data
+
+
+def test_every_explanation_is_said_with_its_verdict():
+    said = effect.explanations_answer(runs("CleanCLIP", (CLEANED, COSTLY))).data
+    assert said.count("\n") == 3
+    assert "W3. **ASR comes back within" in said
+
+
+def map_of(contrast):
+    n = len(contrast)
+    about = {"scale": "search", "setting": [f"s{i}" for i in range(n)], "seeds": 1}
+    places = {"ssl": np.arange(n), "ratio": np.nan, "share": 12.5}
+    return pd.DataFrame(about | places).assign(contrast=contrast)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "said"),
+    [
+        (np.arange(8.0), "is larger where the SSL loss after pre-training is larger"),
+        (-np.arange(8.0), "is smaller where the SSL loss after pre-training is larger"),
+        ([1.0, -1] * 4, "is not seen to go with the SSL loss"),
+        (np.arange(3.0), "goes with the SSL loss after pre-training is not decided"),
+    ],
+)
+def test_the_map_says_whether_the_contrast_goes_with_each_axis(contrast, said):
+    found = effect_map.answer(map_of(contrast)).data
+    assert said in found
+    assert "goes with the retraining ratio is not decided**: known of 0 settings" in found
+    assert "The contrast runs from" in found
+
+
+def recorded(config, lines, **about):
+    """A finished run of these (ASR, accuracy, SSL loss)."""
+    run = Run(experiments.folder(config))
+    stage = "train" if isinstance(config, TrainConfig) else "clean"
+    run.start(stage=stage, config=asdict(config), device="cpu", about=about)
+    for epoch, (asr, accuracy, loss) in enumerate(lines):
+        run.append({"epoch": epoch, "asr": asr, "accuracy": accuracy, "loss_ssl": loss})
+    run.finish()
+
+
+def test_the_map_has_a_dot_a_pair_of_models_with_its_places(fresh):
+    (fresh / "params/tiny/clean_fresh.yaml").write_text(
+        "scale: tiny\nexperiment: clean_fresh\nbase: clean\nstudy: retrain\ndefence: retrain\n"
+        "poisoned: train_mmcl\n"
+    )
+    (fresh / "params/tiny/train_siglip.yaml").write_text(
+        "scale: tiny\nexperiment: train_siglip\nbase: train_mmcl\nobjective: siglip\n"
+    )
+    (fresh / "params/tiny/clean_siglip.yaml").write_text(
+        "scale: tiny\nexperiment: clean_siglip\nbase: clean\npoisoned: train_siglip\n"
+    )
+    for name in ("train_mmcl", "train_mmcl_ssl", "train_siglip"):
+        (config,) = experiments.of_file("tiny", name)
+        recorded(config, [(0, 1, None), (98, 50, 0.5), (98, 60, 0.2)])
+    for name in ("clean", "clean_siglip", "clean_fresh"):
+        for config in experiments.of_file("tiny", name):
+            ends = (1, 30, 0.1) if config.poisoned == "train_mmcl_ssl" else (1, 60, 0.1)
+            ends = (0, 15, 0.1) if config.defence == "retrain" else ends
+            about = {"pretrain_objective": config.poisoned.removeprefix("train_"), "scenes": 96}
+            recorded(config, [(98, 60, None), ends], cleaning_pairs=48, **about)
+    (line,) = effect_map.settings(["tiny"]).to_dict("records")
+    assert line == {
+        "scale": "tiny",
+        "setting": "main, 48 × 2",
+        "contrast": pytest.approx(50),
+        "seeds": 1,
+        "ssl": pytest.approx(100 * 0.2 / np.log(32)),
+        "ratio": pytest.approx(0.25),
+        "share": pytest.approx(50),
+    }
+
+
+def test_the_map_marks_the_papers_place_where_it_is_known():
+    ssl, ratio, share = effect_map.figure(map_of([1.0, 2.0, 3.0])).axes
+    assert [round(float(y)) for y in ssl.get_lines()[0].get_ydata()] == [37, 37]
+    assert len(share.collections) - len(ssl.collections) == 2
+    assert ratio.get_title() == "n = 0 settings"
