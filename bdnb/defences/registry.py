@@ -85,7 +85,7 @@ def check(name: str, options: Mapping[str, Any], *, code: str = "") -> Defence:
     if name not in DEFENCES:
         raise ConfigError(
             f"defence={name!r}: unknown. There are: {', '.join(DEFENCES)}; the book's page "
-            "howto_defence adds one"
+            "howto adds one"
         )
     check_options(DEFENCES[name], options, what=f"defence {name!r}")
     return DEFENCES[name]

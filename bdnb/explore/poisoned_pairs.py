@@ -36,7 +36,7 @@ def chosen(rows: pd.DataFrame) -> list[Run]:
 def _lowest(rows: pd.DataFrame) -> list[Run]:
     last = rows.loc[rows.groupby("run")["epoch"].idxmax()].sort_values("asr")
     runs = [Run(runs_folder() / name) for name in last["run"]]
-    kept = [r for r in runs if r.rows()[-1]["epoch"] in r.weights() and r.origin()]
+    kept = [r for r in runs if (own := r.rows()) and own[-1]["epoch"] in r.weights() and r.origin()]
     return kept[:1]
 
 

@@ -81,7 +81,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if name not in TRIGGERS:
         raise ConfigError(
             f"trigger {name!r}: unknown{nearest(name, TRIGGERS)}. There are: "
-            f"{', '.join(TRIGGERS)}; the book's page howto_trigger adds one"
+            f"{', '.join(TRIGGERS)}; the book's page howto adds one"
         )
     return checks.check_options(TRIGGERS[name], options, what=f"trigger {name!r}")
 

@@ -1,21 +1,20 @@
-"""The book: this repository's pages and a scale's executed notebooks in, HTML pages out.
+"""The book: this repository's pages and executed notebooks in, HTML pages out.
 
 ``python -m bdnb.report.book --notebooks build/quick/notebooks --out build/quick`` assembles the
 sources in ``OUT/book`` and builds ``OUT/html``, which opens from disk, without a network.
 """
 
 import argparse
-import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from bdnb.report import code_pages, interactive_page
+from bdnb.report import code_pages, interactive_page, notebook_page, scales
 from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK, begin, check_ours, discard, write_atomic
@@ -34,99 +33,100 @@ SOURCES, PAGES = "assembled book", "built book"
 
 REMEDY = "move it, or give another --out (`make clean` removes what `make book` has built)"
 
-FRONT = "front-page"
-"""Tag of the notebook cells whose SVG figure and whose text stand on the front page."""
-
-FOLDED = {
-    "parameters": "The notebook's parameters and their defaults",
-    "injected-parameters": "The parameters of this page",
-}
-"""Tag of cells that a page folds, and what stands there instead."""
+FRONT = ("front-price", "front-answer", "front-attack")
+"""Tags of the notebook cells that the front page includes as files of these names; the first must
+be there."""
 
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+
+
+def chapters(toc: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the chapters of a table of contents: file -> its entry.
+
+    ``rows``: scales whose shipped rows the page is also drawn from, joined by ``+``.
+    ``own: false``: it is drawn from those alone.
+    """
+    return {chapter["file"]: chapter for part in toc["parts"] for chapter in part["chapters"]}
 
 
 def assemble(executed: Path, out: Path) -> Path:
     """Put the book's sources together in ``out/book``, and return that folder.
 
-    executed: folder of executed notebooks, one a chapter of ``book/_toc.yml``, those of shipped
-    rows in ``results/<scale>/``; a chapter whose notebook is not there is left out. Errors:
-    ConfigError when there are no executed notebooks, or none with a cell tagged ``front-page``
-    that drew an SVG.
+    executed: folder of executed notebooks named like chapters of ``book/_toc.yml``; those of
+    shipped rows in ``shipped/``. A chapter without a page or notebook is left out. Errors:
+    ConfigError when there are no executed notebooks, or none that has the front page's figure.
     """
-    # Those from shipped rows first: they are the book's answer, and the front page shows theirs.
-    chapters = [*sorted(executed.glob("results/*/*.ipynb")), *sorted(executed.glob("*.ipynb"))]
-    if not chapters:
+    found = [*sorted(executed.glob("shipped/*.ipynb")), *sorted(executed.glob("*.ipynb"))]
+    if not found:
         raise ConfigError(f"{executed}: no executed notebooks (*.ipynb); `make book` makes them")
     book = out / "book"
     begin(book, SOURCES, remedy=REMEDY)
     shutil.copytree(root() / "book", book, dirs_exist_ok=True)
     toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
-    listed = {c["file"]: c.get("title", "") for part in toc["parts"] for c in part["chapters"]}
-    names: set[str] = set()
-    for notebook in chapters:
-        place = notebook.relative_to(executed)
-        file = place.with_suffix("").as_posix()
-        if file in listed:
-            write_atomic(book / place, page(notebook, file, listed[file], names))
-        else:
-            print(f"not in the book: {place}, which has no chapter in book/_toc.yml")
-    write_atomic(book / "front.svg", front_figure(chapters))
-    write_atomic(book / "front.md", front_text(chapters, executed))
+    for name in chapters(toc):
+        tabs = {title(path): path for path in found if path.stem == name}
+        if tabs:
+            write_atomic(book / f"{name}.md", notebook_page.page(name, tabs, book))
+            source = root() / "notebooks" / f"{name}.ipynb"
+            if source.is_file():
+                write_atomic(book / "notebooks" / source.name, source.read_bytes())
+    front(found, book)
+    write_atomic(book / "scales.md", scales.table())
     toc = with_code(prune(toc, book), book)
+    unlink_missing(book)
     write_atomic(book / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
     vendor(book)
     return book
 
 
-def page(notebook: Path, file: str, title: str, names: set[str]) -> str:
-    """Return an executed notebook as a page: its own title if one is given, labels of its own.
-
-    file: its name in the table of contents. names: labels of figures and equations on earlier
-    pages, which grow by this page's. A label that is taken, as when one notebook was run twice,
-    gets the page's name behind it. Parameters are folded: what the page says comes first.
-    """
-    text = notebook.read_text(encoding="utf-8")
-    cells = json.loads(text)["cells"]
-    figures = [c["metadata"].get("mystnb", {}).get("figure", {}) for c in cells]
-    labels = {figure["name"] for figure in figures if "name" in figure}
-    labels |= set(re.findall(r"\$\$ \((eq-[\w-]+)\)", text))
-    for label in labels & names:
-        own = f"{label}-{file.replace('/', '-')}"
-        text = text.replace(f'"{label}"', f'"{own}"').replace(f"`{label}`", f"`{own}`")
-        text = text.replace(f"$$ ({label})", f"$$ ({own})")
-    names |= labels
-    content = json.loads(text)
-    for cell in content["cells"]:
-        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
-            if spec := data.pop(interactive_page.MIME, None):
-                data["text/html"] = interactive_page.html(spec)
-        tags = cell["metadata"].get("tags", [])
-        for name in set(tags) & set(FOLDED):
-            tags.append("hide-input")
-            cell["metadata"]["mystnb"] = {"code_prompt_show": FOLDED[name]}
-    if title:
-        first = content["cells"][0]
-        first["source"] = re.sub(r"\A# .*", f"# {title}", "".join(first["source"]))
-    return json.dumps(content)
+def title(notebook: Path) -> str:
+    """Return the title of a notebook's tab: whose runs it shows, and of which scale."""
+    given = notebook_page.read(notebook)["metadata"].get("papermill", {}).get("parameters", {})
+    whose = "Our runs" if notebook.parent.name == "shipped" else "Your runs"
+    return f"{whose} ({given['scale'].replace('+', ', ')})" if "scale" in given else whose
 
 
-def _is_page(path: Path) -> bool:
-    """Return whether there is a page of that name; rows beside it are none."""
-    return any(path.with_name(path.name + end).is_file() for end in (".md", ".ipynb"))
-
-
-def prune(toc: dict, book: Path) -> dict:
-    """Return the table of contents without chapters that have no page in the book's folder."""
+def prune(toc: dict[str, Any], book: Path) -> dict[str, Any]:
+    """Return the table of contents with only those chapters that have a page in the folder."""
     parts = []
     for part in toc["parts"]:
-        there = [c for c in part["chapters"] if _is_page(book / c["file"])]
+        there = [c["file"] for c in part["chapters"] if (book / f"{c['file']}.md").is_file()]
         if there:
-            parts.append(part | {"chapters": there})
+            parts.append(part | {"chapters": [{"file": file} for file in there]})
     return toc | {"parts": parts}
 
 
-def with_code(toc: dict, book: Path) -> dict:
+def unlink_missing(book: Path) -> None:
+    """Turn links to pages that this book does not have into plain words."""
+    there = {path.stem for path in book.glob("*.md")}
+
+    def plain(link: re.Match[str]) -> str:
+        return link[0] if link[2] in there else (link[1] or link[2]).strip()
+
+    for path in book.glob("*.md"):
+        said = path.read_text(encoding="utf-8")
+        write_atomic(path, re.sub(r"\{doc\}`(?:([^`<]+)<)?(\w+)>?`", plain, said))
+
+
+def front(notebooks: list[Path], book: Path) -> None:
+    """Write what the front page includes: the first notebook's cell with each tag of ``FRONT``.
+
+    Errors: ConfigError when none has the first.
+    """
+    for tag in FRONT:
+        cells = (cell for path in notebooks for cell in notebook_page.read(path)["cells"])
+        tagged = (cell for cell in cells if tag in cell["metadata"].get("tags", []))
+        shown = (notebook_page.outputs(cell, tag, book, label=False) for cell in tagged)
+        found = next(filter(None, shown), "")
+        if tag == FRONT[0] and not found:
+            raise ConfigError(
+                f"{notebooks[0].parent}: no notebook has a cell tagged {tag!r} that drew "
+                "something, which the book's front page shows"
+            )
+        write_atomic(book / f"{tag}.md", f"{found}\n")
+
+
+def with_code(toc: dict[str, Any], book: Path) -> dict[str, Any]:
     """Write the pages about the code and return the table of contents with them below ``code``."""
     write_atomic(book / "layers.md", f"```{{raw}} html\n{code_pages.diagram()}```\n")
     pages = code_pages.api_pages()
@@ -138,41 +138,11 @@ def with_code(toc: dict, book: Path) -> dict:
     return toc
 
 
-def front_figure(notebooks: list[Path]) -> str:
-    """Return the SVG of the first cell tagged ``front-page``. Errors: ConfigError without one."""
-    for _, svg in _front(notebooks, "image/svg+xml"):
-        return svg
-    raise ConfigError(
-        f"{notebooks[0].parent}: no notebook has a cell tagged {FRONT!r} that drew an SVG, "
-        "which the book's front page shows"
-    )
-
-
-def front_text(notebooks: list[Path], executed: Path) -> str:
-    """Return the Markdown of the first cell tagged ``front-page`` that has some, with its source.
-
-    Empty without one.
-    """
-    for notebook, text in _front(notebooks, "text/markdown"):
-        place = notebook.relative_to(executed).as_posix()
-        rest = "says, conclusion by conclusion, what of the paper holds here and what does not."
-        return f"{text}\n\n[]({place}) {rest}\n"
-    return "\n"
-
-
-def _front(notebooks: list[Path], kind: str) -> Iterator[tuple[Path, str]]:
-    """Yield each notebook with what its cells tagged ``front-page`` show of a MIME type."""
-    for notebook in notebooks:
-        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if FRONT in cell["metadata"].get("tags", []):
-                for output in cell.get("outputs", []):
-                    if shown := output.get("data", {}).get(kind, ""):
-                        yield notebook, shown if isinstance(shown, str) else "".join(shown)
-
-
 def vendor(book: Path) -> None:
     """Copy what the pages load into the book's folder, fetching it on the first call."""
-    write_atomic(book / "_vendor" / interactive_page.SCRIPT, interactive_page.script())
+    # Its names are kept to itself: Sphinx's scripts have some of them, too.
+    script = f"(() => {{{interactive_page.script()}}})();"
+    write_atomic(book / "_vendor" / interactive_page.SCRIPT, script)
     for package, pattern, place in VENDOR:
         target = book / place
         for found in sorted(fetch(package).glob(pattern)):
@@ -206,6 +176,8 @@ def build(out: Path) -> Path:
         shown = "\n".join(said[:20] or lines[-20:])
         raise ConfigError(f"the book did not build (all that was said: {log}):\n{shown}")
     made = book / "_build" / "html"
+    for path in made.rglob("*.map"):
+        path.unlink()
     (made / MARK).write_text(f"{PAGES}\n", "utf-8")
     discard(html, PAGES, remedy=REMEDY)
     made.rename(html)

@@ -9,16 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis.conclusions import CONTRAST, rebound
 from bdnb.analysis.metrics import before, last_epoch
 from bdnb.analysis.price import groups, kept_accuracy, kept_at
 from bdnb.config import parameters
-from bdnb.report import style
 from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
 from bdnb.runs import experiments
@@ -47,7 +44,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of CleanCLIP with columns ``setting``, ``objective`` and what the models are.
 
     rows: of cleaning runs, as ``results.rows`` gives them. New columns besides: ``DESCRIBED``
-    and cleaning ("pairs × epochs"). Errors: ConfigError when there are no rows.
+    and cleaning ("pairs × epochs"), label. Errors: ConfigError when there are no rows.
     """
     rows = rows[rows["defence"] == "cleanclip"] if len(rows) else rows
     if rows.empty:
@@ -60,6 +57,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
     made["objective"] = rows["pretrain_objective"]
     pairs = rows.get("cleaning_pairs", rows["pairs"])
     made["cleaning"] = [f"{p:,} × {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
+    made["label"] = made["setting"] + ", " + made["cleaning"]
     return pd.concat([rows.drop(columns=[c for c in made if c in rows]), made], axis=1)
 
 
@@ -134,27 +132,6 @@ def models(train: pd.DataFrame) -> Styler:
     )
     made = made.rename(columns=first | numbers | {"seed": "seeds"}).reset_index()
     return styled(made, formats=dict.fromkeys(("poisoned pairs", "patch, pixels"), "{:,.0f}"))
-
-
-def contrast(rows: pd.DataFrame) -> Figure:
-    """Return a figure of the kept accuracy of both objectives, by setting."""
-    made = compare(rows)
-    figure = Figure(figsize=(8, 0.42 * len(made) + 1.6), layout="constrained")
-    axes, places = figure.subplots(), range(len(made))
-    for objective, (colour, marker) in style.looks("pretrain_objective", OBJECTIVES).items():
-        kept, words = f"kept_{objective}", f"pre-trained with {NAMES[str(objective)]}"
-        values = made.get(kept, [math.nan] * len(made))
-        axes.scatter(values, places, color=colour, marker=marker, s=60, label=words)
-    lows, highs = (made.filter(regex="^kept_mmcl").agg(how, axis=1) for how in ("min", "max"))
-    axes.hlines(places, lows, highs, color="0.6", lw=1, zorder=0)
-    axes.axvline(100, color="0.25", ls="--", lw=1.2)
-    names = made["setting"] + ", " + made["cleaning"] + " (n = " + made["seeds"].astype(str) + ")"
-    axes.set(yticks=places, yticklabels=names, xlim=(-3, None))
-    axes.set_xlabel("kept accuracy (% of that before cleaning)")
-    axes.invert_yaxis()
-    sns.despine(ax=axes, left=True)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
 
 
 def answer(rows: pd.DataFrame) -> Markdown:

@@ -34,11 +34,11 @@ from bdnb.report.style import (
     NAMES,
     RED,
     TITLES,
-    Look,
+    Mark,
+    cleaning,
+    labelled,
     name,
     some,
-    told_apart,
-    way,
 )
 from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
@@ -51,42 +51,48 @@ OUTSIDE = -100.0
 
 
 def style() -> None:
-    """Set how figures look, and that notebooks keep them as SVG. Called once, at the top."""
+    """Set the style of figures, and that notebooks keep them as SVG. Called once, at the top."""
     rc = {"svg.hashsalt": "bdnb", "axes.titlesize": 11, "axes.labelsize": 12, "legend.fontsize": 11}
     sns.set_theme(style="whitegrid", palette="colorblind", rc=rc)
     if get_ipython() is not None:
         set_matplotlib_formats("svg", metadata={"Date": None})
 
 
-def training(rows: pd.DataFrame, kept_epoch: int | None = None) -> Figure:
-    """Accuracy and ASR after each epoch of training (the paper's Figures 17 and 18).
+def training(rows: pd.DataFrame, kept: pd.DataFrame | None = None) -> Figure:
+    """Return accuracy and ASR after each epoch of training (the paper's Figures 17 and 18).
 
-    rows: those of one experiment, of one seed or several (then mean and standard deviation), with
-    columns epoch, seed, accuracy, asr (percent). kept_epoch: gets a red star on both curves.
-    Errors: ConfigError for missing columns, or a kept epoch that has no row.
+    rows: of training runs, a panel an objective, of one seed or several (then mean and standard
+    deviation), with columns objective, epoch, seed, accuracy, asr (percent). kept: rows of the
+    models that are cleaned later, which get a red star. Errors: ConfigError for missing columns.
     """
-    need(rows, "epoch", "seed", "accuracy", "asr")
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
+    need(rows, "objective", "epoch", "seed", "accuracy", "asr")
+    objectives = list(pd.unique(rows["objective"]))
+    figure = Figure(figsize=(max(6.5, 4.5 * len(objectives)), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(objectives), sharey=True, squeeze=False)[0]
     marks: list[Artist] = []
-    for column, words, line, colour, marker in (
-        ("accuracy", "accuracy", "-", "0.15", "o"),
-        ("asr", "attack success rate", "--", "#8a5a00", "s"),
-    ):
-        drawn = {"color": colour, "marker": marker, "linestyle": line}
-        sns.lineplot(rows, x="epoch", y=column, ax=axes, errorbar="sd", **drawn)
-        marks.append(Line2D([], [], label=words, **drawn))  # type: ignore[arg-type]
-    if kept_epoch is not None:
-        kept = rows.loc[rows["epoch"] == kept_epoch, ["accuracy", "asr"]]
-        if kept.empty:
-            raise ConfigError(f"kept_epoch={kept_epoch}: no row has this epoch")
-        axes.scatter([kept_epoch] * 2, kept.mean(), s=250, c=RED, marker="*", ec="w", zorder=5)
-        marks.append(mark(f"kept: epoch {kept_epoch}", marker="*", ms=14, color=RED))
-    axes.set(xlabel="epoch", ylabel="percent of test images", ylim=(-3, 103))
-    seeds = rows["seed"].nunique()
-    spread = "" if seeds == 1 else ", mean ± standard deviation"
-    axes.set_title(f"n = {some(seeds, 'seed')}{spread}", loc="left")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for objective, axes in zip(objectives, panels, strict=True):
+        own = rows[rows["objective"] == objective]
+        for column, words, line, colour, marker in (
+            ("accuracy", "accuracy", "-", "0.15", "o"),
+            ("asr", "attack success rate", "--", "#8a5a00", "s"),
+        ):
+            drawn = {"color": colour, "marker": marker, "linestyle": line}
+            sns.lineplot(own, x="epoch", y=column, ax=axes, errorbar="sd", **drawn)
+            marks.append(Line2D([], [], label=words, **drawn))  # type: ignore[arg-type]
+            if kept is not None and len(kept):
+                mine = kept[kept["objective"] == objective]
+                axes.scatter(
+                    mine["epoch"], mine[column], s=150, c=RED, marker="*", ec="w", zorder=5
+                )
+        axes.set(xlabel="epoch", ylabel="percent of test images", ylim=(-3, 103))
+        seeds = own["seed"].nunique()
+        spread = "" if seeds == 1 else ", mean ± standard deviation"
+        words = NAMES.get(objective, objective)
+        axes.set_title(f"{words}; n = {some(seeds, 'seed')}{spread}", loc="left")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    del marks[2:]
+    if kept is not None and len(kept):
+        marks.append(mark("the epoch that is cleaned later", marker="*", ms=14, color=RED))
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -103,17 +109,17 @@ def scatter(
 
     rows: one line an epoch of a cleaning run, with columns run, seed, pretrain_objective, epoch,
     accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out.
-    With hue "loss", several defences are told apart by defence and loss, and the rings are those
+    With hue "loss", several defences are labelled by defence and loss, and the rings are those
     of CleanCLIP with MMCL + SSL where it is there. before: the poisoned models (rows of epoch 0
     will do), with accuracy, asr. threshold: ASR in percent up to which a model counts as cleaned.
     panel: column of both that tells panels apart. Errors: ConfigError for missing columns.
     """
     need(rows, "run", "seed", panel, "epoch", "accuracy", "asr", hue)
     need(before, panel, "accuracy", "asr")
-    known, palette = told_apart(rows, hue)
+    known, palette = labelled(rows, hue)
     after = known[known["epoch"] > 0].fillna({"asr": OUTSIDE})
     plane = appearance(palette) | facets(before, panel)
-    grid = sns.relplot(after, **plane, style="look", s=40, alpha=0.7, linewidth=0)
+    grid = sns.relplot(after, **plane, style="label", s=40, alpha=0.7, linewidth=0)
     whole, ringed = _ringed(known, palette)
     for value, axes in grid.axes_dict.items():
         own, mine = (candidates(part[part[panel] == value]) for part in (known, ringed))
@@ -123,16 +129,20 @@ def scatter(
     words = "each seed's best at or below it" + (f"\nwith {whole}" if whole else "")
     best = mark(words, marker="o", mfc="none", mec=RED, mew=2, ms=11)
     mean = Line2D([], [], color=RED, lw=3, label="their mean, 95 % interval")
-    words = TITLES["cleaned_with" if " · " in "".join(palette) else hue]
+    words = TITLES["cleaning" if " · " in "".join(palette) else hue]
     return finished(grid, palette, [*start_marks(threshold), best, mean], words)
 
 
-def _ringed(known: pd.DataFrame, palette: dict[str, Look]) -> tuple[str, pd.DataFrame]:
+def _ringed(known: pd.DataFrame, palette: dict[str, Mark]) -> tuple[str, pd.DataFrame]:
     """The rows whose best models are ringed: CleanCLIP's whole loss, where there is that choice."""
-    main = (name("loss", "mmcl_ssl"), way("cleanclip", "mmcl_ssl"), name("defence", "cleanclip"))
+    main = (
+        name("loss", "mmcl_ssl"),
+        cleaning("cleanclip", "mmcl_ssl"),
+        name("defence", "cleanclip"),
+    )
     for whole in main:
         if len(palette) > 1 and whole in palette:
-            return whole, known[known["look"] == whole]
+            return whole, known[known["label"] == whole]
     return "", known
 
 
@@ -165,17 +175,17 @@ def need(rows: pd.DataFrame, *columns: str) -> None:
 
 
 def facets(before: pd.DataFrame, panel: str) -> dict[str, Any]:
-    """What ``relplot`` is told of panels: one for each value that the poisoned models have."""
+    """Return ``relplot``'s options of panels: one for each value that the poisoned models have."""
     order = list(pd.unique(before[panel].sort_values()))
     wide = min(WIDTH, max(6.5, 4.2 * len(order))) / max(len(order), 1)
     return {"col": panel, "col_order": order, "height": 3.4, "aspect": wide / 3.4}
 
 
-def appearance(palette: dict[str, Look]) -> dict[str, Any]:
-    """What ``relplot`` is told of the plane of ASR and accuracy, its colours and shapes."""
-    colours = {words: look.colour for words, look in palette.items()}
-    shapes = {words: look.marker for words, look in palette.items()}
-    plane = {"x": "asr", "y": "accuracy", "hue": "look", "legend": False}
+def appearance(palette: dict[str, Mark]) -> dict[str, Any]:
+    """Return ``relplot``'s options of the plane of ASR and accuracy, its colours and shapes."""
+    colours = {words: one.colour for words, one in palette.items()}
+    shapes = {words: one.marker for words, one in palette.items()}
+    plane = {"x": "asr", "y": "accuracy", "hue": "label", "legend": False}
     return plane | {"palette": colours, "markers": shapes}
 
 
@@ -197,9 +207,9 @@ def title(axes: Axes, column: str, value: Hashable, points: pd.DataFrame, found:
     axes.set_title("\n".join(line for line in lines if line), loc="left")
 
 
-def mark(label: str, **look: object) -> Line2D:
+def mark(label: str, **style: object) -> Line2D:
     """A legend's entry without a line."""
-    return Line2D([], [], ls="none", label=label, **look)  # type: ignore[arg-type]
+    return Line2D([], [], ls="none", label=label, **style)  # type: ignore[arg-type]
 
 
 def start_marks(threshold: float = CLEANED) -> list[Artist]:
@@ -209,7 +219,7 @@ def start_marks(threshold: float = CLEANED) -> list[Artist]:
 
 
 def finished(
-    grid: sns.FacetGrid, palette: dict[str, Look], marks: Sequence[Artist], words: str
+    grid: sns.FacetGrid, palette: dict[str, Mark], marks: Sequence[Artist], words: str
 ) -> Figure:
     """The figure with axes' labels, at least ten points of accuracy high, and its legends.
 

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from bdnb.analysis.metrics import CLEANED
 from bdnb.report import style
 from bdnb.report.interactive_page import MIME
-from bdnb.report.style import ACCURACY, ASR, LOSSES, RED, Look
+from bdnb.report.style import ACCURACY, ASR, LOSSES, RED, Mark
 from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
@@ -64,7 +64,7 @@ def explorer(
         return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is nothing to draw against it.*")
     points = rows.dropna(subset=["accuracy", "asr"]).drop_duplicates(["run", "epoch"])
     if "defence" in points and points["defence"].nunique() > 1:
-        points = points.assign(loss=style.cleaned_with(points))
+        points = points.assign(loss=style.cleanings(points))
     points = points[list(COLUMNS)].sort_values(["pretrain_objective", "run", "epoch"])
     losses = [v for v in LOSSES if v in set(points["loss"])]
     losses += sorted(set(points["loss"]) - set(losses))
@@ -101,7 +101,7 @@ def _chart(
     ticked = []
     for column, found in values.items():
         words = [style.name(column, value) for value in found]
-        main = {style.NAMES["mmcl_ssl"], style.way("cleanclip", "mmcl_ssl")} & set(words)
+        main = {style.NAMES["mmcl_ssl"], style.cleaning("cleanclip", "mmcl_ssl")} & set(words)
         first = main if column == "loss" and main else set(words)
         boxes = {f"{column}_{i}": word for i, word in enumerate(words)}
         for key, word in boxes.items():
@@ -145,17 +145,17 @@ def _tens(accuracy: pd.Series) -> list[float]:
     return [max(0.0, 10 * math.floor((low - 1) / 10)), min(100.0, 10 * math.ceil((high + 2) / 10))]
 
 
-def _looks(values: Mapping[str, Sequence[Hashable]]) -> dict[str, Look]:
+def _looks(values: Mapping[str, Sequence[Hashable]]) -> dict[str, Mark]:
     """The colour and shape of each loss and learning rate, by its words."""
     return {
         style.name(column, value): look
         for column in HUES
-        for value, look in style.looks(column, values[column]).items()
+        for value, look in style.palette(column, values[column]).items()
     }
 
 
 def _marks(
-    base: alt.Chart, looks: Mapping[str, Look], rates: Sequence[str], last: int
+    base: alt.Chart, looks: Mapping[str, Mark], rates: Sequence[str], last: int
 ) -> list[alt.Chart]:
     """The points after each epoch, the paths that join them, and the poisoned models."""
     words = list(looks)

@@ -12,18 +12,17 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis import conclusions, price, published
+from bdnb.analysis import price, published
 from bdnb.analysis.metrics import last_epoch
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
 from bdnb.report import images, style, tables
+from bdnb.report.answers import NOTHING
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runtime.errors import ConfigError
 
-BOOKS = ("quick", "laptop", "paper")
+BOOKS = ("quick", "laptop", "gpu", "effect", "paper")
 """Scales that ``make book`` makes a book of; others are sweeps for a page."""
-
-NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
 
 
 def only(namespace: Mapping[str, Any], *names: str) -> dict[str, str]:
@@ -34,8 +33,8 @@ def only(namespace: Mapping[str, Any], *names: str) -> dict[str, str]:
             raise ConfigError(f"{name!r} is not a parameter of this notebook: {', '.join(names)}")
         if not isinstance(value, str):
             raise ConfigError(f"{name}={value!r}: expected a word")
-    if "scale" in given:
-        experiments.of_scale(given["scale"])
+    for scale in given.get("scale", "").split("+") if "scale" in given else ():
+        experiments.of_scale(scale)
     return given
 
 
@@ -57,16 +56,15 @@ def runs(table: pd.DataFrame) -> Styler:
 
 def command(scale: str) -> str:
     """What makes a scale's runs again."""
-    runs = f"snakemake -s notebooks/Snakefile --cores all runs --config scale={scale} every=1"
+    runs = f"snakemake -s notebooks/Snakefile --cores all runs --config scale={scale}"
     return f"make book SCALE={scale}" if scale in BOOKS else runs
 
 
 def provenance(*frames: pd.DataFrame) -> Markdown:
     """Where rows come from: runs, seeds, dates, devices, commits; and whose ASR is not known."""
-    made = [frame for frame in frames if len(frame)]
-    if not made:
+    rows = together(*frames)
+    if rows.empty:
         return NOTHING
-    rows = pd.concat(made, ignore_index=True).drop_duplicates(["run", "epoch"])
     seeds = sorted(rows["seed"].unique())
     dates = sorted({str(when)[:10] for when in rows["finished"].dropna()})
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not finished"
@@ -94,28 +92,46 @@ def trained(scale: str) -> list[TrainConfig]:
     return [config for config in listed if isinstance(config, TrainConfig)]
 
 
-def kept_models(requested: Sequence[TrainConfig]) -> Styler | Markdown:
-    """Accuracy and ASR of the kept epochs beside the paper's Table 3."""
-    kept = results.kept_rows(requested)
+def both_objectives(experiment: str, scale: str) -> list[TrainConfig]:
+    """Return the runs of a training experiment, of its other objective, and without poison."""
+    stem = experiment.removesuffix("_ssl").removesuffix("_mmcl")
+    mine = {experiment, f"{stem}_mmcl", f"{stem}_mmcl_ssl", "train_clean"}
+    return [config for config in trained(scale) if config.experiment in mine]
+
+
+def together(*frames: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of several sets of runs, each row once."""
+    made = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
+    return made.drop_duplicates(["run", "epoch"]) if len(made) else made
+
+
+def kept_models(configs: Sequence[TrainConfig]) -> Styler | Markdown:
+    """Return accuracy and ASR of the models that are cleaned, means over seeds, beside the paper's.
+
+    A line an experiment: those that only show that something runs have theirs here, too.
+    """
+    kept = results.kept_rows(configs)
     if kept.empty:
         return NOTHING
     paper = published.paper().set_index("poisoned")
-    names = kept["experiment"]
-    frame = pd.DataFrame(
-        {
-            "model": names,
-            "objective": kept["objective"].replace(style.NAMES),
-            "seed": kept["seed"],
-            "kept epoch": kept["epoch"],
-            "accuracy, %": kept["accuracy"],
-            "top-5, %": kept["accuracy_top5"],
-            "unseen styles, %": kept.get("unseen_accuracy", np.nan),
-            "ASR, %": kept["asr"],
-            "paper's accuracy, %": names.map(paper["accuracy"]),
-            "paper's ASR, %": names.map(paper["asr"]),
+    lines = []
+    for name, own in kept.groupby("experiment", sort=False):
+        numbers = {
+            "accuracy, %": "accuracy",
+            "unseen styles, %": "unseen_accuracy",
+            "ASR, %": "asr",
         }
-    )
-    return tables.styled(frame)
+        words = own["objective"].iloc[0]
+        line = {"model": name, "objective": style.NAMES.get(words, words)}
+        line |= {
+            words: own.get(column, pd.Series(dtype=float)).mean()
+            for words, column in numbers.items()
+        }
+        there = name in paper.index
+        line["paper's accuracy, %"] = paper["accuracy"][name] if there else np.nan
+        line["paper's ASR, %"] = paper["asr"][name] if there else np.nan
+        lines.append(line | {"seeds": own["seed"].nunique()})
+    return tables.styled(pd.DataFrame(lines))
 
 
 def best_models(rows: pd.DataFrame) -> Styler | Markdown:
@@ -134,11 +150,11 @@ def best_models(rows: pd.DataFrame) -> Styler | Markdown:
     ours = made["defence"] == "cleanclip"  # the paper's numbers are CleanCLIP's
     whole = ours & (made["loss"] == "mmcl_ssl")
     frame = pd.DataFrame(
-        {"poisoned model": made["poisoned"], "cleaned with": style.cleaned_with(made)}
+        {"poisoned model": made["poisoned"], "cleaned with": style.cleanings(made)}
         | tables.measured(made)
         | {
-            "kept accuracy of last epochs, %": made["kept_last"].map(tables.mean),
-            "kept accuracy, the authors' points, %": pd.Series(_authors_kept(made)).where(ours),
+            "kept accuracy, last epochs, %": made["kept_last"].map(tables.mean),
+            "the authors' points, %": pd.Series(_authors_kept(made)).where(ours),
             "paper's best accuracy": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
             "paper's change, %": made["poisoned"].map(paper["change"]).where(whole),
             "seeds": made["seeds"],
@@ -150,13 +166,13 @@ def best_models(rows: pd.DataFrame) -> Styler | Markdown:
 def accuracy_alone(rows: pd.DataFrame) -> Styler:
     """Accuracy before cleaning and after it, by model, defence and loss, where there is no ASR."""
     lines = []
-    told = rows.assign(cleaned_with=style.cleaned_with(rows))
-    for (name, ways), own in told.groupby(["poisoned", "cleaned_with"], sort=False):
+    named = rows.assign(cleaning=style.cleanings(rows))
+    for (name, cleaning), own in named.groupby(["poisoned", "cleaning"], sort=False):
         after, last = own[own["epoch"] > 0], last_epoch(own)
         lines.append(
             {
                 "model": name,
-                "cleaned with": ways,
+                "cleaned with": cleaning,
                 "accuracy before, %": own.loc[own["epoch"] == 0, "accuracy"].mean(),
                 "best accuracy after, %": after["accuracy"].max(),
                 "last epoch, %": last["accuracy"].mean(),
@@ -177,49 +193,6 @@ def _authors_kept(made: pd.DataFrame) -> list[float]:
         if source == data
     }
     return [kept.get(key, np.nan) for key in zip(made["poisoned"], made["loss"], strict=True)]
-
-
-def headline(rows: pd.DataFrame) -> Markdown:
-    """What CleanCLIP did to the two models from scratch, and their contrast, for the front page.
-
-    rows: of cleaning runs, a line an epoch.
-    """
-    mine = main_study(rows)
-    mine = mine[mine["loss"] == "mmcl_ssl"] if len(mine) else mine
-    lines = []
-    for poisoned, name in (("train_mmcl", "MMCL"), ("train_mmcl_ssl", "MMCL + SSL")):
-        own = mine[mine["poisoned"] == poisoned] if len(mine) else mine
-        if own.empty:
-            continue
-        made = price.groups(own, by=["poisoned"]).iloc[0]
-        kept = made["kept"]
-        between = "" if pd.isna(kept.low) else f" (95 % interval {kept.low:.1f} to {kept.high:.1f})"
-        lines.append(
-            f"- pre-trained with **{name}**: {made['accuracy_before'].mean:.1f} % accurate at an "
-            f"ASR of {made['asr_before'].mean:.1f} %; cleaned, it keeps {kept.mean:.1f} %{between} "
-            f"of that accuracy, and {made['kept_at_5'].mean:.1f} % at an ASR of 5 % or less "
-            f"(n = {style.some(made['seeds'], 'seed')}, "
-            f"{style.some(own['run'].nunique(), 'cleaning run')})."
-        )
-    if not lines:
-        return NOTHING
-    first = conclusions.verdicts(mine).iloc[0]
-    if first["n"]:
-        between = "" if pd.isna(first["low"]) else f" ({first['low']:.1f} to {first['high']:.1f})"
-        lines.append(
-            f"- the first less the second: **{first['ours']:.1f} points**{between}; that cleaning "
-            f"costs the second more: **{first['verdict']}**. In the paper: {first['paper']}."
-        )
-    words = "Kept accuracy is a mean over the ASRs allowed, " + ", ".join(map(str, price.KEPT_AT))
-    lines.append(f"\n{words} %: the grey band of the figure.")
-    return Markdown("\n".join(lines))
-
-
-def main_study(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of CleanCLIP under the paper's main conditions: those that Table 2 is made of."""
-    if rows.empty:
-        return rows
-    return rows[(rows["study"] == "main") & (rows["defence"] == "cleanclip")]
 
 
 def data_set(data: Any) -> Styler:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bdnb.analysis.metrics import candidates
 from bdnb.report import figures, style
-from bdnb.report.style import MARKERS, NAMES, RED, TITLES, Look, short, some
+from bdnb.report.style import MARKERS, NAMES, RED, TITLES, Mark, short, some
 from bdnb.runs import elsewhere
 from bdnb.runtime.errors import ConfigError
 
@@ -25,20 +25,20 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
     """
     figures.need(rows, "run", "seed", "pretrain_objective", "epoch", "lr", "accuracy", "asr")
     figures.need(before, "pretrain_objective", "accuracy", "asr")
-    known, palette = style.told_apart(rows, "lr")
-    known["cleaned_with"] = style.told_apart(rows, "loss")[0]["look"] if "loss" in rows else ""
+    known, palette = style.labelled(rows, "lr")
+    known["cleaning"] = style.labelled(rows, "loss")[0]["label"] if "loss" in rows else ""
     given = figures.facets(before, "pretrain_objective")
-    if known["cleaned_with"].nunique() > 1:
-        given["row"] = "cleaned_with"
+    if known["cleaning"].nunique() > 1:
+        given["row"] = "cleaning"
     grid = _paths(known, palette, given)
     for key, axes in grid.axes_dict.items():
-        ways, objective = key if "row" in given else ("", key)
+        cleaning, objective = key if "row" in given else ("", key)
         own = known[known["pretrain_objective"] == objective]
-        own = own[own["cleaned_with"] == ways] if ways else own
+        own = own[own["cleaning"] == cleaning] if cleaning else own
         figures.mark_start(axes, before[before["pretrain_objective"] == objective])
-        told = f"cleaned with {ways}" if ways else ""
-        told = elsewhere.NOT_MEASURED if elsewhere.unmeasured(own) else told
-        figures.title(axes, "pretrain_objective", objective, candidates(own), told)
+        words = f"cleaned with {cleaning}" if cleaning else ""
+        words = elsewhere.NOT_MEASURED if elsewhere.unmeasured(own) else words
+        figures.title(axes, "pretrain_objective", objective, candidates(own), words)
     return figures.finished(grid, palette, [*figures.start_marks(), *_grows(known)], TITLES["lr"])
 
 
@@ -46,14 +46,14 @@ def learning_rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> F
     """The cleaning trajectories of one pre-training objective, a panel a learning rate.
 
     The paper's Figures 19 (MMCL) and 20 (MMCL + SSL). rows: a line an epoch, epoch 0 included,
-    with columns run, seed, pretrain_objective, lr, epoch, accuracy, asr (percent); seeds are told
-    apart by shape. Errors: ConfigError when no row has the objective.
+    with columns run, seed, pretrain_objective, lr, epoch, accuracy, asr (percent); seeds have
+    a shape each. Errors: ConfigError when no row has the objective.
     """
     mine = rows[rows["pretrain_objective"] == objective]
     words = elsewhere.trained(objective, NAMES)
     if mine.empty:
         raise ConfigError(f"no rows of models {words}")
-    known, palette = style.told_apart(mine, "lr")
+    known, palette = style.labelled(mine, "lr")
     seeds = sorted(pd.unique(known["seed"]))
     columns = min(columns, len(palette))
     shapes = {seed: MARKERS[i % len(MARKERS)] for i, seed in enumerate(seeds)}
@@ -65,7 +65,7 @@ def learning_rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> F
         axes.set_title(f"learning rate {short(lr)}", loc="left")
     n = f"n = {some(known['run'].nunique(), 'run')}, {some(len(seeds), 'seed')}"
     n += f", {elsewhere.NOT_MEASURED}" if elsewhere.unmeasured(known) else ""
-    seen = {str(seed): Look("0.3", shape) for seed, shape in shapes.items()}
+    seen = {str(seed): Mark("0.3", shape) for seed, shape in shapes.items()}
     made = figures.finished(grid, seen, [*figures.start_marks(), *_grows(known)], TITLES["seed"])
     made.suptitle(f"{words}; {n}", size=12)
     return made
@@ -73,10 +73,10 @@ def learning_rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> F
 
 def _paths(
     known: pd.DataFrame,
-    palette: dict[str, Look],
+    palette: dict[str, Mark],
     given: Mapping[str, Any],
     *,
-    shape: str = "look",
+    shape: str = "label",
     markers: Mapping[int, str] | None = None,
 ) -> sns.FacetGrid:
     """Each run's path through ASR and accuracy, its markers larger with every epoch after 0."""

@@ -1,6 +1,6 @@
-"""Figures of what cleaning costs: the price curve, and the conclusions seed by seed.
+"""Figures of what cleaning costs: the price curve, and the kept accuracy of settings side by side.
 
-Rows of cleaning runs in, a Matplotlib figure out, in the looks of ``figures``.
+Rows of cleaning runs in, a Matplotlib figure out.
 """
 
 from collections.abc import Collection
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bdnb.analysis import price
-from bdnb.analysis.metrics import CLEANED, before
+from bdnb.analysis.metrics import CLEANED, before, by_seed
 from bdnb.report import style
-from bdnb.report.pages import NOTHING
+from bdnb.report.answers import NOTHING
 from bdnb.report.style import NAMES, some
 from bdnb.runs import elsewhere
 
@@ -48,20 +48,20 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     known = [] if there == {elsewhere.ELSEWHERE} else list(OBJECTIVES)
     ours, *theirs = figure.subplots(1, 1 + bool(known), sharex=True, sharey=True, squeeze=False)[0]
     marks = []
-    mine = mine.assign(by=style.cleaned_with(mine))
+    mine = mine.assign(by=style.cleanings(mine))
     losses = list(mine["by"].unique())
     objectives = [*known, *sorted(there - set(OBJECTIVES))]
     for i, (objective, by) in enumerate(product(objectives, losses)):
-        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":", "-.")[i % 4]}
+        line: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":", "-.")[i % 4]}
         own = mine[(mine["pretrain_objective"] == objective) & (mine["by"] == by)]
         made = [price.curve(one) for _, one in own.groupby("seed")]
         for one in made:
-            ours.step(price.THRESHOLDS, one, where="post", lw=0.8, alpha=0.5, **look)
+            ours.step(price.THRESHOLDS, one, where="post", lw=0.8, alpha=0.5, **line)
         if made:
             mean = np.mean(made, axis=0)
-            ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **look)
+            ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **line)
         words = elsewhere.trained(objective, NAMES) + f", cleaned with {by}" * (len(losses) > 1)
-        marks.append(Line2D([], [], lw=2.5, label=words, **look))
+        marks.append(Line2D([], [], lw=2.5, label=words, **line))
     seeds = some(mine["seed"].nunique(), "seed")
     ours.set_title(f"here: mean of {seeds} (thick), each (thin)", loc="left")
     for axes in theirs:
@@ -78,8 +78,8 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
 
 def colour(objective: str) -> str:
     """Return the colour of a pre-training objective; grey for one of the user's."""
-    look = style.OBJECTIVES.get(objective)
-    return look.colour if look else "0.5"
+    mark = style.OBJECTIVES.get(objective)
+    return mark.colour if mark else "0.5"
 
 
 def _authors(axes: Axes) -> None:
@@ -89,35 +89,40 @@ def _authors(axes: Axes) -> None:
         objective = str(named)
         i = OBJECTIVES.index(objective)
         width = 2.5 if data == "CC6M" else 1.0
-        look: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--")[i], "lw": width}
-        axes.step(own["threshold"], own["kept"], where="post", **look)
+        line: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--")[i], "lw": width}
+        axes.step(own["threshold"], own["kept"], where="post", **line)
     axes.set_title("the authors' points: CC6M (thick), CC3M (thin)", loc="left")
 
 
-def conclusions(judged: pd.DataFrame) -> Figure:
-    """Every claim that has numbers, a line each; a seed is a dot, right of 0 if it speaks for it.
+def settings(rows: pd.DataFrame, label: str) -> Figure | Markdown:
+    """Return the kept accuracy of settings, a line each: a dot a seed, a bar at their mean.
 
-    judged: of ``conclusions.verdicts``. The scale is points beyond the claim's edge;
-    a bar is the seeds' mean.
+    rows: as ``curves`` takes them, with a column that labels settings, which are drawn in order.
     """
-    lines = [
-        (f"{line['id']}: {found.claim.quantity}", found)
-        for line in judged.to_dict("records")
-        for found in line["findings"]
-        if len(found.values)
-    ]
-    figure = Figure(figsize=(9, 0.32 * max(len(lines), 1) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    for place, (_, found) in enumerate(lines):
-        muted = found.verdict.startswith("cannot")
-        shade = "0.6" if muted else "0.15"
-        axes.scatter(found.beyond, [place] * len(found.beyond), s=22, color=shade, alpha=0.8, lw=0)
-        axes.scatter([found.beyond.mean()], [place], s=130, color=shade, marker="|", lw=2)
-        words = found.verdict.partition(" (")[0]
-        axes.text(1.01, place, words, transform=axes.get_yaxis_transform(), va="center", size=9)
-    axes.axvline(0, color="0.25", ls="--", lw=1.2)
-    axes.set_yticks(range(len(lines)), [words for words, _ in lines], size=9)
-    axes.set(xlabel="points beyond the claim's edge", ylim=(len(lines) - 0.4, -0.6))
+    if rows.empty or elsewhere.unmeasured(rows):
+        return NOTHING
+    names = list(pd.unique(rows[label].dropna()))
+    figure = Figure(figsize=(9, 0.42 * len(names) + 1.6), layout="constrained")
+    axes, drawn = figure.subplots(), dict[str, Line2D]()
+    objectives = sorted(rows["pretrain_objective"].unique())
+    for place, name in enumerate(names):
+        for number, objective in enumerate(objectives):
+            own = rows[(rows[label] == name) & (rows["pretrain_objective"] == objective)]
+            if own.empty:
+                continue
+            kept = by_seed(own, price.kept_accuracy)
+            y = place + 0.28 * (number - (len(objectives) - 1) / 2)
+            mark = style.OBJECTIVES.get(objective, style.Mark("0.5", "o"))
+            drawn_as: dict[str, Any] = {"color": mark.colour, "marker": mark.marker}
+            axes.scatter(kept, [y] * len(kept), s=30, alpha=0.75, lw=0, **drawn_as)
+            axes.scatter([kept.mean()], [y], s=150, marker="|", lw=2.5, color=mark.colour)
+            words = elsewhere.trained(objective, NAMES)
+            drawn[objective] = Line2D([], [], ls="none", label=words, **drawn_as)
+    axes.axvline(100, color="0.25", ls="--", lw=1.2)
+    axes.set(xlim=(-3, None), ylim=(len(names) - 0.5, -0.5))
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("kept accuracy (% of that before cleaning): a dot a seed, a bar their mean")
+    figure.legend(handles=list(drawn.values()), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

@@ -1,13 +1,13 @@
-"""What each study asks, and how its runs are told apart in its figure (Sections 4 and 5).
+"""How the runs of each study are labelled in its figure and tables (Sections 4 and 5).
 
-A study's name in, text out; its rows in, the same with readable settings out.
+Rows of a study in, the same with readable settings out.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
-from IPython.display import Markdown, Math
+from IPython.display import Markdown
 
 from bdnb.config.recipes import CleanConfig
 from bdnb.report.style import NAMES, short
@@ -17,15 +17,12 @@ from bdnb.runtime.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study's question, its method and equation, and the columns of its figure."""
+    """The columns of a study's figure, and the conclusion that it is about."""
 
     conclusion: str
     """Its id in ``conclusions.CONCLUSIONS``."""
-    question: str = ""
-    method: str = ""
-    equation: str = ""
-    compare: str = ""
-    """Figure of the paper that shows the same."""
+    label: str = ""
+    """What it adds to CleanCLIP, in a word or two."""
     colour: str = "lr"
     """Column that colours and shapes stand for."""
     panel: str = "pretrain_objective"
@@ -35,69 +32,41 @@ class Study:
     """Whether plain CleanCLIP on the same model is shown beside it."""
 
 
-CLEANCLIP = r"\mathcal{L}_{\text{MMCL}} + \mathcal{L}_{\text{SSL}}"
-
 STUDIES = {
     "deep_cluster": Study(
         conclusion="C10",
-        question="Does CleanCLIP fail only because it cleans with the loss of pre-training?",
-        method="A loss that was no part of pre-training is added: a linear head *W* on the image "
-        "features learns pseudo-labels, by k-means on the model's own features before every "
-        "epoch, or, as an upper bound, by a strong zero-shot classifier. The head is drawn afresh "
-        "with the labels.",
-        equation=rf"{CLEANCLIP} + w\,\mathcal{{L}}_{{\text{{Xent}}}}(W^\top f_I(I_j);\,\hat y_j)",
-        compare="Figure 7",
+        label="deep clustering",
         colour="option_weight",
         panel="option_labels",
         words={"option_labels": "labels by {}", "option_weight": "weight {:g}"},
     ),
     "heavy_regularisation": Study(
         conclusion="C11",
-        question="Does a heavy L2 penalty take the backdoor out?",
-        method="The penalty is added to MMCL, SSL and both; several weights and learning rates.",
-        equation=r"\mathcal{L} + w\,\lVert \theta \rVert_2^2",
-        compare="Figure 8",
+        label="L2 penalty",
         colour="option_weight",
         panel="loss",
         words={"option_weight": "L2 weight {:g}"},
     ),
     "shrink_perturb": Study(
-        conclusion="C12",
-        question="Does CleanCLIP clean a model whose weights were shrunk and perturbed first?",
-        method="Every pair of a shrink and a perturbation is measured without cleaning. Of those "
-        "with an ASR below 15 % the most accurate is cleaned (Section 5 of the paper).",
-        equation=r"\theta \leftarrow \lambda\,\theta + p, \qquad p \sim \mathcal{N}(0, \sigma^2)",
-        compare="Figure 9",
-        words={"lr": "learning rate {}"},
+        conclusion="C12", label="shrink and perturb", words={"lr": "learning rate {}"}
     ),
     "twice_data": Study(
         conclusion="C13",
-        question="Do twice as many clean pairs clean the model?",
-        method="CleanCLIP as before, with twice the pairs; beside it, where recorded, CleanCLIP "
-        "with the usual number.",
-        equation=CLEANCLIP,
-        compare="Figure 13",
+        label="twice the clean pairs",
         colour="cleaning_pairs",
         words={"cleaning_pairs": "{:,} pairs"},
         beside_main=True,
     ),
     "more_epochs": Study(
         conclusion="C14",
-        question="Do more epochs clean the model?",
-        method="CleanCLIP as before, for up to five times the epochs; beside it, where recorded, "
-        "CleanCLIP with the usual number.",
-        equation=CLEANCLIP,
-        compare="Figure 14",
+        label="up to five times the epochs",
         colour="epochs",
         words={"epochs": "{} epochs"},
         beside_main=True,
     ),
     "ssl_weight": Study(
         conclusion="C15",
-        question="Does a larger weight of SSL clean the model?",
-        method="CleanCLIP as before, with larger weights; beside it, where recorded, weight 1.",
-        equation=r"\mathcal{L}_{\text{MMCL}} + \lambda_2\,\mathcal{L}_{\text{SSL}}",
-        compare="Figure 15",
+        label="larger weight of SSL",
         colour="ssl_weight",
         words={"ssl_weight": "SSL weight {:g}"},
         beside_main=True,
@@ -111,17 +80,56 @@ STUDIES = {
     "stopping": Study(conclusion="C8", words={"lr": "learning rate {}"}),
 }
 
-
+PLAIN = "CleanCLIP alone"
 SCRATCH = "Poisoned while they were trained from scratch, by a patch and the attacker's captions"
 MODELS = {
-    "clean": f"{SCRATCH}.",
-    "clean_cc3m": f"{SCRATCH}, on CC3M.",
-    "clean_finetune": "Trained on clean pairs first, then poisoned by a short fine-tuning.",
-    "clean_vit": f"ViTs in place of ResNets. {SCRATCH}.",
-    "clean_label": "Poisoned while they were trained from scratch, label-consistently: the patch "
-    "only on images of the target, no caption changed.",
+    "clean": ("from scratch", f"{SCRATCH}."),
+    "clean_cc3m": ("from scratch, CC3M", f"{SCRATCH}, on CC3M."),
+    "clean_finetune": (
+        "poisoned by fine-tuning",
+        "Trained on clean pairs first, then poisoned by a short fine-tuning.",
+    ),
+    "clean_vit": ("vision transformers", f"Vision transformers in place of ResNets. {SCRATCH}."),
+    "clean_label": (
+        "label-consistent poison",
+        "Poisoned while they were trained from scratch, label-consistently: the patch only on "
+        "images of the target, no caption changed.",
+    ),
+    "clean_siglip": ("trained with SigLIP's loss", "Trained with SigLIP's sigmoid loss."),
 }
-"""Experiment of cleaning -> what its poisoned models are."""
+"""Experiment of cleaning -> what its poisoned models are, in two words and in a sentence."""
+
+
+def additions(clean: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of the studies that add to CleanCLIP, and of CleanCLIP alone, labelled.
+
+    clean: of a scale's cleaning runs. New column: addition.
+    """
+    if clean.empty:
+        return clean
+    names = {f"ablations_{name}": study.label for name, study in STUDIES.items() if study.label}
+    plain = (clean["experiment"] == "clean") & (clean["loss"] == "mmcl_ssl")
+    made = clean.assign(addition=clean["experiment"].map(names).mask(plain, PLAIN))
+    made = made[made["addition"].notna() & (made["defence"] != "screen")]
+    order = [PLAIN, *names.values()]
+    return made.sort_values("addition", key=lambda own: own.map(order.index), kind="stable")
+
+
+def kinds(scales: Sequence[str]) -> pd.DataFrame:
+    """Return rows of CleanCLIP on each kind of poisoned model, of the first scale that has some.
+
+    New column: kind, in words.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    for scale in scales:
+        _, clean = results.rows_of_scale(scale)
+        for experiment, own in clean.groupby("experiment") if len(clean) else ():
+            name = str(experiment)
+            if name in MODELS and name not in found:
+                mine = own[(own["defence"] == "cleanclip") & (own["loss"] == "mmcl_ssl")]
+                found[name] = mine.assign(kind=MODELS[name][0])
+    ordered = [found[name] for name in MODELS if name in found]
+    return pd.concat(ordered, ignore_index=True) if ordered else pd.DataFrame()
 
 
 def of(name: str) -> Study:
@@ -131,41 +139,20 @@ def of(name: str) -> Study:
     return STUDIES[name]
 
 
-def about(name: str, scale: str) -> Markdown:
-    """Question and method of a study, and what the scale is good for."""
-    study = of(name)
-    quick = " At this scale the runs are so short that they decide nothing." * (scale == "quick")
-    run = f"papermill notebooks/ablations.ipynb OUT.ipynb -p scale {scale} -p study {name}"
-    return Markdown(
-        f"**Question.** {study.question}\n\n**Method.** {study.method} Compare {study.compare} of "
-        f"the paper. Scale: `{scale}`.{quick}\n\nRun it: `{run}`"
-    )
+def models(experiment: str, configs: Sequence[CleanConfig]) -> Markdown:
+    """Return which models a cleaning page cleans, for pages that the same notebook makes.
 
-
-def models(experiment: str, asked: Sequence[CleanConfig]) -> Markdown:
-    """Which models a cleaning page cleans, for pages that the same notebook makes.
-
-    asked: its runs. Only of the models of the parameter file it is known how they were poisoned.
+    configs: its runs. Only of the models of the parameter file it is known how they were poisoned.
     """
-    of_file = {one.poisoned for one in experiments.of_file(asked[0].scale, experiment)}
-    given = list(dict.fromkeys(one.poisoned for one in asked))
-    files = [n for n in given if not experiments.is_experiment(asked[0].scale, n)]
+    of_file = {one.poisoned for one in experiments.of_file(configs[0].scale, experiment)}
+    given = {one.poisoned: one.model for one in configs}
+    files = [n for n in given if not experiments.is_experiment(configs[0].scale, n)]
     if not files and set(given) <= of_file and experiment in MODELS:
-        return Markdown(f"**Models.** {MODELS[experiment]}")
-    told = "".join(f" `{n}` is {_which(n, asked)}." for n in files)
-    return Markdown(f"**Models.** Those that the parameters name.{told}")
-
-
-def _which(name: str, asked: Sequence[CleanConfig]) -> str:
-    """What is known of a file: bdnb's own say what they are, and need no ``model``."""
-    mine = [one for one in asked if one.poisoned == name]
-    foreign = any(one.model or elsewhere.published(name) for one in mine)
-    return elsewhere.WORDS if foreign else "a checkpoint that bdnb wrote"
-
-
-def equation(name: str) -> Math:
-    """What the study descends, or does to the weights, as a formula."""
-    return Math(of(name).equation)
+        return Markdown(f"**Models.** {MODELS[experiment][1]}")
+    foreign = {n: given[n] or elsewhere.published(n) for n in files}
+    words = {n: elsewhere.WORDS if foreign[n] else "a checkpoint that bdnb wrote" for n in files}
+    said = "".join(f" `{name}` is {what}." for name, what in words.items())
+    return Markdown(f"**Models.** Those that the parameters name.{said}")
 
 
 def settings(rows: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -198,20 +185,20 @@ def main_rows(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> pd.DataFram
         return pd.DataFrame()
     alike = set(zip(rows["poisoned"], rows["seed"], rows["lr"], strict=True))
     others = {(name, seed) for name in poisoned for seed in rows["seed"].unique()}
-    asked = [
+    configs = [
         c
         for c in experiments.of_file(scale, "clean")
         if c.loss == "mmcl_ssl"
         and ((c.poisoned, c.seed) in others if poisoned else (c.poisoned, c.seed, c.lr) in alike)
     ]
-    return results.rows(asked)
+    return results.rows(configs)
 
 
 def _words(column: pd.Series, how: str | None) -> pd.Series:
     """Values as words, ordered as the values are."""
     values = sorted(column.dropna().unique())
-    told = {v: short(v) if column.name == "lr" else v for v in values}
+    read = {v: short(v) if column.name == "lr" else v for v in values}
     names = NAMES | {elsewhere.ELSEWHERE: elsewhere.WORDS}
-    shown = {v: how.format(told[v]) if how else names.get(str(v), str(v)) for v in values}
+    shown = {v: how.format(read[v]) if how else names.get(str(v), str(v)) for v in values}
     kind = pd.CategoricalDtype(list(shown.values()), ordered=True)
     return column.map(shown).astype(kind)

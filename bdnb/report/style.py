@@ -1,7 +1,7 @@
 """One colour and one shape for each thing, in the whole book; names and labels of what is shown.
 
 Objectives, cleaning losses, defences and learning rates have a palette each, so that no colour of
-one stands for another. The colours can be told apart by the colour-blind, and no colour stands
+one stands for another. The colours are safe for the colour-blind, and no colour stands
 without a shape. Red is kept for the paper's marks: the star of the poisoned model, the rings.
 """
 
@@ -44,7 +44,7 @@ TITLES = {
     "pretrain_objective": "pre-trained with",
     "loss": "cleaned with",
     "defence": "defence",
-    "cleaned_with": "defence and loss",
+    "cleaning": "defence and loss",
     "lr": "learning rate",
     "seed": "seed",
     "setting": "setting",
@@ -57,7 +57,7 @@ COLOURS = ("#4477aa", "#ccbb44", "#66ccee", "#aa3377", "#228833", "#999999", "#2
 """Colours of what has none of its own (a study's settings), in order."""
 
 
-class Look(NamedTuple):
+class Mark(NamedTuple):
     """Colour (hexadecimal) and Matplotlib marker."""
 
     colour: str
@@ -65,24 +65,24 @@ class Look(NamedTuple):
 
 
 OBJECTIVES = {
-    "mmcl": Look("#0173b2", "o"),
-    "mmcl_ssl": Look("#de8f05", "s"),
-    "siglip": Look("#56b4e9", "D"),
-    "ssl": Look("#555555", "^"),
+    "mmcl": Mark("#0173b2", "o"),
+    "mmcl_ssl": Mark("#de8f05", "s"),
+    "siglip": Mark("#56b4e9", "D"),
+    "ssl": Mark("#555555", "^"),
 }
 LOSSES = {
-    "mmcl_ssl": Look("#029e73", "o"),
-    "mmcl": Look("#cc78bc", "^"),
-    "ssl": Look("#a0522d", "s"),
+    "mmcl_ssl": Mark("#029e73", "o"),
+    "mmcl": Mark("#cc78bc", "^"),
+    "ssl": Mark("#a0522d", "s"),
 }
 DEFENCES = {
-    "cleanclip": Look("#332288", "o"),
-    "heavy_regularisation": Look("#88ccee", "s"),
-    "shrink_perturb": Look("#117733", "^"),
-    "screen": Look("#999933", "D"),
-    "deep_cluster": Look("#aa4499", "v"),
+    "cleanclip": Mark("#332288", "o"),
+    "heavy_regularisation": Mark("#88ccee", "s"),
+    "shrink_perturb": Mark("#117733", "^"),
+    "screen": Mark("#999933", "D"),
+    "deep_cluster": Mark("#aa4499", "v"),
 }
-PALETTES: dict[str, dict[str, Look]] = {
+PALETTES: dict[str, dict[str, Mark]] = {
     "pretrain_objective": OBJECTIVES,
     "loss": LOSSES,
     "defence": DEFENCES,
@@ -91,33 +91,33 @@ VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#6cbf45", "#d5b60a")
 """Six steps of viridis, the last darkened so that it shows on white."""
 
 
-def looks(column: str, values: Iterable[Hashable]) -> dict[Hashable, Look]:
+def palette(column: str, values: Iterable[Hashable]) -> dict[Hashable, Mark]:
     """Return the colour and shape of each value of a column of rows.
 
     A value that has its own keeps it whichever others are there. The rest get one in order.
     """
     if column == "lr":
         return {value: of_learning_rate(float(str(value))) for value in values}
-    found: dict[Hashable, Look] = {}
-    own = PALETTES.get(column, {})
-    free = (look for look in _in_order() if look.colour not in {one.colour for one in own.values()})
+    found: dict[Hashable, Mark] = {}
+    mine = PALETTES.get(column, {})
+    free = (one for one in _in_order() if one.colour not in {own.colour for own in mine.values()})
     for value in values:
-        found[value] = own[str(value)] if str(value) in own else next(free)
+        found[value] = mine[str(value)] if str(value) in mine else next(free)
     return found
 
 
-def _in_order() -> Iterable[Look]:
+def _in_order() -> Iterable[Mark]:
     for i in range(len(COLOURS) * len(MARKERS)):
-        yield Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+        yield Mark(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
 
 
-def of_learning_rate(lr: float) -> Look:
+def of_learning_rate(lr: float) -> Mark:
     """Return a learning rate's colour and shape: the same one in every figure.
 
     Quarters of a decade are counted; six colours and nine shapes tell 18 steps in a row apart.
     """
     step = round(4 * math.log10(lr))
-    return Look(VIRIDIS[(step + 14) % len(VIRIDIS)], MARKERS[(step + 14) % len(MARKERS)])
+    return Mark(VIRIDIS[(step + 14) % len(VIRIDIS)], MARKERS[(step + 14) % len(MARKERS)])
 
 
 def name(column: str, value: Hashable) -> str:
@@ -130,37 +130,39 @@ def name(column: str, value: Hashable) -> str:
     return names.get(str(value), str(value))
 
 
-def told_apart(rows: pd.DataFrame, hue: str) -> tuple[pd.DataFrame, dict[str, Look]]:
-    """Rows with a column ``look``, in words, and the colour and shape of each of its values.
+def labelled(rows: pd.DataFrame, hue: str) -> tuple[pd.DataFrame, dict[str, Mark]]:
+    """Return rows with a column ``label``, in words, and the colour and shape of each value.
 
-    Rows of several defences are never told apart by the loss alone.
+    Rows of several defences are labelled by defence and loss.
     """
     rows = rows.reset_index(drop=True)  # seaborn joins by index: one that is there twice multiplies
     values = list(pd.unique(rows[hue].sort_values()))
     if hue != "loss":
-        found = {name(hue, value): look for value, look in looks(hue, values).items()}
-        return rows.assign(look=[name(hue, value) for value in rows[hue]]), found
+        found = {name(hue, value): mark for value, mark in palette(hue, values).items()}
+        return rows.assign(label=[name(hue, value) for value in rows[hue]]), found
     values = [v for v in LOSSES if v in values] + [v for v in values if v not in LOSSES]
-    shapes = looks("loss", values)
+    shapes = palette("loss", values)
     if "defence" not in rows or rows["defence"].nunique() < 2:
-        found = {name("loss", value): look for value, look in shapes.items()}
-        return rows.assign(look=[name("loss", value) for value in rows["loss"]]), found
-    colours = looks("defence", pd.unique(rows["defence"]))
+        found = {name("loss", value): mark for value, mark in shapes.items()}
+        return rows.assign(label=[name("loss", value) for value in rows["loss"]]), found
+    colours = palette("defence", pd.unique(rows["defence"]))
     pairs = rows[["defence", "loss"]].drop_duplicates().itertuples(index=False)
-    found = {way(d, v): Look(colours[d].colour, shapes[v].marker) for d, v in pairs}
-    return rows.assign(look=list(map(way, rows["defence"], rows["loss"]))), found
+    found = {cleaning(d, v): Mark(colours[d].colour, shapes[v].marker) for d, v in pairs}
+    return rows.assign(label=list(map(cleaning, rows["defence"], rows["loss"]))), found
 
 
-def way(defence: str, loss: str) -> str:
+def cleaning(defence: str, loss: str) -> str:
     """Return how a model was cleaned, in words: defence and loss."""
     return f"{name('defence', defence)} · {name('loss', loss)}"
 
 
-def cleaned_with(rows: pd.DataFrame) -> pd.Series:
+def cleanings(rows: pd.DataFrame) -> pd.Series:
     """Return how each row's model was cleaned, in words; one defence alone is not named."""
     if "defence" not in rows or set(rows["defence"]) <= {"cleanclip"}:
         return rows["loss"].map(lambda loss: name("loss", loss))
-    return pd.Series(list(map(way, rows["defence"], rows["loss"])), index=rows.index, dtype=object)
+    return pd.Series(
+        list(map(cleaning, rows["defence"], rows["loss"])), index=rows.index, dtype=object
+    )
 
 
 def some(number: int, thing: str) -> str:

@@ -5,15 +5,12 @@ Rows of a study in, a styled table out, as notebooks show it (Sections 4 and 5).
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from html import escape
 from typing import Any
 
 import pandas as pd
-from IPython.display import Markdown
 from pandas.api.types import is_numeric_dtype
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis import conclusions
 from bdnb.analysis.metrics import (
     CLEANED,
     Smoothness,
@@ -24,23 +21,13 @@ from bdnb.analysis.metrics import (
     over_seeds,
 )
 from bdnb.analysis.metrics import smoothness as smoothness_of
-from bdnb.analysis.price import KEPT_AT, groups
+from bdnb.analysis.price import groups
 from bdnb.config import authors
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.report import studies
 from bdnb.report.style import NAMES, short, some
 from bdnb.runs import elsewhere
 
-OURS = "ours (95 % interval)"
-AT_5 = "at ASR ≤ 5 % alone"
-VERDICT = ["id", "statement", "quantity", "paper", OURS, AT_5, "n", "verdict"]
-"""What is shown of a conclusion."""
 KEPT = "kept accuracy, %"
-MEASURE = (
-    "Judged by kept accuracy: the share of the accuracy before cleaning that the best model keeps, "
-    f"mean over ASR ≤ {', '.join(map(str, KEPT_AT))} %. The interval is Student's over <i>n</i> "
-    "seeds, of one data set and one test set."
-)
 
 
 def best(rows: pd.DataFrame) -> Styler:
@@ -82,53 +69,6 @@ def cell(spread: Spread) -> str:
     return f"{spread.mean:.1f}{interval}"
 
 
-def verdict(rows: pd.DataFrame, name: str) -> Styler:
-    """The study's conclusion: the paper's number, ours over seeds, the verdict and its rule.
-
-    Beside the study's rows, where recorded, plain CleanCLIP's on both models decides it.
-    """
-    plain = studies.main_rows(rows, {conclusions.WEAK, conclusions.STRONG})
-    both = pd.concat([rows, plain], ignore_index=True)
-    once = both.drop_duplicates(["run", "epoch", "poisoned", "study"])
-    made = conclusions.verdicts(once)
-    return judged(made[made["id"] == studies.of(name).conclusion])
-
-
-def model_verdicts(rows: pd.DataFrame) -> Styler | Markdown:
-    """Those of C0 to C7 that are about the poisoned models of these rows, each with its verdict.
-
-    rows: of cleaning runs, a line an epoch. A sentence where none is about them.
-    """
-    there = set(rows["poisoned"])
-    about = {c.id for c in conclusions.CONCLUSIONS[:8] if c.models & there}
-    made = conclusions.verdicts(rows)
-    line = made[made["id"].isin(about)]
-    if line.empty:
-        return Markdown("None of the paper's conclusions is about these models.")
-    return judged(line)
-
-
-def judged(made: pd.DataFrame, *, rules: bool = True) -> Styler:
-    """Conclusions with the paper's number, ours with its interval over seeds, and the verdict.
-
-    made: lines of ``conclusions.verdicts``. rules: below the table, by what rule each was decided.
-    """
-    ours = [_ours(line) for line in made.to_dict("records")]
-    shown = made.rename(columns={"at_5": AT_5})
-    shown[OURS] = ours
-    table = styled(shown[VERDICT])
-    words = [MEASURE]
-    if rules:
-        lines = zip(made["id"], made["rule"], strict=True)
-        words += ["Decided by rule:", *(f"<b>{name}</b>: {escape(rule)}." for name, rule in lines)]
-    return table.set_caption("<br>".join(words))
-
-
-def _ours(line: Mapping[Any, Any]) -> str:
-    spread = "" if pd.isna(line["low"]) else f" ({line['low']:.1f} to {line['high']:.1f})"
-    return "–" if pd.isna(line["ours"]) else f"{line['ours']:.1f}{spread}"
-
-
 def smoothness(rows: pd.DataFrame) -> Styler:
     """How smooth the runs of each objective and learning rate are: means over seeds.
 
@@ -138,17 +78,19 @@ def smoothness(rows: pd.DataFrame) -> Styler:
     for (objective, lr), own in rows.groupby(["pretrain_objective", "lr"]):
         measured = own[own["asr"].notna()]
         found = [smoothness_of(run) for _, run in measured.groupby("run")]
-        ways = pd.DataFrame(found, columns=Smoothness._fields)
+        paths = pd.DataFrame(found, columns=Smoothness._fields)
         names = {"path": "path", "chord": "chord", "tortuosity": "path / chord"}
         names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
         line = {
             "objective": _named(str(objective)),
             "learning rate": short(float(str(lr))),
         }
-        means = {new: ways[old].mean() for old, new in names.items()}
-        best = ways["best_at"].dropna()
-        place = f"{best.mean():.2f} ({len(best)} of {some(len(ways), 'run')})" if len(best) else "–"
-        lines.append(line | means | {"best epoch at ASR ≤ 5 % / last": place, "n": len(ways)})
+        means = {new: paths[old].mean() for old, new in names.items()}
+        best = paths["best_at"].dropna()
+        place = (
+            f"{best.mean():.2f} ({len(best)} of {some(len(paths), 'run')})" if len(best) else "–"
+        )
+        lines.append(line | means | {"best epoch at ASR ≤ 5 % / last": place, "n": len(paths)})
     return styled(pd.DataFrame(lines), formats={"path / chord": "{:.2f}"})
 
 
@@ -231,6 +173,6 @@ def styled(
     """
     how: dict[Any, Any] = {name: one for name, one in (formats or {}).items() if name in frame}
     right = [i for i, name in enumerate(frame) if is_numeric_dtype(frame[name])]
-    looks: Any = [{"selector": f".col{i}", "props": "text-align: right"} for i in right]
-    plain = frame.style.hide(axis="index").set_table_styles(looks)
+    right_aligned: Any = [{"selector": f".col{i}", "props": "text-align: right"} for i in right]
+    plain = frame.style.hide(axis="index").set_table_styles(right_aligned)
     return plain.format(how, precision=precision, na_rep="–", escape="html", thousands=",")

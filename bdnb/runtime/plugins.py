@@ -16,7 +16,7 @@ from bdnb.runtime.command import Stopped
 from bdnb.runtime.errors import BdnbError, ConfigError
 from bdnb.runtime.project import root
 
-HOW = "the book's pages howto_defence and howto_trigger show how"
+HOW = "the book's page howto shows how"
 LOADED: dict[Path, str] = {}
 """The files imported by this process, with the digest of what they said then."""
 

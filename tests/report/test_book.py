@@ -19,20 +19,15 @@ import pytest
 import yaml
 
 import bdnb
-from bdnb.report import book, code_pages, figures
+from bdnb.report import book, code_pages, figures, notebook_page
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.npm import PINNED
 from bdnb.runtime.project import root
 
 REPOSITORY = Path(__file__).parents[2]
 TOC = yaml.safe_load((REPOSITORY / "book" / "_toc.yml").read_text())
-LISTED = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
-CHAPTERS = [
-    name
-    for name in LISTED
-    if "/" not in name and not (REPOSITORY / "book" / f"{name}.md").is_file()
-]
-"""Those that notebooks are; the pages of shipped rows are tried with the workflow."""
+CHAPTERS = book.chapters(TOC)
+NOTEBOOKS = [name for name in CHAPTERS if not (REPOSITORY / "book" / f"{name}.md").is_file()]
 
 ALT = "Accuracy rises with the epoch"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -45,34 +40,37 @@ QUIET = ("[PST]", "[togglebutton]", "strict mode: use allowUnionTypes")
 def figure() -> str:
     """An SVG as a notebook holds it."""
     rows = pd.DataFrame({"epoch": [0, 1], "seed": 0, "accuracy": [1.0, 60.0], "asr": [2.0, 90.0]})
+    rows = rows.assign(objective="mmcl")
     file = StringIO()
-    figures.training(rows, 1).savefig(file, format="svg")
+    figures.training(rows, rows[1:]).savefig(file, format="svg")
     return file.getvalue()
 
 
-def notebook(name: str) -> nbformat.NotebookNode:
+def notebook(name: str, scale: str) -> nbformat.NotebookNode:
     """An executed notebook as papermill leaves it: prose, maths, a figure."""
     new = nbformat.v4
-    label = "fig-" + name.partition("_")[0]
-    maths = f"$$\na = b\n$$ (eq-{name.partition('_')[0]})"
-    prose = f"# The chapter {name}\n\nSee {{numref}}`{label}` and {{term}}`ASR`.\n\n{maths}"
-    about = {"alt": ALT, "width": "100%"}, {"caption": "One run.", "name": label}
+    maths = f"$$\na = b\n$$ (eq-{name})"
+    prose = f"# The chapter {name}\n\nSee {{numref}}`fig-{name}` and {{term}}`ASR`.\n\n{maths}"
+    about = {"alt": ALT}, {"caption": f"Runs of {scale}.", "name": f"fig-{name}"}
     drawn = new.new_output("display_data", {"image/svg+xml": figure(), "text/plain": "<Figure>"})
     metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
-        "papermill": {"parameters": {"lr": 1e-5}, "duration": 1.5},
+        "papermill": {"parameters": {"scale": scale}, "duration": 1.5},
     }
-    tags = {"mystnb": dict(zip(("image", "figure"), about, strict=True)), "tags": ["front-page"]}
-    words = new.new_output("display_data", {"text/markdown": f"Measured by **{name}**."})
+    tags = {"mystnb": dict(zip(("image", "figure"), about, strict=True)), "tags": ["front-price"]}
+    words = new.new_output("display_data", {"text/markdown": f"Measured by **{name}**, {scale}."})
+    same = new.new_output("display_data", {"text/markdown": "The same everywhere."})
     cells = [
         new.new_markdown_cell(prose),
         new.new_code_cell("scale = 1", execution_count=1, metadata={"tags": ["parameters"]}),
         new.new_code_cell("draw()", execution_count=1, metadata=tags, outputs=[drawn]),
-        new.new_code_cell(
-            "say()", execution_count=2, metadata={"tags": ["front-page"]}, outputs=[words]
-        ),
+        new.new_code_cell("say()", metadata={"tags": ["front-answer"]}, outputs=[words]),
+        new.new_code_cell("fold()", metadata={"tags": ["hide-cell"]}, outputs=[same]),
+        new.new_code_cell("teach()", metadata={"tags": ["show-code"]}, outputs=[]),
     ]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"{name}-{number}".replace("_", "-")
     return new.new_notebook(cells=cells, metadata=metadata)
 
 
@@ -81,9 +79,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built pages."""
     out = tmp_path_factory.mktemp("scale")
     executed = out / "notebooks"
-    executed.mkdir()
-    for name in CHAPTERS:
-        nbformat.write(notebook(name), executed / f"{name}.ipynb")
+    (executed / "shipped").mkdir(parents=True)
+    for name in NOTEBOOKS:
+        nbformat.write(notebook(name, "quick"), executed / f"{name}.ipynb")
+    nbformat.write(notebook("clean", "laptop"), executed / "shipped" / "clean.ipynb")
     book.assemble(executed, out)
     return book.build(out).parent
 
@@ -105,8 +104,11 @@ def pages(site: Path) -> list[Path]:
 
 
 def test_every_chapter_has_a_page(site: Path) -> None:
-    expected = {TOC["root"], *(name for name in LISTED if "/" not in name)}
-    assert expected <= {page.stem for page in pages(site)}
+    assert {TOC["root"], *CHAPTERS} <= {page.stem for page in pages(site)}
+
+
+def test_the_book_is_an_argument_of_at_most_24_pages() -> None:
+    assert len(CHAPTERS) <= 24
 
 
 def test_pages_load_files_that_are_there_and_nothing_else(site: Path) -> None:
@@ -128,35 +130,49 @@ def test_images_have_alt_text_and_figures_a_number(site: Path) -> None:
     assert re.search(r'caption-number">Figure \d', clean)
 
 
-def test_the_front_page_shows_the_tagged_figure(site: Path) -> None:
+def test_the_front_page_shows_what_the_shipped_rows_say(site: Path) -> None:
     images = [has for tag, has in Elements(site / "index.html").found if tag == "img"]
     assert [(site / has["src"]).read_text() for has in images] == [figure()]
+    page = (site / "index.html").read_text()
+    assert "Measured by <strong>clean</strong>, laptop." in page
+    assert "Runs of laptop." in page
 
 
-def test_the_front_page_says_what_the_first_tagged_cell_says(site: Path) -> None:
-    first, text = min(CHAPTERS), (site / "index.html").read_text()
-    said = text.partition(f"Measured by <strong>{first}</strong>.")[2]
-    link = said[: said.index("says, conclusion by conclusion")]
-    assert f'href="{first}.html"' in link
-
-
-def test_one_notebook_run_twice_makes_two_pages_with_titles_and_labels_of_their_own(
-    site: Path,
-) -> None:
-    first = (site / "train_mmcl.html").read_text(encoding="utf-8")
-    second = (site / "train_mmcl_ssl.html").read_text(encoding="utf-8")
-    assert "<h1>Training a poisoned model with MMCL<" in first
-    assert "<h1>Training a poisoned model with MMCL + SSL<" in second
-    assert 'id="fig-train-train-mmcl"' in first
-    assert 'id="fig-train-train-mmcl-ssl"' in second
-    assert 'href="#fig-train-train-mmcl-ssl"' in second
-    assert 'id="equation-eq-train-train-mmcl"' in first
-    assert 'id="equation-eq-train-train-mmcl-ssl"' in second
-
-
-def test_parameters_are_folded(site: Path) -> None:
+def test_shipped_rows_and_the_reader_s_own_are_two_tabs_of_one_page(site: Path) -> None:
     page = (site / "clean.html").read_text(encoding="utf-8")
-    assert page.count("tag_hide-input") == 1
+    assert page.count("<h1>The chapter clean<") == 1
+    tabs = re.findall(r'<label class="sd-tab-label" data-sync-id="([^"]+)"[^>]*>\s*([^<]+)<', page)
+    both = [("rows-0", "Our runs (laptop)"), ("rows-1", "Your runs (quick)")]
+    assert [(key, words.strip()) for key, words in tabs] == both * 2
+    assert page.count("The same everywhere.") == 1
+    assert 'id="fig-clean"' in page
+    alone = (site / "data.html").read_text(encoding="utf-8")
+    assert "sd-tab-label" not in alone
+
+
+def test_code_is_folded_at_the_foot_unless_it_teaches(site: Path) -> None:
+    before, _, foot = (site / "clean.html").read_text().partition("Reproduce this page")
+    assert "teach" in before
+    assert "draw" not in before
+    assert "draw" in foot
+    assert "papermill notebooks/clean.ipynb OUT.ipynb -p scale laptop" in re.sub(
+        "<[^>]+>", "", foot
+    )
+    assert "scale = 1" not in re.sub("<[^>]+>", "", before + foot)
+
+
+def test_a_link_to_a_page_that_is_not_there_becomes_words(tmp_path: Path) -> None:
+    (tmp_path / "clean.md").write_text("{doc}`clean`, {doc}`gone`, {doc}`that <gone>`\n")
+    book.unlink_missing(tmp_path)
+    assert (tmp_path / "clean.md").read_text() == "{doc}`clean`, gone, that\n"
+
+
+def test_a_notebook_that_failed_makes_no_page(tmp_path: Path) -> None:
+    failed = nbformat.v4.new_output("error", ename="ConfigError", evalue="", traceback=[])
+    cell = nbformat.v4.new_code_cell("1", outputs=[failed])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "clean.ipynb")
+    with pytest.raises(ConfigError, match=r"clean.*ConfigError"):
+        notebook_page.page("clean", {"": tmp_path / "clean.ipynb"}, tmp_path)
 
 
 def public(name: str) -> list[str]:
@@ -255,10 +271,8 @@ def test_search_finds_pages(site: Path, tmp_path: Path) -> None:
 
 
 def test_a_chapter_that_was_not_run_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "data.ipynb").touch()
-    (tmp_path / "glossary.md").touch()
-    (tmp_path / "nonideal.jsonl").touch()  # rows that the book ships with make no page
-    chapters = [{"file": "data"}, {"file": "nonideal"}]
+    (tmp_path / "data.md").touch()
+    chapters = [{"file": "data", "rows": "laptop"}, {"file": "nonideal"}]
     toc = {"root": "index", "parts": [{"caption": "a", "chapters": chapters}]}
     toc["parts"].append({"caption": "b", "chapters": [{"file": "stopping"}]})
     assert book.prune(toc, tmp_path)["parts"] == [{"caption": "a", "chapters": [{"file": "data"}]}]
@@ -272,8 +286,8 @@ def test_missing_notebooks_are_named(tmp_path: Path) -> None:
 def test_a_notebook_without_a_front_figure_is_named(tmp_path: Path) -> None:
     plain = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
     nbformat.write(plain, tmp_path / "clean.ipynb")
-    with pytest.raises(ConfigError, match="front-page"):
-        book.front_figure([tmp_path / "clean.ipynb"])
+    with pytest.raises(ConfigError, match="front-price"):
+        book.front([tmp_path / "clean.ipynb"], tmp_path)
 
 
 def test_a_warning_ends_the_build_and_is_shown(tmp_path: Path) -> None:
@@ -288,6 +302,6 @@ def test_a_warning_ends_the_build_and_is_shown(tmp_path: Path) -> None:
 
 
 def test_licences_name_each_package_of_art_at_its_pinned_version() -> None:
-    page = (root() / "book" / "licences.md").read_text(encoding="utf-8")
+    page = (root() / "book" / "glossary.md").read_text(encoding="utf-8")
     art = {name: pin[0] for name, pin in PINNED.items() if name.startswith("@iconify-json")}
     assert all(f"`{name}` {version}" in page for name, version in art.items())

@@ -14,7 +14,7 @@ def test_no_colour_stands_for_things_of_two_kinds() -> None:
 
 @given(st.lists(st.sampled_from(["mmcl", "ssl", "mmcl_ssl", "mine", "other"]), unique=True))
 def test_a_loss_looks_the_same_whichever_others_are_there(losses: list[str]) -> None:
-    looks = style.looks("loss", losses)
+    looks = style.palette("loss", losses)
     assert len({look.colour for look in looks.values()}) == len(losses)
     for loss in set(losses) & set(style.LOSSES):
         assert looks[loss] == style.LOSSES[loss]
@@ -22,11 +22,11 @@ def test_a_loss_looks_the_same_whichever_others_are_there(losses: list[str]) -> 
 
 @given(st.floats(min_value=1e-9, max_value=1))
 def test_a_learning_rate_looks_the_same_beside_any_other(lr: float) -> None:
-    assert style.looks("lr", [lr, 1e-3])[lr] == style.looks("lr", [lr])[lr]
+    assert style.palette("lr", [lr, 1e-3])[lr] == style.palette("lr", [lr])[lr]
 
 
 def test_neighbouring_learning_rates_of_a_sweep_differ_in_colour_and_shape() -> None:
-    looks = style.looks("lr", [3e-4, 5e-4, 1e-3, 2e-3, 3e-3]).values()
+    looks = style.palette("lr", [3e-4, 5e-4, 1e-3, 2e-3, 3e-3]).values()
     assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 5
 
 

@@ -1,0 +1,149 @@
+"""The paper's conclusions as a scoreboard: verdicts in, HTML out.
+
+A line a conclusion: mark and word, statement, the paper's number, ours, and the seeds as dots on
+one axis: points beyond the edge that decides, to the right those that speak for the claim.
+"""
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from bdnb.analysis import conclusions
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, Finding
+from bdnb.report import explanations, studies
+from bdnb.runs import results
+
+MARKS = {HOLDS: ("✓", "holds"), FAILS: ("✗", "fails"), OPEN: ("?", "open"), MUTE: ("–", "mute")}
+"""Verdict -> its mark and its class in the pages' style sheet."""
+MANY = {HOLDS: "hold", FAILS: "do not hold", OPEN: "are not decided", MUTE: "cannot be told here"}
+"""Verdict -> how it reads of several conclusions."""
+PAGES = {
+    "clean": range(5), "other_models": range(5, 8), "stopping": (8,), "nonideal": (9,),
+    "ablations": range(10, 16),
+}  # fmt: skip
+"""Page -> the numbers of the conclusions that it is about."""
+WIDE, MOST = 110, 50
+"""Pixels of the axis, and the points beyond an edge at which it ends on either side."""
+
+
+def judged(scales: Sequence[str]) -> pd.DataFrame:
+    """Return every conclusion's verdict, each from the first scale that has rows for it.
+
+    The column scale says which; the first one where none has rows.
+    """
+    made = []
+    for scale in scales:
+        train, clean = results.rows_of_scale(scale)
+        made.append(conclusions.verdicts(clean, train).assign(scale=scale))
+    lines = zip(*(frame.to_dict("records") for frame in made), strict=True)
+    return pd.DataFrame([next((one for one in own if one["n"]), own[0]) for own in lines])
+
+
+def of_study(rows: pd.DataFrame, name: str) -> HTML | Markdown:
+    """Return the line of a study's conclusion, from its rows and plain CleanCLIP's."""
+    plain = studies.main_rows(rows, {conclusions.WEAK, conclusions.STRONG})
+    both = pd.concat([rows, plain], ignore_index=True)
+    once = both.drop_duplicates(["run", "epoch", "poisoned", "study"])
+    made = conclusions.verdicts(once)
+    return board(made[made["id"] == studies.of(name).conclusion])
+
+
+def of_models(rows: pd.DataFrame) -> HTML | Markdown:
+    """Return the lines of C0 to C7 that are about the poisoned models of rows of cleaning runs."""
+    there = set(rows["poisoned"])
+    about = [c.models & there for c in conclusions.CONCLUSIONS[:8]]
+    numbers = [number for number, models in enumerate(about) if models]
+    return board(only(conclusions.verdicts(rows), numbers))
+
+
+def tally(made: pd.DataFrame) -> Markdown:
+    """Return how many conclusions have each verdict, and which."""
+    words = made["verdict"].str.partition(" (")[0]
+    said = []
+    for verdict, (mark, _) in MARKS.items():
+        ids = made.loc[words == verdict, "id"]
+        if len(ids):
+            said.append(f"{mark} **{len(ids)} {MANY[verdict]}** ({', '.join(ids)})")
+    return Markdown(f"Of the paper's {len(made)} conclusions: {'; '.join(said)}.")
+
+
+def board(made: pd.DataFrame) -> HTML | Markdown:
+    """Return verdicts as lines to read, and what is written on each, folded.
+
+    made: of ``conclusions.verdicts``, perhaps with the column scale.
+    """
+    if made.empty:
+        return Markdown("None of the paper's conclusions is about these models.")
+    why = {
+        scale: explanations.paragraphs(scale, own)
+        for scale, own in (made.groupby("scale") if "scale" in made else ())
+    }
+    lines = [_line(one, why) for one in made.to_dict("records")]
+    head = (
+        '<div class="verdict head"><span></span><span>conclusion</span><span>the paper</span>'
+        "<span>ours (95 % interval)</span><span>against | for</span></div>"
+    )
+    return HTML(f'<div class="scoreboard">{head}{"".join(lines)}</div>')
+
+
+def _line(one: Mapping[Hashable, Any], why: Mapping[str, Mapping[str, str]]) -> str:
+    verdict, _, reason = str(one["verdict"]).partition(" (")
+    mark, kind = MARKS[verdict]
+    page = next(name for name, ids in PAGES.items() if int(one["id"][1:]) in ids)
+    first: Finding = one["findings"][0]
+    scale = one.get("scale", "")
+    text = why.get(scale, {}).get(one["id"], "")
+    claims = "".join(f"<li>{escape(said)}</li>" for said in one["evidence"].split("; ") if said)
+    more = f"{f'<p>{escape(text)}</p>' * bool(text)}<ul>{claims}</ul><p>{escape(one['rule'])}.</p>"
+    return (
+        f'<div class="verdict {kind}"><span class="word">{mark} {verdict}</span>'
+        f"<span><b>{one['id']}</b> {escape(one['statement'])} "
+        f'<a href="{page}.html">page</a></span>'
+        f'<span data-name="the paper">{escape(one["paper"])}</span>'
+        f'<span data-name="ours">{escape(_number(one))}'
+        f"{f'; scale {scale}' * bool(scale)}</span>{_dots(first)}"
+        f"<details><summary>{escape(reason.rstrip(')')) or 'more'}</summary>{more}</details></div>"
+    )
+
+
+def _dots(found: Finding) -> str:
+    """A claim's seeds beside its edge, and their mean as a bar, as SVG."""
+    beyond = found.beyond.clip(-MOST, MOST) if len(found.values) else found.values
+
+    def place(points: float) -> float:
+        return WIDE / 2 + points * (WIDE / 2 - 6) / MOST
+
+    dots = "".join(f'<circle cx="{place(x):.1f}" cy="11" r="3.5"/>' for x in beyond)
+    mean = f'<rect x="{place(beyond.mean()) - 1:.1f}" y="3" width="2.5" height="16"/>'
+    label = ", ".join(f"{x:+.1f}" for x in beyond) or "no seeds"
+    return (
+        f'<svg role="img" aria-label="points beyond the edge, by seed: {label}" width="{WIDE}" '
+        f'height="22" viewBox="0 0 {WIDE} 22"><path d="M0 11H{WIDE}M{WIDE / 2} 0V22"/>'
+        f"{dots}{mean * bool(len(beyond))}</svg>"
+    )
+
+
+def only(made: pd.DataFrame, numbers: Collection[int]) -> pd.DataFrame:
+    """Return the conclusions of these numbers. made: of ``conclusions.verdicts``."""
+    return made[made["id"].str[1:].astype(int).isin(numbers)]
+
+
+def answer(made: pd.DataFrame) -> Markdown:
+    """Return a sentence a conclusion: its verdict in bold, and our number."""
+    lines = []
+    for one in made.to_dict("records"):
+        mark = MARKS[one["verdict"].partition(" (")[0]][0]
+        lines.append(f"- {mark} **{one['statement']}: {one['verdict']}.** {_number(one)}")
+    return Markdown("\n".join(lines))
+
+
+def _number(one: Mapping[Hashable, Any]) -> str:
+    """The number of a conclusion's first claim, with its interval and seeds; a dash for none."""
+    if not one["n"]:
+        return "–"
+    between = "" if pd.isna(one["low"]) else f" ({one['low']:.1f} to {one['high']:.1f})"
+    unit = one["findings"][0].claim.unit
+    return f"{one['quantity']}: {one['ours']:.1f} {unit}{between}, n = {one['n']}"
