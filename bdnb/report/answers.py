@@ -40,21 +40,25 @@ def cleaned(rows: pd.DataFrame) -> Markdown:
 
     rows: of cleaning runs, a line an epoch; plain CleanCLIP with MMCL + SSL counts.
     """
+    if rows.empty:
+        return NOTHING
+    if elsewhere.unmeasured(rows):
+        return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is no price to tell.*")
     mine = main_study(rows)
-    mine = mine[mine["loss"] == "mmcl_ssl"] if len(mine) else mine
+    mine = mine[(mine["loss"] == "mmcl_ssl") & mine["asr"].notna()]
     said = []
-    for _, own in mine.groupby("poisoned", sort=False) if len(mine) else ():
-        if elsewhere.unmeasured(own):
-            continue
+    for _, own in mine.groupby("poisoned", sort=False):
         made = price.groups(own, by=["poisoned"]).iloc[0]
         objective = own["pretrain_objective"].iloc[0]
         words = elsewhere.trained(objective, NAMES)
+        if objective != elsewhere.ELSEWHERE:
+            words = f"{'the one' if said else 'the model'} {words}"
         said.append(
-            f"{'the one' if said else 'the model'} {words} **{made['kept'].mean:.0f} %** of its "
-            f"accuracy (it had an ASR of {made['asr_before'].mean:.0f} %)"
+            f"{words} **{made['kept'].mean:.0f} %** of its accuracy "
+            f"(it had an ASR of {made['asr_before'].mean:.0f} %)"
         )
     if not said:
-        return NOTHING if rows.empty else Markdown(f"*{elsewhere.NOT_MEASURED}.*")
+        return Markdown("*No run of CleanCLIP with its own loss is among these.*")
     first = conclusions.verdicts(mine).iloc[0]
     if not first["n"]:
         return Markdown(f"CleanCLIP leaves {', '.join(said)}.")

@@ -13,7 +13,7 @@ from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis.conclusions import CONTRAST, rebound
-from bdnb.analysis.metrics import before, last_epoch
+from bdnb.analysis.metrics import before
 from bdnb.analysis.price import groups, kept_accuracy, kept_at
 from bdnb.config import parameters
 from bdnb.report.style import NAMES, some
@@ -113,27 +113,6 @@ def described(rows: pd.DataFrame) -> Styler:
     return styled(frame, formats=dict.fromkeys(("poison rate", "trigger size", "lr"), "{:g}"))
 
 
-def models(train: pd.DataFrame) -> Styler:
-    """Return every poisoned model after its last epoch: how much poison, and whether it took.
-
-    train: rows of training runs, as ``results.rows`` gives them; means over seeds. Models that
-    were not cleaned, for want of a backdoor, are among them.
-    """
-    last = last_epoch(train)
-    last = last.assign(model=last["experiment"].str.removeprefix("train_"))
-    first = {
-        "attack": "attack",
-        "poisoned_pairs": "poisoned pairs",
-        "trigger_size": "patch, pixels",
-    }
-    numbers = {"accuracy": "accuracy, %", "asr": "ASR, %"}
-    made = last.groupby("model", sort=False).agg(
-        dict.fromkeys(first, "first") | dict.fromkeys(numbers, "mean") | {"seed": "nunique"}
-    )
-    made = made.rename(columns=first | numbers | {"seed": "seeds"}).reset_index()
-    return styled(made, formats=dict.fromkeys(("poisoned pairs", "patch, pixels"), "{:,.0f}"))
-
-
 def answer(rows: pd.DataFrame) -> Markdown:
     """Return in how many settings the contrast shows, and in which: counted from the rows."""
     made = compare(rows).dropna(subset=[f"kept_{o}" for o in OBJECTIVES])
@@ -148,12 +127,11 @@ def answer(rows: pd.DataFrame) -> Markdown:
         return f"{there.sum()} ({names})" if names else "0"
 
     return Markdown(
-        f"Of {some(made['setting'].nunique(), 'setting')} with both models recorded, cleaned in "
-        f"{some(len(made), 'way')}, both start at an ASR of 95 % or more in {attacked.sum()}. "
-        f"The model trained with MMCL keeps more of its accuracy, by {points} or more, in "
-        f"{which(gap >= CONTRAST)}; the one trained with MMCL + SSL in {which(gap <= -CONTRAST)}. "
-        f"From its lowest to the last epoch the latter's ASR comes back by at least {points} more "
-        f"than the other's in {(back >= CONTRAST).sum()}, by at least as much less in "
+        f"**Of {some(len(made), 'pair')} of models, the model trained with MMCL keeps {points} more "
+        f"of its accuracy, or more, in {which(gap >= CONTRAST)}; the one trained with MMCL + SSL in "
+        f"{which(gap <= -CONTRAST)}.** In {attacked.sum()} both start at an ASR of "
+        f"95 % or more. From its lowest to the last epoch the latter's ASR comes back by at least "
+        f"{points} more than the other's in {(back >= CONTRAST).sum()}, by at least as much less in "
         f"{(back <= -CONTRAST).sum()}. The most that any keeps is {most['kept_mmcl']:.1f} % for "
         f"MMCL and {most['kept_mmcl_ssl']:.1f} % for MMCL + SSL."
     )

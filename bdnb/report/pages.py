@@ -221,23 +221,3 @@ def caption_examples(data: Any, *, count: int = 10) -> Styler:
     index = np.linspace(0, len(pairs.keys) - 1, count).astype(int)
     lines = [(pairs.keys[i], pairs.captions[i]) for i in index]
     return tables.styled(pd.DataFrame(lines, columns=["key", "caption"]))
-
-
-def art_licences() -> Styler:
-    """The drawing styles of the emoji scenes: package, licence, author, what they serve for."""
-    from bdnb.data import art
-    from bdnb.runtime import npm
-
-    trained = set(art.TRAINING_STYLES)
-    lines = [
-        (
-            style.package,
-            npm.PINNED[style.package][0],
-            style.licence,
-            style.author,
-            "yes" if name in trained else "no",
-        )
-        for name, style in art.STYLES.items()
-    ]
-    columns = ["package", "version", "licence", "author", "trained on"]
-    return tables.styled(pd.DataFrame(lines, columns=columns))

@@ -27,14 +27,14 @@ FOLLOWS = {
 def about(scale: str) -> dict[str, str]:
     """Return what a scale's main models are trained and cleaned on, in words."""
     train = experiments.trained(scale, "train_mmcl", 0)
-    asked = experiments.of_file(scale, "clean")
+    runs = experiments.of_file(scale, "clean")
     data = plan.sizes(train.data)
     drawn = WEB if train.data in plan.WEB else parameters.load(train.data, "data")
-    pairs, cleaning = train.pairs or data.train, asked[0].pairs or data.clean
+    pairs, cleaning = train.pairs or data.train, runs[0].pairs or data.clean
     poison = train.poison_count / pairs if train.poison_count else train.poison_rate
     size = train.trigger_size
     steps = train.epochs * (pairs // train.batch_size)
-    clean_steps = asked[0].epochs * (cleaning // asked[0].batch_size)
+    clean_steps = runs[0].epochs * (cleaning // runs[0].batch_size)
     hours = plan.with_sum(scale)["hours"].iloc[-1]
     return {
         "pairs to pre-train on": f"{pairs:,}",
@@ -46,9 +46,9 @@ def about(scale: str) -> dict[str, str]:
         ),
         "pairs to clean with, of those": f"{cleaning:,} ({100 * cleaning / pairs:.1f} %)",
         "cleaning steps, of pre-training's": f"{100 * clean_steps / steps:.1f} %",
-        "passes, pre-training and cleaning": f"{train.epochs}, {asked[0].epochs}",
+        "passes, pre-training and cleaning": f"{train.epochs}, {runs[0].epochs}",
         "steps, pre-training and cleaning": f"{steps:,}, {clean_steps:,}",
-        "seeds": str(len({one.seed for one in asked})),
+        "seeds": str(len({one.seed for one in runs})),
         "hours of one device": f"{hours:,.1f}" if hours < 100 else f"{hours:,.0f}",
     }
 

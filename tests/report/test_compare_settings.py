@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bdnb.report import compare_settings
+from bdnb.report import compare_settings, price
 from bdnb.runtime.errors import ConfigError
 
 
@@ -43,14 +43,15 @@ def test_a_setting_is_described_by_where_its_patch_is():
 
 def test_settings_are_counted_in_which_either_model_keeps_more(rows, tiny):
     said = compare_settings.answer(rows).data
-    assert "by 5 points or more, in 1 (main); the one trained with MMCL + SSL in 0." in said
+    assert "keeps 5 points more of its accuracy, or more, in 1 (main)" in said
+    assert "the one trained with MMCL + SSL in 0.**" in said
     weak = cleaned("train_mmcl", [(80, 99), (76, 60)], pairs=96)
     strong = cleaned("train_mmcl_ssl", [(80, 99), (76, 4)], pairs=96)
     more = pd.concat(
         [rows, compare_settings.settings(pd.concat([weak, strong], ignore_index=True))]
     )
-    assert "in 1 (main); the one trained with MMCL + SSL in 1 (main)." in answer(more)
-    assert "Of 1 setting with both models recorded, cleaned in 2 ways" in answer(more)
+    assert "in 1 (main); the one trained with MMCL + SSL in 1 (main).**" in answer(more)
+    assert "Of 2 pairs of models" in answer(more)
 
 
 def test_both_objectives_stand_on_one_line_with_the_numbers_worked_out_by_hand(rows):
@@ -84,7 +85,7 @@ def test_an_asr_that_comes_back_is_counted(tiny):
 
 def test_the_answer_counts_settings(rows):
     said = compare_settings.answer(rows).data
-    assert "Of 1 setting with" in said
+    assert "Of 1 pair of models" in said
     assert "95 % or more in 1." in said
     assert "in 1 (main)" in said
     assert "91.0 % for MMCL and 45.0 % for MMCL + SSL" in said
@@ -107,8 +108,8 @@ def test_a_setting_is_described_once_by_what_differs(rows):
 
 
 def test_the_figure_has_a_line_a_setting(rows):
-    axes = compare_settings.contrast(rows).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["main, 8 × 2 (n = 1)"]
+    axes = price.settings(rows, "label").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["main, 8 × 2"]
 
 
 def test_what_differs_between_the_two_models_is_described_of_both(rows):
@@ -125,27 +126,6 @@ def test_a_setting_has_the_name_of_its_file(tiny):
 def test_without_rows_it_says_so(tiny):
     with pytest.raises(ConfigError, match="no cleaning run"):
         compare_settings.settings(pd.DataFrame())
-
-
-def test_every_model_is_described_by_its_poison_and_last_epoch_over_seeds():
-    about = {"experiment": "train_label", "attack": "label_consistent", "trigger_size": 8.0}
-    train = pd.DataFrame(
-        [
-            about | {"run": s, "seed": s, "epoch": e, "poisoned_pairs": n, "accuracy": a, "asr": a}
-            for s in (0, 1)
-            for e, n, a in ((0, None, 1.0), (1, 20, 40.0 + s))
-        ]
-    )
-    (line,) = compare_settings.models(train).data.to_dict("records")
-    assert line == {
-        "model": "label",
-        "attack": "label_consistent",
-        "poisoned pairs": 20,
-        "patch, pixels": 8,
-        "accuracy, %": 40.5,
-        "ASR, %": 40.5,
-        "seeds": 2,
-    }
 
 
 def changed(setting, objective, seed, points):

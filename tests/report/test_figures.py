@@ -138,15 +138,17 @@ def test_trajectories_grow_with_the_epoch(rows) -> None:
     assert all(first < second for first, second in (c.get_sizes() for c in drawn))
 
 
-def test_training_stars_the_kept_epoch_on_both_curves() -> None:
+def test_training_stars_the_kept_epochs_of_each_objective_on_both_curves() -> None:
     rows = pd.DataFrame(
         {"epoch": [0, 1, 2], "seed": 0, "accuracy": [1, 50, 60], "asr": [0, 80, 90]}
     )
-    figure = figures.training(rows, 1)
+    both = pd.concat([rows.assign(objective=one) for one in ("mmcl", "mmcl_ssl")])
+    kept = both[(both["epoch"] == 1) & (both["objective"] == "mmcl")]
+    figure = figures.training(both, kept)
     assert points(figure.axes[0], figures.RED) == {(1, 50), (1, 80)}
-    assert "n = 1 seed" in texts(figure)
-    with pytest.raises(ConfigError, match="kept_epoch=7"):
-        figures.training(rows, 7)
+    assert points(figure.axes[1], figures.RED) == set()
+    assert "MMCL + SSL; n = 1 seed" in texts(figure)
+    assert len(figure.legends[0].get_texts()) == 3
 
 
 def test_rows_without_a_column_are_refused_by_its_name(rows) -> None:

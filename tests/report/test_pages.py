@@ -25,7 +25,7 @@ def test_a_run_that_two_studies_share_is_counted_once():
     twice = pd.concat([rows("main"), rows("stopping")], ignore_index=True)
     shown = pages.best_models(twice).data
     assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0"]
-    assert shown["kept accuracy, the authors' points, %"].tolist() == pytest.approx([92.0], abs=0.1)
+    assert shown["the authors' points, %"].tolist() == pytest.approx([92.0], abs=0.1)
     assert "n = 1 run, 3 rows; seed 0;" in pages.provenance(twice).data
 
 
@@ -35,7 +35,7 @@ def test_a_defence_of_one_s_own_has_a_line_of_its_own_without_the_paper_s_number
     shown = pages.best_models(both).data
     assert shown["cleaned with"].tolist() == ["CleanCLIP · MMCL + SSL", "mine · MMCL + SSL"]
     assert shown["best accuracy at ASR ≤ 5 %"].tolist() == ["70.0", "20.0"]
-    for column in ("kept accuracy, the authors' points, %", "paper's best accuracy"):
+    for column in ("the authors' points, %", "paper's best accuracy"):
         assert shown[column].notna().tolist() == [True, False]
     alone = pages.best_models(both.assign(asr=float("nan"))).data
     assert alone["best accuracy after, %"].tolist() == [70.0, 20.0]
@@ -43,47 +43,13 @@ def test_a_defence_of_one_s_own_has_a_line_of_its_own_without_the_paper_s_number
 
 def test_a_page_says_what_makes_its_rows_again():
     again = {scale: pages.provenance(rows("main").assign(scale=scale)).data for scale in "ab"}
-    assert all(f"--config scale={scale} every=1`" in said for scale, said in again.items())
+    assert all(f"--config scale={scale}`" in said for scale, said in again.items())
     assert "`make book SCALE=laptop`" in pages.provenance(rows("main").assign(scale="laptop")).data
 
 
 def test_no_rows_are_said_to_be_none():
     assert "Nothing is recorded" in pages.best_models(pd.DataFrame()).data
     assert "Nothing is recorded" in pages.provenance(pd.DataFrame()).data
-
-
-def test_table_2_takes_plain_cleaning_of_the_main_study_only():
-    mixed = pd.concat(
-        [
-            rows("main").assign(defence="cleanclip"),
-            rows("main").assign(defence="deep_cluster"),
-            rows("nonideal").assign(defence="cleanclip"),
-        ]
-    )
-    assert len(pages.main_study(mixed)) == 3
-    assert pages.main_study(pd.DataFrame()).empty
-
-
-def test_the_headline_says_both_models_numbers_and_their_contrast():
-    weak = rows("main").assign(defence="cleanclip", lr=1e-3)
-    strong = weak.assign(poisoned="train_mmcl_ssl", run="clean-b", asr=[95.0, 40.0, 30.0])
-    said = pages.headline(pd.concat([weak, strong], ignore_index=True)).data
-    assert "80.0 % accurate at an ASR of 95.0 %; cleaned, it keeps 77.5 % of that accuracy" in said
-    assert "and 87.5 % at an ASR of 5 % or less (n = 1 seed, 1 cleaning run)" in said
-    assert "it keeps 0.0 % of that accuracy, and 0.0 % at an ASR of 5 % or less" in said
-    assert "the first less the second: **77.5 points**" in said
-    assert "**not decided (one seed)**. In the paper: 37 points (CC6M)" in said
-    assert "2, 3, 4, 5, 6, 8, 10, 12, 16, 20 %" in said
-    assert "Nothing is recorded" in pages.headline(pd.DataFrame()).data
-
-
-def test_the_headline_of_several_seeds_counts_one_that_was_not_cleaned():
-    first = rows("main").assign(defence="cleanclip", lr=1e-3)
-    second = first.assign(seed=1, run="b")
-    third = first.assign(seed=2, run="c", asr=[95.0, 40.0, 30.0])
-    said = pages.headline(pd.concat([first, second, third], ignore_index=True)).data
-    assert "it keeps 51.7 % (95 % interval 0.0 to 125.0) of that accuracy, and 58.3 % at" in said
-    assert "(n = 3 seeds, 3 cleaning runs)" in said
 
 
 def test_a_set_from_elsewhere_is_counted_by_what_img2dataset_wrote(fresh, tmp_path):

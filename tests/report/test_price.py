@@ -1,9 +1,9 @@
 """The price figures draw what the rows say."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from bdnb.analysis import conclusions
 from bdnb.analysis.price import THRESHOLDS
 from bdnb.report import price
 from tests.analysis.test_conclusions import CLEAN, COSTLY, STRONG, WEAK, runs
@@ -59,14 +59,14 @@ def test_each_defence_has_its_curve(rows):
     assert told[1] == "pre-trained with MMCL, cleaned with mine · MMCL + SSL"
 
 
-def test_each_claim_has_its_seeds_as_dots_beyond_its_edge(rows):
-    (axes,) = price.conclusions(conclusions.verdicts(rows)).axes
-    labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels[0] == "C0: kept accuracy, MMCL less MMCL + SSL"
-    dots, mean = (axes.collections[i].get_offsets()[:, 0] for i in (0, 1))
-    assert dots.tolist() == pytest.approx([45, 45, 45], abs=0.2)
-    assert mean.tolist() == pytest.approx([45], abs=0.2)
-    assert axes.texts[0].get_text() == "holds"
+def test_each_setting_has_a_dot_a_seed_and_a_bar_at_their_mean(rows):
+    axes = price.settings(rows.assign(setting="a"), "setting").axes[0]
+    both = [np.asarray(made.get_offsets())[:, 0] for made in axes.collections]
+    for dots, mean in zip(both[::2], both[1::2], strict=True):
+        assert len(dots) == 3
+        assert mean.tolist() == pytest.approx([dots.mean()])
+    assert both[1][0] - both[3][0] == pytest.approx(50, abs=0.2)
+    assert "Nothing is recorded" in price.settings(pd.DataFrame(), "setting").data
 
 
 def test_the_sentence_on_noise_names_images_and_models(rows):

@@ -87,36 +87,32 @@ def test_a_run_that_turns_back_is_less_smooth(rows):
     assert line["n"] == 2
 
 
-def test_a_cleaning_page_shows_the_conclusions_about_its_models():
-    ways = [
-        cleaning(1, [(99.0, 80.0), (3.0, 79.0)]).assign(poisoned="train_vit_mmcl", study="main")
+def test_each_addition_stands_in_order_below_cleanclip_alone(rows):
+    names = ["ablations_more_epochs", "clean", "ablations_deep_cluster", "nonideal"]
+    every = pd.concat([rows.assign(experiment=name, loss="mmcl_ssl") for name in names])
+    made = studies.additions(every)["addition"]
+    assert list(made.unique()) == [
+        "CleanCLIP alone",
+        "deep clustering",
+        "up to five times the epochs",
     ]
-    ways += [ways[0].assign(run="b", poisoned="train_vit_mmcl_ssl")]
-    shown = tables.model_verdicts(pd.concat(ways, ignore_index=True)).data
-    assert shown["id"].tolist() == ["C6"]
-    assert shown["verdict"].tolist() == ["not decided (one seed)"]
-    html = tables.model_verdicts(ways[0]).to_html()
-    assert "<b>C6</b>: kept accuracy, MMCL less MMCL + SSL: holds if" in html
-    assert "Judged by kept accuracy" in html
-    scratch = tables.model_verdicts(ways[0].assign(poisoned="train_mmcl")).data
-    assert scratch["id"].tolist() == ["C0", "C1", "C3", "C4"]
+    assert studies.additions(pd.DataFrame()).empty
 
 
-def test_a_study_is_judged_beside_plain_cleaning_of_both_models(rows, monkeypatch):
-    def recorded(asked):
-        names = {config.poisoned for config in asked}
-        way = [(90.0, 50.0), (3.0, 30.0)]
-        return pd.concat(cleaning(1, way).assign(run=n, poisoned=n, study="main") for n in names)
+def test_each_kind_of_model_is_of_the_first_scale_that_has_it(rows, monkeypatch):
+    def of_scale(scale):
+        there = {"big": ["clean_vit"], "small": ["clean_vit", "clean"], "none": []}[scale]
+        frames = [rows.assign(experiment=name, scale=scale, loss="mmcl_ssl") for name in there]
+        return pd.DataFrame(), pd.concat(frames) if frames else pd.DataFrame()
 
-    mine = rows.assign(poisoned="train_mmcl_ssl", scale="laptop", lr=3e-3, seed=2)
-    mine = mine.assign(run=mine["run"] + "s")
-    monkeypatch.setattr(
-        studies.results,
-        "rows",
-        lambda asked: recorded(asked).assign(lr=3e-3, seed=2),
-    )
-    (line,) = tables.verdict(mine, "ssl_weight").data.to_dict("records")
-    assert (line["id"], line["n"], line["verdict"]) == ("C15", 1, "not decided (one seed)")
+    monkeypatch.setattr(studies.results, "rows_of_scale", of_scale)
+    made = studies.kinds(["none", "big", "small"])
+    assert dict(zip(made["kind"], made["scale"], strict=True)) == {
+        "from scratch": "small",
+        "vision transformers": "big",
+    }
+    assert list(made["kind"].unique()) == ["from scratch", "vision transformers"]
+    assert studies.kinds(["none"]).empty
 
 
 def test_every_departure_of_the_authors_is_listed_once_with_both_values():

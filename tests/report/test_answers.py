@@ -1,0 +1,120 @@
+"""The sentence under a page's question: its numbers by hand, and what it says of a verdict."""
+
+import math
+
+import pandas as pd
+
+from bdnb.analysis import conclusions
+from bdnb.report import answers, scoreboard
+from tests.analysis.test_conclusions import CLEAN, COSTLY, STRONG, WEAK, runs
+
+
+def cleaned(weak=CLEAN, strong=COSTLY) -> pd.DataFrame:
+    made = runs(WEAK, weak).assign(pretrain_objective="mmcl")
+    return pd.concat([made, runs(STRONG, strong).assign(pretrain_objective="mmcl_ssl")])
+
+
+def test_the_headline_says_what_both_keep_their_difference_and_the_verdict():
+    said = answers.cleaned(cleaned()).data
+    kept = conclusions.verdicts(cleaned()).set_index("id")["ours"]
+    assert f"pre-trained with MMCL **{kept['C1']:.0f} %** of its accuracy" in said
+    assert f"pre-trained with MMCL + SSL **{kept['C2']:.0f} %** of its accuracy" in said
+    assert f"The difference is **{kept['C0']:.0f} points** (3 seeds" in said
+    assert said.endswith("decides what cleaning costs holds here.**")
+    alike = answers.cleaned(cleaned(strong=CLEAN)).data
+    assert alike.endswith("does not hold here.**")
+
+
+def test_the_headline_of_one_model_has_no_difference():
+    said = answers.cleaned(cleaned().query("poisoned == @WEAK")).data
+    assert "The difference" not in said
+    assert "Nothing is recorded" in answers.cleaned(pd.DataFrame()).data
+
+
+def test_a_model_whose_asr_is_not_known_has_no_price():
+    assert "ASR not measured" in answers.cleaned(cleaned().assign(asr=math.nan)).data
+
+
+def test_plain_cleaning_of_the_main_study_makes_table_2():
+    mixed = pd.concat([cleaned(), cleaned().assign(study="nonideal")])
+    mixed = pd.concat([mixed, cleaned().assign(defence="deep_cluster")])
+    assert len(answers.main_study(mixed)) == len(cleaned())
+    assert answers.main_study(pd.DataFrame()).empty
+
+
+def test_trained_models_are_compared_with_those_without_poison():
+    kept = pd.DataFrame(
+        {
+            "experiment": ["train_mmcl", "train_mmcl_ssl", "train_clean"],
+            "objective": ["mmcl", "mmcl_ssl", "mmcl"],
+            "asr": [98.0, 96.0, 0.2],
+            "accuracy": [66.0, 67.0, 70.0],
+            "seed": 0,
+        }
+    )
+    said = answers.trained(kept).data
+    assert said.startswith("**The backdoor takes** (mean of 1 seed). MMCL: ASR 98.0 %")
+    assert "without poison, accuracy is 70.0 %" in said
+    assert "does not take in every model" in answers.trained(kept.assign(asr=[98.0, 9.0, 0])).data
+    assert "Nothing is recorded" in answers.trained(pd.DataFrame()).data
+
+
+def test_the_last_epoch_is_good_where_most_runs_end_clean():
+    rows = pd.DataFrame(
+        {
+            "run": ["a", "a", "b", "b"],
+            "pretrain_objective": "mmcl",
+            "seed": 0,
+            "epoch": [0, 1, 0, 1],
+            "accuracy": 60.0,
+            "asr": [90.0, 4.0, 90.0, 40.0],
+        }
+    )
+    assert answers.stopped(rows).data.startswith("**No: 1 of 2 runs end clean.**")
+    assert answers.stopped(rows[:2]).data.startswith("**Yes: 1 of 1 run end clean.**")
+    assert "Nothing is recorded" in answers.stopped(pd.DataFrame()).data
+
+
+def test_additions_are_counted_by_what_they_buy():
+    tried = runs(STRONG, CLEAN).assign(pretrain_objective="mmcl_ssl", study="twice_data")
+    said = answers.defended(pd.concat([cleaned(), tried])).data
+    assert said.startswith("**Of 1 additions to CleanCLIP, 0 can tell nothing here")
+    assert "others 1 buy the MMCL + SSL model" in said
+    assert "twice the cleaning data" in said
+    assert "Nothing is recorded" in answers.defended(cleaned()).data
+
+
+def test_the_scoreboard_has_a_line_a_conclusion_with_a_dot_a_seed():
+    made = conclusions.verdicts(cleaned())
+    html = scoreboard.board(made).data
+    assert html.count('<div class="verdict ') == 17
+    first = html.partition("<b>C0</b>")[2].partition("<b>C1</b>")[0]
+    assert first.count("<circle") == 3
+    assert 'href="clean.html"' in first
+    words = [html.partition(f"<b>{name}</b>")[0].rpartition('class="word">')[2] for name in made.id]
+    assert all(
+        word.startswith(f"{scoreboard.MARKS[verdict.partition(' (')[0]][0]} ")
+        for word, verdict in zip(words, made["verdict"], strict=True)
+    )
+
+
+def test_the_tally_counts_every_conclusion_once():
+    said = scoreboard.tally(conclusions.verdicts(cleaned())).data
+    assert sum(int(part.split("**")[1].split()[0]) for part in said.split(";")) == 16
+
+
+def test_a_page_s_board_is_of_the_conclusions_about_its_models():
+    vit = cleaned().replace({"poisoned": {WEAK: "train_vit_mmcl", STRONG: "train_vit_mmcl_ssl"}})
+    html = scoreboard.of_models(vit).data
+    assert "<b>C6</b>" in html
+    assert html.count("<b>C") == 1
+    assert "None of the paper" in scoreboard.of_models(cleaned().assign(poisoned="mine.pt")).data
+
+
+def test_a_conclusion_is_judged_by_the_first_scale_that_has_rows_for_it(monkeypatch):
+    vit = cleaned().replace({"poisoned": {WEAK: "train_vit_mmcl", STRONG: "train_vit_mmcl_ssl"}})
+    made = {"big": cleaned(), "small": pd.concat([cleaned(strong=CLEAN), vit])}
+    monkeypatch.setattr(scoreboard.results, "rows_of_scale", lambda one: (None, made[one]))
+    judged = scoreboard.judged(["big", "small"]).set_index("id")
+    assert judged.loc[["C0", "C6", "C9"], "scale"].tolist() == ["big", "small", "big"]
+    assert judged.loc["C0", "verdict"] == "holds"
