@@ -127,11 +127,11 @@ def answer(rows: pd.DataFrame) -> Markdown:
         return f"{there.sum()} ({names})" if names else "0"
 
     return Markdown(
-        f"**Of {some(len(made), 'pair')} of models, the model trained with MMCL keeps {points} more "
-        f"of its accuracy, or more, in {which(gap >= CONTRAST)}; the one trained with MMCL + SSL in "
+        f"**Of {some(len(made), 'pair')} of models, the one trained with MMCL keeps {points} more "
+        f"of its accuracy, or more, in {which(gap >= CONTRAST)}; that trained with MMCL + SSL in "
         f"{which(gap <= -CONTRAST)}.** In {attacked.sum()} both start at an ASR of "
         f"95 % or more. From its lowest to the last epoch the latter's ASR comes back by at least "
-        f"{points} more than the other's in {(back >= CONTRAST).sum()}, by at least as much less in "
+        f"{points} more than the other's in {(back >= CONTRAST).sum()}, by as much less in "
         f"{(back <= -CONTRAST).sum()}. The most that any keeps is {most['kept_mmcl']:.1f} % for "
         f"MMCL and {most['kept_mmcl_ssl']:.1f} % for MMCL + SSL."
     )

@@ -44,13 +44,13 @@ def test_a_setting_is_described_by_where_its_patch_is():
 def test_settings_are_counted_in_which_either_model_keeps_more(rows, tiny):
     said = compare_settings.answer(rows).data
     assert "keeps 5 points more of its accuracy, or more, in 1 (main)" in said
-    assert "the one trained with MMCL + SSL in 0.**" in said
+    assert "that trained with MMCL + SSL in 0.**" in said
     weak = cleaned("train_mmcl", [(80, 99), (76, 60)], pairs=96)
     strong = cleaned("train_mmcl_ssl", [(80, 99), (76, 4)], pairs=96)
     more = pd.concat(
         [rows, compare_settings.settings(pd.concat([weak, strong], ignore_index=True))]
     )
-    assert "in 1 (main); the one trained with MMCL + SSL in 1 (main).**" in answer(more)
+    assert "in 1 (main); that trained with MMCL + SSL in 1 (main).**" in answer(more)
     assert "Of 2 pairs of models" in answer(more)
 
 
