@@ -119,7 +119,8 @@ class Chrome:
         for event in self.events:
             about, method = event["params"], event["method"]
             if method == "Runtime.exceptionThrown":
-                found.append(about["exceptionDetails"]["exception"].get("description", "thrown"))
+                details = about["exceptionDetails"]
+                found.append(details.get("exception", {}).get("description", details["text"]))
             if method == "Runtime.consoleAPICalled" and about["type"] == "error":
                 found.append(str([one.get("value") for one in about["args"]]))
             if method == "Log.entryAdded" and about["entry"]["level"] == "error":
