@@ -24,7 +24,7 @@ def trained(kept: pd.DataFrame) -> Markdown:
         return NOTHING
     took = (poisoned.groupby("experiment")["asr"].mean() >= 50).all()
     said = [
-        f"{NAMES[objective]}: ASR {own['asr'].mean():.1f} %, accuracy "
+        f"{NAMES[str(objective)]}: ASR {own['asr'].mean():.1f} %, accuracy "
         f"{own['accuracy'].mean():.1f} %"
         for objective, own in poisoned.groupby("objective", sort=False)
     ]
@@ -46,7 +46,7 @@ def cleaned(rows: pd.DataFrame) -> Markdown:
         return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is no price to tell.*")
     mine = main_study(rows)
     mine = mine[(mine["loss"] == "mmcl_ssl") & mine["asr"].notna()]
-    said = []
+    said: list[str] = []
     for _, own in mine.groupby("poisoned", sort=False):
         made = price.groups(own, by=["poisoned"]).iloc[0]
         objective = own["pretrain_objective"].iloc[0]

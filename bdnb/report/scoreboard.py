@@ -78,7 +78,7 @@ def board(made: pd.DataFrame) -> HTML | Markdown:
     if made.empty:
         return Markdown("None of the paper's conclusions is about these models.")
     why = {
-        scale: explanations.paragraphs(scale, own)
+        str(scale): explanations.paragraphs(str(scale), own)
         for scale, own in (made.groupby("scale") if "scale" in made else ())
     }
     lines = [_line(one, why) for one in made.to_dict("records")]
