@@ -7,7 +7,7 @@ folded at its foot.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,43 +43,55 @@ def page(name: str, tabs: Mapping[str, Path], book: Path) -> str:
     by_id = {
         title: {cell.get("id"): cell for cell in made["cells"]} for title, made in notebooks.items()
     }
-    parts, code = [], []
+    parts: list[str] = []
+    code: list[str] = []
+    waiting: list[dict[str, str]] = []  # outputs that follow one another share their tabs
     first = next(iter(notebooks.values()))
     for place, cell in enumerate(first["cells"]):
-        tags = cell["metadata"].get("tags", [])
-        if cell["cell_type"] == "markdown":
-            parts.append(text(cell["source"]))
-        if cell["cell_type"] != "code" or {"parameters", "injected-parameters"} & set(tags):
+        tags = set(cell["metadata"].get("tags", []))
+        if {"parameters", "injected-parameters"} & tags:
             continue
         source = text(cell["source"]).strip()
+        if cell["cell_type"] != "code":
+            parts += [_tabs(waiting), source]
+            waiting = []
+            continue
         if SHOWN in tags:
-            parts.append(f"```python\n{source}\n```")
-        elif source:
+            parts += [_tabs(waiting), f"```python\n{source}\n```"]
+            waiting = []
+        else:
             code.append(source)
         shown = {}
         for number, (title, cells) in enumerate(by_id.items()):
             own = cells.get(cell.get("id")) or cell
             shown[title] = outputs(own, f"{name}-{place}-{number}", book, label=not number)
-        parts.append(_folded(cell, _tabs(shown)))
-    parts.append(_foot(name, notebooks, "\n\n".join(code)))
+        if set(FOLDED) & tags:
+            parts += [_tabs(waiting), _folded(cell, _tabs([shown]))]
+            waiting = []
+        elif any(one.strip() for one in shown.values()):
+            waiting.append(shown)
+    parts += [_tabs(waiting), _foot(name, notebooks, "\n\n".join(filter(None, code)))]
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
 
-def _tabs(shown: Mapping[str, str]) -> str:
-    """Outputs in a tab each; as they are where they are all the same."""
-    if len({re.sub(r"T_[0-9a-f]{5}", "", one) for one in shown.values()}) < 2:
-        return next(iter(shown.values()))
+def _tabs(shown: Sequence[Mapping[str, str]]) -> str:
+    """Outputs in a tab each; as they are where they are all the same. shown: title -> output."""
+    if not shown:
+        return ""
+    whole = {title: "\n\n".join(one[title] for one in shown).strip() for title in shown[0]}
+    if len({re.sub(r"T_[0-9a-f]{5}", "", one) for one in whole.values()}) < 2:
+        return next(iter(whole.values()))
     items = [
         f":::::{{tab-item}} {title}\n:sync: rows-{i}\n\n{one}\n:::::"
-        for i, (title, one) in enumerate(shown.items())
-        if one.strip()
+        for i, (title, one) in enumerate(whole.items())
+        if one
     ]
     return "\n".join(["::::::{tab-set}", *items, "::::::"])
 
 
 def _folded(cell: Notebook, shown: str) -> str:
-    if not shown.strip() or not set(FOLDED) & set(cell["metadata"].get("tags", [])):
-        return shown
+    if not shown:
+        return ""
     words = cell["metadata"].get("mystnb", {}).get("code_prompt_show", "Details")
     return f":::::::{{dropdown}} {words}\n\n{shown}\n:::::::"
 
