@@ -1,7 +1,7 @@
 """The art of the emoji scenes: open-licensed vector emoji in eight drawing styles.
 
 In: the npm packages of ``STYLES``. Out: the plain nouns that can be classes, and one sprite
-(RGBA pixels) of a noun in a style. The data page shows ``STYLES`` as the table of licences.
+(RGBA pixels) of a noun in a style. The last page of the book names their licences.
 """
 
 import io
