@@ -35,6 +35,8 @@ PAGES = {
     "ablations": "ablations_ssl_weight",
     "stopping": "stopping",
     "nonideal": "nonideal",
+    "train": "train_mmcl",
+    "other_models": "",
 }
 
 
