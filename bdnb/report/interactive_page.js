@@ -1,6 +1,7 @@
 (root => {
   const spec = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-  spec.columns = root.clientWidth < 640 ? 1 : 2;
+  // In a tab that is not shown the figure itself has no width.
+  spec.columns = (root.clientWidth || innerWidth - 500) < 640 ? 1 : 2;
   const draw = () => vegaEmbed(root.querySelector(".chart"), spec,
     {mode: "vega-lite", actions: false, renderer: "svg"}).catch(console.error);
   if (window.vegaEmbed) return draw();

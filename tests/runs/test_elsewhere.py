@@ -14,7 +14,7 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data.labelled import LabelledSet
 from bdnb.explore import explore_figures, loaded_models, recorded_runs
 from bdnb.poison.triggers import TRIGGERS
-from bdnb.report import figures, interactive_figure, pages, panels, studies, tables
+from bdnb.report import figures, interactive_figure, pages, panels, scoreboard, studies, tables
 from bdnb.runs import elsewhere, experiments
 from bdnb.runtime.errors import ConfigError
 
@@ -69,7 +69,7 @@ def test_tables_show_dashes_and_not_that_nothing_was_cleaned():
     assert "0 of" not in told + pages.best_models(made).to_html()
     assert "–" in tables.last_epochs(made).to_html()
     assert "–" in tables.smoothness(made).to_html()
-    assert "None of the paper" in tables.model_verdicts(made).data
+    assert "None of the paper" in scoreboard.of_models(made).data
     assert conclusions.lowest_asr(made) != conclusions.lowest_asr(made)
 
 
