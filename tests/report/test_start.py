@@ -63,7 +63,7 @@ def test_a_page_of_recorded_rows_reads_them_without_torch(laptop, tmp_path, name
         )
         reads = next(i for i, cell in enumerate(code) if "runs.run()" in cell)
     else:
-        reads = next(i for i, cell in enumerate(code) if "rows_of_scale" in cell)
+        reads = next(i for i, cell in enumerate(code) if "scoreboard.judged" in cell)
     lines = [code[0], f"globals().update({given!r})", *code[1 : reads + 1]]
     lines.append(f"import sys; sys.exit(' '.join({HEAVY!r} & set(sys.modules)) or None)")
     script = tmp_path / "page.py"
