@@ -7,7 +7,7 @@ from pandas.io.formats.style import Styler
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
 from bdnb.analysis.effect import BESIDE, comeback, same_way
 from bdnb.analysis.metrics import Spread, by_seed, over_seeds
-from bdnb.report.pages import NOTHING, main_study
+from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.style import NAMES, short
 from bdnb.report.tables import styled
 

@@ -17,7 +17,7 @@ from bdnb.analysis.effect import explanations
 from bdnb.analysis.metrics import Spread, over_seeds
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD
 from bdnb.report import style
-from bdnb.report.pages import NOTHING, main_study
+from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.price import colour
 from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
