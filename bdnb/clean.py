@@ -25,7 +25,7 @@ from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runs.records import Run
 from bdnb.runtime.errors import ConfigError
-from bdnb.train import accelerator_of, loss_of, main, train_here
+from bdnb.train import accelerator_of, loss_of, make_all, train_here
 from bdnb.training import attacks, checkpoints, checks, launch, objectives, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.loop import Compute
@@ -215,5 +215,10 @@ def training_batches(
     return setup.batches(pairs, poison, wanted, model, handle, second_views=second_views)
 
 
+def main() -> None:
+    """Every run of a parameter file: ``python -m bdnb.clean --params FILE``."""
+    make_all("bdnb.clean", CleanConfig, clean)
+
+
 if __name__ == "__main__":
-    main("bdnb.clean", CleanConfig, clean)
+    main()

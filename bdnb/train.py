@@ -153,16 +153,19 @@ def loss_of(config: experiments.Stage, name: str) -> objectives.RunLoss:
     )
 
 
-def main(
-    name: str = "bdnb.train", stage: type = TrainConfig, make: Callable[[Any], Run] = train
-) -> None:
-    """Make every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=main.__doc__)
+def make_all(name: str, stage: type, make: Callable[[Any], Run]) -> None:
+    """Make every run of the parameter file that the command ``name`` is given."""
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=make_all.__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params/SCALE/EXPERIMENT.yaml")
     path = parser.parse_args().params
     with command(name):
         for config in experiments.of_path(path, stage):
             print(make(config).folder)
+
+
+def main() -> None:
+    """Every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
+    make_all("bdnb.train", TrainConfig, train)
 
 
 if __name__ == "__main__":
