@@ -288,7 +288,7 @@ CASES = [
     Case("commands", "bdnb.train", ["--params", "params/tiny/clean.yaml"], r"clean\.yaml: not of this stage"),
     Case("commands", "bdnb.clean", ["--params", "params/tiny/train_mmcl.yaml"], r"not of this stage"),
     Case("commands", "bdnb.runs.shipped", ["pack", "nosuch"], r"scale='nosuch'"),
-    Case("commands", "bdnb.data.web", ["--list", "x.tsv", "--out", "o", "--threads", "0"], r"threads=0: expected a number of at least 1"),
+    Case("commands", "bdnb.data.web", ["--list", "x.tsv", "--out", "o", "--threads", "0"], r"threads='0': expected a number of at least 1"),
     Case("records", "records", {"runs": "nosuch"}, r"nosuch: no such folder"),
     Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 1 rows, where 2 were recorded: restore that file, or remove", _rows(lambda lines: lines[:1]), LOG),
     Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 0 rows, where 2", recorded(lambda run: (run.folder / "rows.jsonl").unlink()), LOG),
