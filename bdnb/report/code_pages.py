@@ -12,7 +12,7 @@ from pathlib import Path
 import bdnb
 
 SOURCE = Path(bdnb.__file__).resolve().parent
-MAIN = ("train", "clean", "sweep", "losses", "plan")
+MAIN = ("train", "clean", "backdoored", "sweep", "losses", "plan")
 """Modules at the top of the package, which share the first API page."""
 
 
