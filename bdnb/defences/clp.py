@@ -18,7 +18,7 @@ from bdnb.training.fit import Epoch
 def lipschitz(conv: nn.Conv2d, norm: _BatchNorm) -> Tensor:
     """Upper bounds (C,) of the channels' Lipschitz constants, BatchNorm's scale included.
 
-    The largest singular value of a channel's kernel (inputs x places), times |gain| / std.
+    The largest singular value of a channel's kernel (inputs x places), times ``|gain| / std``.
     """
     assert norm.running_var is not None
     kernels = conv.weight.detach().flatten(start_dim=2)

@@ -41,6 +41,8 @@ def in_lab() -> bool:
 class Lines(tqdm):
     """A bar for logs: every state is a line of its own, and nothing is written over."""
 
+    monitor_interval = 0  # tqdm's thread would write lines of its own where steps are slow
+
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Write the present state as a line."""
         words = f", {self.postfix}" if self.postfix else ""

@@ -10,7 +10,8 @@ from bdnb.runtime.errors import ConfigError
 def test_a_file_in_the_package_is_all_that_a_defence_needs():
     files = Path(defences.__file__).parent.glob("*.py")
     named = {n for f in files for n in re.findall(r'^@defence\("(\w+)"\)', f.read_text(), re.M)}
-    assert {"cleanclip", "screen", "deep_cluster"} < named == set(defences.DEFENCES)
+    ours = {n for n, made in defences.DEFENCES.items() if made.__module__.startswith("bdnb.")}
+    assert {"cleanclip", "screen", "deep_cluster"} < named == ours
 
 
 @pytest.mark.parametrize(
