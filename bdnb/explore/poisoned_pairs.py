@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bdnb.analysis.metrics import CLEANED
 from bdnb.report.style import COLOURS, RED, name, short, some
 from bdnb.runs import elsewhere
 from bdnb.runs.records import Run, runs_folder
@@ -22,26 +23,31 @@ MARKS = {
 
 
 def chosen(rows: pd.DataFrame) -> list[Run]:
-    """For each pre-training objective the CleanCLIP run (MMCL + SSL) that ends at the lowest ASR.
+    """For each pre-training objective the CleanCLIP run (MMCL + SSL) that ends best.
 
-    Of those whose last weights and poisoned model are kept; where none is of MMCL + SSL, of any.
+    That is the most accurate of those that end at an ASR of at most 5 %, or, where none does, the
+    one at the lowest ASR. Only runs whose last weights and poisoned model are kept; where none is
+    of MMCL + SSL, of any.
     """
     found = []
     for _, own in rows.groupby("pretrain_objective"):
         whole = own[(own["loss"] == "mmcl_ssl") & (own["defence"] == "cleanclip")]
-        found += _lowest(whole) or _lowest(own)
+        found += _best(whole) or _best(own)
     return found
 
 
-def _lowest(rows: pd.DataFrame) -> list[Run]:
-    last = rows.loc[rows.groupby("run")["epoch"].idxmax()].sort_values("asr")
-    runs = [Run(runs_folder() / name) for name in last["run"]]
+def _best(rows: pd.DataFrame) -> list[Run]:
+    last = rows.loc[rows.groupby("run")["epoch"].idxmax()]
+    order = last.assign(above=last["asr"].clip(lower=CLEANED)).sort_values(
+        ["above", "accuracy"], ascending=[True, False]
+    )
+    runs = [Run(runs_folder() / name) for name in order["run"]]
     kept = [r for r in runs if (own := r.rows()) and own[-1]["epoch"] in r.weights() and r.origin()]
     return kept[:1]
 
 
 def figure(rows: pd.DataFrame, *, count: int = 150) -> Figure | None:
-    """Poisoned pairs before and after the run of each objective that ends at the lowest ASR.
+    """Poisoned pairs before and after the run of each objective that ``chosen`` names.
 
     rows: of cleaning runs. None, with a line that says so, when no run has kept its weights.
     """

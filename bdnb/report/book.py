@@ -97,15 +97,18 @@ def prune(toc: dict[str, Any], book: Path) -> dict[str, Any]:
 
 
 def unlink_missing(book: Path) -> None:
-    """Turn links to pages that this book does not have into plain words."""
-    there = {path.stem for path in book.glob("*.md")}
+    """Turn links to pages and figures that this book does not have into plain words."""
+    texts = {path: path.read_text(encoding="utf-8") for path in book.glob("*.md")}
+    there = {path.stem for path in texts}
+    for text in texts.values():
+        there.update(re.findall(r"^:name: (\S+)", text, re.MULTILINE))
 
     def plain(link: re.Match[str]) -> str:
-        return link[0] if link[2] in there else (link[1] or link[2]).strip()
+        return link[0] if link["to"] in there else (link["words"] or link["to"]).strip()
 
-    for path in book.glob("*.md"):
-        said = path.read_text(encoding="utf-8")
-        write_atomic(path, re.sub(r"\{doc\}`(?:([^`<]+)<)?(\w+)>?`", plain, said))
+    for path, text in texts.items():
+        text = re.sub(r"\{(doc|ref)\}`(?:(?P<words>[^`<]+)<)?(?P<to>[\w-]+)>?`", plain, text)
+        write_atomic(path, re.sub(r"\[(?P<words>[^]]+)\]\((?P<to>\w+)\.md#[\w-]+\)", plain, text))
 
 
 def front(notebooks: list[Path], book: Path) -> None:

@@ -161,10 +161,18 @@ def test_code_is_folded_at_the_foot_unless_it_teaches(site: Path) -> None:
     assert "scale = 1" not in re.sub("<[^>]+>", "", before + foot)
 
 
-def test_a_link_to_a_page_that_is_not_there_becomes_words(tmp_path: Path) -> None:
-    (tmp_path / "clean.md").write_text("{doc}`clean`, {doc}`gone`, {doc}`that <gone>`\n")
+def test_a_link_to_a_page_or_figure_that_is_not_there_becomes_words(tmp_path: Path) -> None:
+    links = (
+        "{doc}`clean`, {doc}`gone`, {doc}`that <gone>`; {ref}`drawn <fig-clean>`, "
+        "{ref}`not drawn <fig-gone>`; [here](clean.md#table), [not here](gone.md#table)\n"
+    )
+    (tmp_path / "summary.md").write_text(links)
+    (tmp_path / "clean.md").write_text("````{figure} a.svg\n:name: fig-clean\n````\n")
     book.unlink_missing(tmp_path)
-    assert (tmp_path / "clean.md").read_text() == "{doc}`clean`, gone, that\n"
+    assert (tmp_path / "summary.md").read_text() == (
+        "{doc}`clean`, gone, that; {ref}`drawn <fig-clean>`, "
+        "not drawn; [here](clean.md#table), not here\n"
+    )
 
 
 def test_a_notebook_that_failed_makes_no_page(tmp_path: Path) -> None:

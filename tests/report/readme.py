@@ -1,0 +1,58 @@
+"""README's answer and figure, as the front page has them.
+
+``python -m tests.report.readme`` writes both. Run it when the shipped rows of the
+headline have changed; a test compares the answer.
+"""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from bdnb.report import answers, price
+from bdnb.report.book import chapters
+from bdnb.runs import experiments, results, shipped
+from bdnb.runtime.project import root
+
+BEGIN, END = "<!-- written by python -m tests.report.readme -->", "<!-- end -->"
+FIGURE = Path("book", "_assets", "readme.svg")
+
+
+def front_scale() -> str:
+    """Return the scale whose shipped rows the front page is drawn from."""
+    toc = yaml.safe_load((root() / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    return next(s for s in chapters(toc)["clean"]["rows"].split("+") if "clean" in shipped.whole(s))
+
+
+def front_rows(runs: Path) -> pd.DataFrame:
+    """Return the rows that the front page is drawn from, unpacked in a folder of runs."""
+    scale = front_scale()
+    shipped.unpack(scale, runs)
+    return results.rows(experiments.of_file(scale, "clean"))
+
+
+def answered(text: str, rows: pd.DataFrame) -> str:
+    """Return README's text with the answer that the rows give."""
+    answer = answers.cleaned(rows).data
+    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
+    return re.sub(pattern, lambda _: f"{BEGIN}\n{answer}\n{END}", text, count=1, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write the answer into README.md and draw its figure."""
+    readme = root() / "README.md"
+    with tempfile.TemporaryDirectory() as runs:
+        os.environ["BDNB_RUNS"] = runs
+        rows = front_rows(Path(runs))
+    readme.write_text(answered(readme.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    figure = price.curves(rows)
+    assert isinstance(figure, Figure)
+    figure.savefig(root() / FIGURE)
+
+
+if __name__ == "__main__":
+    main()
