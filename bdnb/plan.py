@@ -138,17 +138,18 @@ def steps_seconds(config: Stage, rate: Rate) -> float:
     return config.epochs * pairs / (rate.mmcl if loss in ONE_VIEW else rate.ssl)
 
 
-def sections(scale: str) -> pd.DataFrame:
+def sections(scale: str, rate: Rate | None = None) -> pd.DataFrame:
     """A line an experiment: runs (each counted where it is first asked for), to do, hours.
 
-    Errors: ConfigError for a scale or parameter file that cannot be used.
+    rate: the scale's throughput, where it is known already. Errors: ConfigError for a scale or
+    parameter file that cannot be used.
     """
-    rate = throughput(scale)
+    rate = rate or throughput(scale)
     seen: set[str] = set()
     lines: list[dict[str, Any]] = []
     requested = experiments.of_scale(scale)
     for name in sorted(requested, key=_order):
-        runs = {experiments.folder(c): c for c in requested[name]}
+        runs = dict(zip(experiments.folders(requested[name]), requested[name], strict=True))
         own = {path: c for path, c in runs.items() if path.name not in seen}
         seen |= {path.name for path in own}
         left = [c for path, c in own.items() if not finished(path)]
@@ -160,9 +161,9 @@ def sections(scale: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def with_sum(scale: str) -> pd.DataFrame:
+def with_sum(scale: str, rate: Rate | None = None) -> pd.DataFrame:
     """``sections`` with a last line ``all``, the sums."""
-    made = sections(scale)
+    made = sections(scale, rate)
     total = made.drop(columns="experiment").sum().to_frame().T.assign(experiment="all")
     counted = {"runs": int, "shared": int, "to do": int}
     return pd.concat([made, total], ignore_index=True).astype(counted)
@@ -194,7 +195,7 @@ def _hours(requested: Iterable[Stage], rate: Rate) -> float:
 def text(scale: str) -> str:
     """The table with its sums, and where the throughput comes from."""
     rate = throughput(scale)
-    whole = with_sum(scale)
+    whole = with_sum(scale, rate)
     for name in ("hours", "hours to do"):
         whole[name] = whole[name].map("{:,.1f}".format)
     table = whole.rename(columns={"hours": f"{rate.device}-hours"}).to_string(index=False)

@@ -60,7 +60,7 @@ class Sweep:
         varied = [c for c in named if c in values and values[c].astype(str).nunique() > 1]
         always = {"poisoned", "objective", "defence", "loss", "lr", "seed"}
         shown = values[[c for c in named if c in values and (c in always or c in varied)]]
-        folders = [experiments.folder(config) for config in self.requested]
+        folders = experiments.folders(self.requested)
         states = ["recorded" if experiments.recorded(c) else "to do" for c in self.requested]
         return shown.assign(run=[f.name for f in folders], state=states)
 

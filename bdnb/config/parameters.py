@@ -5,10 +5,11 @@ dataclasses whose every value has been converted and checked, before any work st
 """
 
 import json
+import os
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import Field, asdict, field, fields
+from dataclasses import Field, field, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -57,6 +58,13 @@ def scale_folder(scale: str) -> Path:
             f"{f' ({folder.parent} itself is not there)' * (not folder.parent.is_dir())}"
         )
     return folder
+
+
+def stamp(scale: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of a scale's parameter files: the same as long as none has changed."""
+    with os.scandir(scale_folder(scale)) as found:
+        about = [(entry.path, entry.stat()) for entry in found if entry.name.endswith(".yaml")]
+    return tuple(sorted((path, one.st_mtime_ns, one.st_size) for path, one in about))
 
 
 def load(scale: str, experiment: str) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def digest(values: Mapping[str, Any]) -> str:
 
 def identity(config: Any) -> dict[str, Any]:
     """The values of a stage's dataclass that its rows depend on."""
-    values, empty = asdict(config), type(config)()
+    values, empty = {f.name: getattr(config, f.name) for f in fields(config)}, type(config)()
     counts = {f.name: f.metadata.get("counts") for f in fields(config)}
     kept = {k: v for k, v in values.items() if counts[k] != NEVER}
     return {k: v for k, v in kept.items() if counts[k] != IF_SET or v != getattr(empty, k)}

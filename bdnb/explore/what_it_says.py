@@ -66,5 +66,5 @@ def _write(axes: Axes, words: list[str], target: str, *, left: bool = False) -> 
     x, side = (-0.12, "right") if left else (0.5, "center")
     for i, word in enumerate(words):
         hit = {"color": RED, "weight": "bold"} if word == target else {}
-        where = {"x": x, "y": -0.1 - 0.17 * i, "ha": side, "va": "top"}
-        axes.text(s=word, **where, size=10, transform=axes.transAxes, **hit)
+        text = axes.text(x, -0.1 - 0.17 * i, word, transform=axes.transAxes)
+        text.set(ha=side, va="top", size=10, **hit)

@@ -129,8 +129,11 @@ def answer(made: pd.DataFrame) -> Markdown:
     return Markdown(" ".join(words))
 
 
-def missing(made: pd.DataFrame) -> Markdown:
-    """Say which attacks failed, and which ways of cleaning lack which cells."""
+def missing(made: pd.DataFrame, planned: pd.DataFrame | None = None) -> Markdown:
+    """Say which attacks failed, and which ways of cleaning lack which cells.
+
+    planned: of ``arena_runs.planned``; its ways and cells without any run are named, too.
+    """
     if made.empty:
         return NOTHING
     made = made.assign(cell=[_cell(*cell) for cell in made[CELL].itertuples(index=False)])
@@ -143,7 +146,24 @@ def missing(made: pd.DataFrame) -> Markdown:
         lines += [f"- {way}: {'; '.join(said)}"] * bool(said)
     if failed := list(made.loc[made["failed"], "cell"].unique()):
         lines.append(f"- ASR before under {arena.GATE:g} %, attack failed: {', '.join(failed)}")
+    if planned is not None and not planned["ran"].all():
+        lines.append(
+            f"- {planned['ran'].sum()} of {len(planned)} planned runs are there. {_idle(planned)}"
+        )
     return Markdown("\n".join(lines) or "No cell is missing, and no attack failed.")
+
+
+def _idle(planned: pd.DataFrame) -> str:
+    """Which planned ways of cleaning and poisoned models have no run at all."""
+    cells = pd.Series([_cell(*one) for one in planned[CELL].itertuples(index=False)])
+    ways = named(planned)
+    groups = {"Ways not run yet": ways[planned["defence"] != ""], "models not cleaned yet": cells}
+    said = []
+    for words, kinds in groups.items():
+        ran = planned["ran"] & (planned["defence"] != "")
+        left = sorted(set(kinds) - set(kinds[ran[kinds.index]]))
+        said += [f"{words}: {', '.join(left)}"] * bool(left)
+    return "; ".join(said) + "."
 
 
 def _cell(attack: str, route: str, objective: str) -> str:

@@ -14,7 +14,7 @@ from bdnb.config import parameters
 from bdnb.config.defence_facts import MEASUREMENTS
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report.style import some
-from bdnb.runs import anywhere, experiments, results
+from bdnb.runs import anywhere, experiments, results, shipped
 from bdnb.runs.experiments import Stage
 from bdnb.runtime.errors import ConfigError
 
@@ -100,6 +100,23 @@ def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
     made = made[made["poisoned"].isin(names)].drop(columns=CELL, errors="ignore")
     values = pd.DataFrame([cells[n] for n in made["poisoned"]], columns=CELL, index=made.index)
     return made.join(values)
+
+
+def planned(scale: str) -> pd.DataFrame:
+    """Return the runs that a scale plans, a line each: defence, loss ("" for training), CELL, ran.
+
+    ran: whether its rows are recorded here or shipped.
+    """
+    listed = [one for made in experiments.of_scale(scale).values() for one in made]
+    once = dict(zip(experiments.folders(listed), listed, strict=True)).values()
+    there, lines = set(shipped.read(scale)), []
+    for one in once:
+        ran = experiments.shipped_name(one) in there or experiments.recorded(one, warn=False)
+        cleaning = isinstance(one, CleanConfig)
+        model = experiments.trained(scale, one.poisoned, one.seed) if cleaning else one
+        way = (one.defence, one.loss) if cleaning else ("", "")
+        lines.append((*way, *_cell(model, several=False), ran))
+    return pd.DataFrame(lines, columns=["defence", "loss", *CELL, "ran"])
 
 
 def _cell(config: TrainConfig, *, several: bool) -> tuple[str, str, str]:

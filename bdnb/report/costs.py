@@ -51,13 +51,15 @@ BYTES = 4
 def runs(scale: str) -> list[Stage]:
     """Return every run of a scale, each once."""
     listed = [config for configs in experiments.of_scale(scale).values() for config in configs]
-    return list({experiments.folder(config): config for config in listed}.values())
+    return list(dict(zip(experiments.folders(listed), listed, strict=True)).values())
 
 
 def sections(scale: str) -> Styler:
     """Return runs and device-hours of each section, the sum last."""
-    hours = f"{plan.throughput(scale).device}-hours"
-    made = plan.with_sum(scale).rename(columns={"hours": hours, "hours to do": f"{hours} to do"})
+    rate = plan.throughput(scale)
+    hours = f"{rate.device}-hours"
+    words = {"hours": hours, "hours to do": f"{hours} to do"}
+    made = plan.with_sum(scale, rate).rename(columns=words)
     how = "{:,.0f}".format, "{:.1f}".format
     return styled(made, formats=dict.fromkeys((hours, f"{hours} to do"), lambda h: how[h < 100](h)))
 

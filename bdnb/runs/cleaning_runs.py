@@ -1,5 +1,6 @@
 """Cleaning runs that another cleaning run is made from: screened ones, and a cleaned model's."""
 
+from functools import lru_cache
 from typing import Any
 
 from bdnb.config import grids, parameters
@@ -11,13 +12,22 @@ def screened(config: Any) -> list[CleanConfig]:
     """The runs among which ``pick`` finds its options: those of the same file that pick nothing."""
     if not isinstance(config, CleanConfig) or not config.pick:
         return []
-    values = parameters.load(config.scale, config.experiment)
-    same = {"seed": config.seed, "poisoned": config.poisoned}
-    axes = [g | same for g in values.get("grids", []) if not g.get("pick", values.get("pick"))]
-    where = f"params/{config.scale}/{config.experiment}.yaml"
-    if not axes:
+    files, named = parameters.stamp(config.scale), (config.scale, config.experiment)
+    found = _screened(files, *named, seed=config.seed, poisoned=config.poisoned)
+    if not found:
+        where = "params/{}/{}.yaml".format(*named)
         raise ConfigError(f"{where}: pick={config.pick:g}: none of its grids is without pick")
-    return grids.expand(CleanConfig, values | same | {"grids": axes}, where=where)
+    return list(found)
+
+
+@lru_cache(maxsize=256)
+def _screened(_files: object, scale: str, experiment: str, **same: Any) -> tuple[CleanConfig, ...]:
+    """Made anew only when a parameter file of the scale has changed; none: no grid without pick."""
+    values = parameters.load(scale, experiment)
+    axes = [g | same for g in values.get("grids", []) if not g.get("pick", values.get("pick"))]
+    where = f"params/{scale}/{experiment}.yaml"
+    wanted = values | same | {"grids": axes}
+    return tuple(grids.expand(CleanConfig, wanted, where=where)) if axes else ()
 
 
 def cleaned(config: Any) -> list[CleanConfig]:

@@ -5,8 +5,9 @@ No rows are read, and no torch is there, so that Snakemake can plan hundreds of 
 """
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,12 @@ def _warn(text: str) -> None:
 
 def trained(scale: str, experiment: str, seed: int) -> TrainConfig:
     """The training run of an experiment with one seed."""
+    return _trained(parameters.stamp(scale), scale, experiment, seed)
+
+
+@lru_cache(maxsize=1024)
+def _trained(_files: object, scale: str, experiment: str, seed: int) -> TrainConfig:
+    """Made anew only when a parameter file of the scale has changed."""
     where = f"params/{scale}/{experiment}.yaml"
     if STAGE_OF.get(notebook_of(experiment)) is not TrainConfig:
         trains = ", ".join(of_notebook("train", scale).values()) or "none"
@@ -151,9 +158,14 @@ def shown_data(scale: str) -> str:
     return max(used, key=used.count)
 
 
-def identity(config: Stage) -> dict[str, Any]:
+Picked = dict[tuple[Any, ...], list[str]]
+"""What runs are picked among: their experiment, model and seed -> names of these runs."""
+
+
+def identity(config: Stage, among: Picked | None = None) -> dict[str, Any]:
     """All that a run's rows depend on: parameters, data, files, and the models that it uses.
 
+    among: what other runs are picked among, where that is known already; added to.
     Errors: ConfigError where the number of processes matters and is left to the machine.
     """
     values = parameters.identity(config) | {"precision": hardware.precision(config.precision)}
@@ -177,8 +189,12 @@ def identity(config: Stage) -> dict[str, Any]:
     alone = isinstance(config, CleanConfig) and not values["from"]
     if alone and elsewhere.unsaid(asdict(config)):
         values["asr"] = "not measured"  # other rows than when a default attack stood in
-    if others := screened(config):
-        values["screened"] = [folder(other).name for other in others]
+    if isinstance(config, CleanConfig) and config.pick:
+        key = (config.scale, config.experiment, config.poisoned, config.seed)
+        among = {} if among is None else among
+        if key not in among:
+            among[key] = [folder(other).name for other in screened(config)]
+        values["screened"] = among[key]
     if others := cleaned(config):
         values["cleaned_run"] = [folder(other).name for other in others]
     return values
@@ -194,9 +210,15 @@ def process_count_matters(config: Stage) -> bool:
     return config.batch_norm == "own" or config.gather == "authors"
 
 
-def folder(config: Stage) -> Path:
+def folder(config: Stage, among: Picked | None = None) -> Path:
     """A run's folder: a readable name, and a digest of everything that its rows depend on."""
-    return runs_folder() / f"{_label(config)}-{parameters.digest(identity(config))}"
+    return runs_folder() / f"{_label(config)}-{parameters.digest(identity(config, among))}"
+
+
+def folders(requested: Iterable[Stage]) -> list[Path]:
+    """The folders of runs, in their order; what several are picked among is worked out once."""
+    among: Picked = {}
+    return [folder(config, among) for config in requested]
 
 
 def _label(config: Stage) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import elsewhere
 from bdnb.runs.cleaning_runs import screened
-from bdnb.runs.experiments import Stage, folder, like, of_scale
+from bdnb.runs.experiments import Stage, folder, folders, like, of_scale
 from bdnb.runs.records import Run, finished, read_runs, sound, weights_of
 from bdnb.runtime.errors import ConfigError
 
@@ -75,11 +75,11 @@ def rows(requested: Sequence[Stage]) -> pd.DataFrame:
     A run that several experiments of one study ask for is there once.
     """
     frames, seen = [], set()
-    found = dict.fromkeys(map(folder, requested))
+    paths = folders(requested)
+    found = dict.fromkeys(paths)
     there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
     readable = {run.folder for run in there}
-    for config in requested:
-        path = folder(config)
+    for config, path in zip(requested, paths, strict=True):
         study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
         if path in readable and (path, *study) not in seen:
             seen.add((path, *study))

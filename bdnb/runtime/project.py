@@ -1,6 +1,7 @@
 """Where the project's folder is: parameters, data and runs lie in it."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from bdnb.runtime.errors import ConfigError
@@ -11,9 +12,15 @@ def root() -> Path:
 
     Errors: ConfigError where there is none.
     """
-    if home := os.environ.get("BDNB_HOME"):
+    return _found(os.environ.get("BDNB_HOME", ""), os.getcwd())
+
+
+@lru_cache(maxsize=64)
+def _found(home: str, cwd: str) -> Path:
+    """Looked for once from each folder: thousands of runs' names are worked out from it."""
+    if home:
         return Path(home).resolve()
-    here = Path.cwd()
+    here = Path(cwd)
     for folder in (here, *here.parents):
         if (folder / "params").is_dir():
             return folder

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from bdnb.analysis.arena import CELL
 from bdnb.report import arena, arena_runs, sortable
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
@@ -74,6 +75,27 @@ def test_what_is_missing_is_said():
     assert "MMCL alone: no run of sig on MMCL" in found
     assert "PAR: fewer than 3 seeds of sig on MMCL" in found
     assert "no attack failed" in arena.missing(arena.entries(of(GOOD, BAD))).data
+
+
+def test_what_is_planned_and_was_not_run_is_said():
+    made = arena.entries(of(GOOD, BAD))
+    lines = [("par", "mmcl", "badnet", True), ("clp", "mmcl", "badnet", False)]
+    lines += [("", "", "sig", True), ("par", "mmcl", "sig", False)]
+    plan = [(way, loss, attack, "scratch", "mmcl", ran) for way, loss, attack, ran in lines]
+    planned = pd.DataFrame(plan, columns=["defence", "loss", *CELL, "ran"])
+    found = arena.missing(made, planned).data
+    assert "2 of 4 planned runs are there" in found
+    assert "Ways not run yet: CLP; models not cleaned yet: sig on MMCL." in found
+    assert "planned" not in arena.missing(made, planned[planned["ran"]]).data
+
+
+def test_the_plan_is_the_scale_s_and_what_was_run_counts(tiny):
+    planned = arena_runs.planned("tiny")
+    assert {"", "cleanclip"} <= set(planned["defence"])
+    listed = [one for made in experiments.of_scale("tiny").values() for one in made]
+    assert len(planned) == len({experiments.folder(one) for one in listed})
+    ran = {experiments.folder(one) for one in listed if experiments.recorded(one)}
+    assert planned["ran"].sum() == len(ran)
 
 
 def test_a_loss_is_named_where_a_defence_has_several():
