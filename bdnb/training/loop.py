@@ -1,7 +1,7 @@
 """What a run carries from step to step: a step, and how all of it is put down and taken up."""
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from bdnb.models import Model, sync_batchnorm, used_tokens
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import grad_cache
 from bdnb.training.optimiser import Optimiser, adamw, schedule
-from bdnb.training.training_state import read_state, write_state
+from bdnb.training.training_state import Progress, read_state, write_state
 
 
 class Features(NamedTuple):
@@ -50,28 +50,6 @@ class Compute:
     compile: str = "off"
     micro_batch: int = 0
     batch_norm: str = "shared"
-
-
-@dataclass
-class Progress:
-    """How far a run is: whole epochs, steps, and what the epoch at hand has summed up so far.
-
-    taken: steps of this epoch. pairs, seconds: of this epoch. names, sums (P,): of its losses.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    taken: int = 0
-    pairs: int = 0
-    seconds: float = 0.0
-    names: list[str] = field(default_factory=list)
-    sums: Tensor = field(default_factory=lambda: torch.zeros(()))
-
-    def turn(self) -> None:
-        """On to the next epoch."""
-        self.epoch += 1
-        self.taken, self.pairs, self.seconds = 0, 0, 0.0
-        self.sums = torch.zeros((), device=self.sums.device)
 
 
 class Loop:

@@ -1,13 +1,37 @@
-"""Training states on disk: tensors and plain values only, so that no file can run code."""
+"""How far a run is; its state on disk: tensors and plain values, so that no file can run code."""
 
 import io
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
+
+
+@dataclass
+class Progress:
+    """How far a run is: whole epochs, steps, and what the epoch at hand has summed up so far.
+
+    taken: steps of this epoch. pairs, seconds: of this epoch. names, sums (P,): of its losses.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    taken: int = 0
+    pairs: int = 0
+    seconds: float = 0.0
+    names: list[str] = field(default_factory=list)
+    sums: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def turn(self) -> None:
+        """On to the next epoch."""
+        self.epoch += 1
+        self.taken, self.pairs, self.seconds = 0, 0, 0.0
+        self.sums = torch.zeros((), device=self.sums.device)
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
