@@ -86,7 +86,7 @@ def _kept_of_picks(picked: pd.DataFrame) -> pd.Series:
 
 def _judged(rows: pd.DataFrame, picked: pd.DataFrame, frozen: object) -> dict[str, object]:
     """What a way reaches in a cell, by the oracle and blindly."""
-    values = by_seed(rows, kept_accuracy)
+    values, share = by_seed(rows, kept_accuracy), (0.0, _most(rows))
     mine = [setting == frozen for setting in zip(*(picked[n] for n in SETTING), strict=True)]
     tuned = any(mine)
     # Untuned, a defender may still look at accuracy.
@@ -96,8 +96,8 @@ def _judged(rows: pd.DataFrame, picked: pd.DataFrame, frozen: object) -> dict[st
     rates = rows["lr"].nunique()
     return {
         "values": values,
-        "kept": over_seeds(values, limits=(0.0, 1e4)),
-        "kept_blind": over_seeds(kept_blind, limits=(0.0, 1e4)),
+        "kept": over_seeds(values, limits=share),
+        "kept_blind": over_seeds(kept_blind, limits=share),
         "cost": float((values - kept_blind).mean()),
         "lowest_asr": float(by_seed(rows, _lowest_asr).mean()),
         "asr_blind": float(chosen["asr"].mean()),
@@ -106,6 +106,11 @@ def _judged(rows: pd.DataFrame, picked: pd.DataFrame, frozen: object) -> dict[st
         "tuned": tuned,
         "edge": rates > 1 and arms.at_edge(rows),
     }
+
+
+def _most(rows: pd.DataFrame) -> float:
+    """The largest share (percent) of its accuracy that a model could keep: all images right."""
+    return float(1e4 / max(by_seed(rows, lambda one: before(one).accuracy).min(), 1e-9))
 
 
 def _lowest_asr(rows: pd.DataFrame) -> float:
@@ -120,7 +125,7 @@ def _beside_control(rows: pd.DataFrame, cell: pd.DataFrame) -> dict[str, object]
     control = control.groupby("seed").filter(lambda own: bool((own["epoch"] > 0).any()))
     kept = by_seed(control, kept_accuracy)
     gain = (by_seed(rows, kept_accuracy) - kept).dropna()
-    return {"control": over_seeds(kept, limits=(0.0, 1e4)), "gain": gain}
+    return {"control": over_seeds(kept, limits=(0.0, _most(cell))), "gain": gain}
 
 
 def across(made: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def leaderboard(made: pd.DataFrame) -> HTML | Markdown:
         return NOTHING
     lines = made.assign(way=named(made)).to_dict("records")
     frame = pd.DataFrame([_line(one) for one in lines])
-    order = frame["kept accuracy, oracle, %"].map(lambda one: getattr(one, "mean", np.nan))
+    order = frame["kept, oracle, %"].map(lambda one: getattr(one, "mean", np.nan))
     frame = frame.loc[order.sort_values(ascending=False).index]
     return sortable.table(frame, ("attack", "objective"))
 
@@ -65,18 +65,17 @@ def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
     nothing, edge = float("nan"), " (edge of its rates)" * (one.get("edge") is True)
     return {
         "way of cleaning": one["way"] + edge,
-        "attack": one["attack"] + (" (failed)" if one["failed"] else ""),
+        "attack": _attack(one["attack"], one["route"]) + " (failed)" * bool(one["failed"]),
         "objective": NAMES.get(one["objective"], one["objective"]),
-        "kept accuracy, oracle, %": one.get("kept", nothing),
-        "blind, %": one.get("kept_blind", nothing),
+        "kept, oracle, %": one.get("kept", nothing),
+        "kept, blind, %": one.get("kept_blind", nothing),
         "blind costs": one.get("cost", nothing),
+        "ASR before, %": one["asr_before"],
         "ASR, oracle, %": one.get("lowest_asr", nothing),
         "ASR, blind, %": one.get("asr_blind", nothing),
         "accuracy, blind, % of before": one.get("accuracy_blind", nothing),
         "control of as many steps, %": one.get("control", nothing),
         "steps": float(one["steps"]),
-        "ASR before, %": one["asr_before"],
-        "route": one["route"],
         "knows": ", ".join(facts.knows) if facts else "not said",
         "blind rule": (facts.blind if facts else "last")
         + ", not tuned" * (one.get("tuned") is False),

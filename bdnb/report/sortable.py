@@ -16,7 +16,8 @@ from bdnb.report.tables import cell
 CSS = """
 .bdnb-sort { overflow-x: auto; }
 .bdnb-sort label { margin-right: 1.2em; }
-.bdnb-sort table { font-size: .85em; white-space: nowrap; }
+.bdnb-sort table { font-size: .75em; line-height: 1.3; }
+.bdnb-sort :is(td, th) { padding: .3em .4em; vertical-align: top; }
 .bdnb-sort th button { all: unset; cursor: pointer; font-weight: 600; }
 .bdnb-sort th button:focus-visible { outline: 2px solid #de8f05; }
 .bdnb-sort th[aria-sort=ascending] button::after { content: " \\25B2"; }
@@ -58,8 +59,9 @@ def table(frame: pd.DataFrame, choose: Sequence[str] = ()) -> HTML:
     menus = "".join(_menu(name, names.index(name), frame[name]) for name in choose)
     key = f"bdnb-sort-{blake2b((heads + text).encode(), digest_size=5).hexdigest()}"
     return HTML(
-        f'<style>{CSS}</style><div class="bdnb-sort" id="{key}">{menus}<table><thead><tr>{heads}'
-        f"</tr></thead><tbody>{text}</tbody></table></div><script>{SCRIPT % key}</script>"
+        f'<style>{CSS}</style><div class="bdnb-sort full-width" id="{key}">{menus}<table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{text}</tbody></table></div>"
+        f"<script>{SCRIPT % key}</script>"
     )
 
 
