@@ -14,7 +14,7 @@ from bdnb.runs import elsewhere
 
 
 def figure(rows: pd.DataFrame, *, count: int = 6) -> Figure | None:
-    """The first test images of ``count`` classes, and what the models call them.
+    """The first test images of ``count`` classes at most, and what the models call them.
 
     rows: of cleaning runs, a line an epoch. A column an image, without and with the trigger; under
     it a line for each of ``poisoned_pairs.chosen`` before and after cleaning, the target in red.
@@ -37,7 +37,7 @@ def figure(rows: pd.DataFrame, *, count: int = 6) -> Figure | None:
     names = list(labelled.classnames)
     _, firsts = np.unique(labelled.labels, return_index=True)
     places = [i for i in np.sort(firsts) if names[labelled.labels[i]] != attack.target][:count]
-    plain = np.array(labelled.images[places])
+    count, plain = len(places), np.array(labelled.images[places])
     keys = [labelled.keys[i] for i in places]
     stamped = attacks.stamp(part(Attack, attack))(torch.from_numpy(plain.copy()), keys).numpy()
     shown = np.stack([plain, stamped])

@@ -28,6 +28,13 @@ def test_under_each_image_stands_its_class_and_what_each_model_calls_it(tiny):
     assert (plain != triggered).any()
 
 
+def test_of_a_set_with_fewer_classes_there_are_fewer_images(tiny):
+    sweep.Sweep(experiments.of_file("tiny", "clean")).run()
+    rows = results.rows(experiments.of_file("tiny", "clean"))
+    figure = what_it_says.figure(rows, count=100)
+    assert 2 < len(figure.axes) < 200
+
+
 def test_the_run_shown_is_the_most_accurate_that_ends_clean(tiny):
     sweep.Sweep(experiments.of_file("tiny", "clean")).run()
     rows = results.rows(experiments.of_file("tiny", "clean")).assign(pretrain_objective="mmcl")
