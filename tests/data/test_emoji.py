@@ -143,7 +143,7 @@ def test_a_script_without_main_guard_builds_as_any_other(tmp_path: Path) -> None
         f"emoji.build(config, Path({str(root)!r}), workers=2)\n"
     )
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=600, check=True
     )
     assert done.stdout == "once\n"
     assert (root / "data" / "tiny" / "dataset.json").is_file()
