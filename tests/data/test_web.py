@@ -17,6 +17,7 @@ from PIL import Image
 from bdnb.data import datasets, decode, shards, web
 from bdnb.runtime.errors import ConfigError
 from tests.data import shard_files, web_pairs
+from tests.lacking import leave_out
 
 KINDS = {"good": 24, "gone": 4, "slow": 2, "html": 3, "short": 2, "cut": 2, "huge": 1, "long": 1}
 """Kind -> how many URLs of the list are of it."""
@@ -83,7 +84,7 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     if web.tool(install=False) is None:
-        pytest.skip(f"img2dataset is not in {web.home()}; `make web` puts it there")
+        leave_out("img2dataset", f"img2dataset is not in {web.home()}; `make web` puts it there")
     folder = tmp_path_factory.mktemp("web")
     pages = [f"{server}/{kind}/{i}" for kind, count in KINDS.items() for i in range(count)]
     lines = [f"{i} banana, as it is: é\t{url}\n" for i, url in enumerate(pages)]

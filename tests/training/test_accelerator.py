@@ -94,7 +94,8 @@ def test_the_model_is_compiled_as_the_parameter_says(monkeypatch):
 
 
 def test_rows_go_to_tensorboard_as_well_when_asked(fresh):
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as reading
+
     run = train(config(log_with="tensorboard"))
     assert run.folder == Run(experiments.folder(config())).folder
     (events,) = run.folder.rglob("events.out.tfevents.*")

@@ -14,6 +14,7 @@ import pytest
 from bdnb import sweep
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
+from tests.lacking import leave_out
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -74,10 +75,10 @@ def call(*command: object, **named) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Slurm of one node, for as long as the tests of this file run."""
-    pytest.importorskip("snakemake_executor_plugin_slurm")
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
-        pytest.skip(f"needs root and Debian's slurm-wlm and munge (not there: {missing or 'root'})")
+        there = f"not there: {missing or 'root'}"
+        leave_out("slurm", f"it needs root and Debian's slurm-wlm and munge ({there})")
     folder = tmp_path_factory.mktemp("slurm")
     for parent in (folder, *folder.parents[:3]):
         parent.chmod(0o755)  # munged refuses a socket in a folder that not everybody may enter
