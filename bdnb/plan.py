@@ -149,7 +149,7 @@ def sections(scale: str, rate: Rate | None = None) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
     requested = experiments.of_scale(scale)
     for name in sorted(requested, key=_order):
-        runs = dict(zip(experiments.folders(requested[name]), requested[name], strict=True))
+        runs = experiments.by_folder(requested[name])
         own = {path: c for path, c in runs.items() if path.name not in seen}
         seen |= {path.name for path in own}
         left = [c for path, c in own.items() if not finished(path)]

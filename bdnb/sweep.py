@@ -75,7 +75,7 @@ class Sweep:
         failed: dict[str, str] = {}
         crashed = False
         first = [other for one in self.requested if needed for other in experiments.like(one)]
-        wanted = {experiments.folder(config): config for config in (*first, *self.requested)}
+        wanted = experiments.by_folder([*first, *self.requested])
         to_do = [c for c in wanted.values() if not experiments.recorded(c, warn=False)]
         for path, config in wanted.items():
             if config not in to_do:

@@ -13,7 +13,7 @@ import pandas as pd
 from bdnb.analysis import arms, blind
 from bdnb.analysis.conclusions import CONTRAST
 from bdnb.analysis.metrics import before, by_seed, candidates, over_seeds
-from bdnb.analysis.price import kept_accuracy
+from bdnb.analysis.price import kept_accuracy, most
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, decide
 
 GATE = 90.0
@@ -86,7 +86,7 @@ def _kept_of_picks(picked: pd.DataFrame) -> pd.Series:
 
 def _judged(rows: pd.DataFrame, picked: pd.DataFrame, frozen: object) -> dict[str, object]:
     """What a way reaches in a cell, by the oracle and blindly."""
-    values, share = by_seed(rows, kept_accuracy), (0.0, _most(rows))
+    values, share = by_seed(rows, kept_accuracy), (0.0, most(rows))
     mine = [setting == frozen for setting in zip(*(picked[n] for n in SETTING), strict=True)]
     tuned = any(mine)
     # Untuned, a defender may still look at accuracy.
@@ -108,11 +108,6 @@ def _judged(rows: pd.DataFrame, picked: pd.DataFrame, frozen: object) -> dict[st
     }
 
 
-def _most(rows: pd.DataFrame) -> float:
-    """The largest share (percent) of its accuracy that a model could keep: all images right."""
-    return float(1e4 / max(by_seed(rows, lambda one: before(one).accuracy).min(), 1e-9))
-
-
 def _lowest_asr(rows: pd.DataFrame) -> float:
     models = candidates(rows)
     good = models["accuracy"] >= KEEPS / 100 * before(rows).accuracy
@@ -125,7 +120,7 @@ def _beside_control(rows: pd.DataFrame, cell: pd.DataFrame) -> dict[str, object]
     control = control.groupby("seed").filter(lambda own: bool((own["epoch"] > 0).any()))
     kept = by_seed(control, kept_accuracy)
     gain = (by_seed(rows, kept_accuracy) - kept).dropna()
-    return {"control": over_seeds(kept, limits=(0.0, _most(cell))), "gain": gain}
+    return {"control": over_seeds(kept, limits=(0.0, most(cell))), "gain": gain}
 
 
 def across(made: pd.DataFrame) -> pd.DataFrame:

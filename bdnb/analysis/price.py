@@ -74,8 +74,7 @@ def groups(rows: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
     """
     lines = []
     for names, own in rows.groupby(list(by), sort=False, dropna=False):
-        most = 1e4 / max(by_seed(own, lambda one: before(one).accuracy).min(), 1e-9)
-        share, percent = (0.0, most), (0.0, 100.0)
+        share, percent = (0.0, most(own)), (0.0, 100.0)
         measures = {
             "accuracy_before": (lambda one: before(one).accuracy, percent),
             "asr_before": (lambda one: before(one).asr, percent),
@@ -89,6 +88,11 @@ def groups(rows: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
             line[name] = over_seeds(by_seed(own, measure), limits=limits)
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def most(rows: pd.DataFrame) -> float:
+    """The largest share (percent) of its accuracy that a model could keep: all images right."""
+    return float(1e4 / max(by_seed(rows, lambda one: before(one).accuracy).min(), 1e-9))
 
 
 def _kept_last(rows: pd.DataFrame) -> float:

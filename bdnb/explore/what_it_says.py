@@ -3,6 +3,9 @@
 Rows of cleaning runs in; the weights that these runs kept are read; a Matplotlib figure out.
 """
 
+from itertools import compress
+from operator import attrgetter
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,12 +15,16 @@ from bdnb.explore.poisoned_pairs import chosen
 from bdnb.report.style import RED, name
 from bdnb.runs import elsewhere
 
+seen_as = attrgetter("data", "trigger", "trigger_size", "trigger_options", "resize", "target")
+"""Of a training run's parameters, those that make a triggered image and the answer wanted of it."""
+
 
 def figure(rows: pd.DataFrame, *, count: int = 6) -> Figure | None:
     """The first test images of ``count`` classes at most, and what the models call them.
 
     rows: of cleaning runs, a line an epoch. A column an image, without and with the trigger; under
-    it a line for each of ``poisoned_pairs.chosen`` before and after cleaning, the target in red.
+    it a line for each of ``poisoned_pairs.chosen`` before and after cleaning, the target in red;
+    models that were attacked otherwise than the first are left out.
     None when no run has kept its weights or the attack is not known.
     """
     runs = chosen(rows[rows["asr"].notna()])
@@ -34,6 +41,7 @@ def figure(rows: pd.DataFrame, *, count: int = 6) -> Figure | None:
 
     loaded = [loaded_models.of_run(run, run.rows()[-1]["epoch"]) for run in runs]
     attack, (labelled, *_) = loaded[0].attack, loaded[0].sets().values()
+    same = [seen_as(one.attack) == seen_as(attack) for one in loaded]
     names = list(labelled.classnames)
     _, firsts = np.unique(labelled.labels, return_index=True)
     places = [i for i in np.sort(firsts) if names[labelled.labels[i]] != attack.target][:count]
@@ -42,7 +50,7 @@ def figure(rows: pd.DataFrame, *, count: int = 6) -> Figure | None:
     stamped = attacks.stamp(part(Attack, attack))(torch.from_numpy(plain.copy()), keys).numpy()
     shown = np.stack([plain, stamped])
     lines = {"what it shows": [[names[labelled.labels[i]] for i in places]] * 2}
-    for run, one in zip(runs, loaded, strict=True):
+    for run, one in zip(compress(runs, same), compress(loaded, same), strict=True):
         how = name("pretrain_objective", elsewhere.objective(run.manifest["about"]))
         for when, model in zip(("", ", cleaned"), one.models.values(), strict=True):
             lines[f"{how}{when}"] = [

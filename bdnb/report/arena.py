@@ -153,16 +153,16 @@ def missing(made: pd.DataFrame, planned: pd.DataFrame | None = None) -> Markdown
 
 
 def _idle(planned: pd.DataFrame) -> str:
-    """Which planned ways of cleaning and poisoned models have no run at all."""
-    cells = pd.Series([_cell(*one) for one in planned[CELL].itertuples(index=False)])
-    ways = named(planned)
-    groups = {"Ways not run yet": ways[planned["defence"] != ""], "models not cleaned yet": cells}
+    """Which planned ways of cleaning, and models that they are planned for, have no run at all."""
+    cleaning = planned[planned["defence"] != ""]
+    cells = [_cell(*one) for one in cleaning[CELL].itertuples(index=False)]
+    groups = {"Ways not run yet": list(named(cleaning)), "Models not cleaned yet": cells}
     said = []
     for words, kinds in groups.items():
-        ran = planned["ran"] & (planned["defence"] != "")
-        left = sorted(set(kinds) - set(kinds[ran[kinds.index]]))
-        said += [f"{words}: {', '.join(left)}"] * bool(left)
-    return "; ".join(said) + "."
+        ran = {kind for kind, done in zip(kinds, cleaning["ran"], strict=True) if done}
+        left = sorted(set(kinds) - ran)
+        said += [f"{words}: {'; '.join(left)}."] * bool(left)
+    return " ".join(said)
 
 
 def _cell(attack: str, route: str, objective: str) -> str:

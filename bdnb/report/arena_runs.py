@@ -75,8 +75,8 @@ def costs(scale: str, runs: Sequence[CleanConfig]) -> Markdown:
 
 
 def _to_do(runs: Sequence[Stage]) -> list[Stage]:
-    once = {experiments.folder(run): run for run in runs}
-    return [run for run in once.values() if not experiments.recorded(run, warn=False)]
+    once = experiments.by_folder(runs).values()
+    return [run for run in once if not experiments.recorded(run, warn=False)]
 
 
 def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
@@ -103,18 +103,18 @@ def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
 
 
 def planned(scale: str) -> pd.DataFrame:
-    """Return the runs that a scale plans, a line each: defence, loss ("" for training), CELL, ran.
+    """Return the runs that a scale plans, a line each: defence, loss, CELL, ran.
 
+    defence, loss: "" for a run that is no way of cleaning: of training, or one that only measures.
     ran: whether its rows are recorded here or shipped.
     """
     listed = [one for made in experiments.of_scale(scale).values() for one in made]
-    once = dict(zip(experiments.folders(listed), listed, strict=True)).values()
     there, lines = set(shipped.read(scale)), []
-    for one in once:
+    for one in experiments.by_folder(listed).values():
         ran = experiments.shipped_name(one) in there or experiments.recorded(one, warn=False)
         cleaning = isinstance(one, CleanConfig)
         model = experiments.trained(scale, one.poisoned, one.seed) if cleaning else one
-        way = (one.defence, one.loss) if cleaning else ("", "")
+        way = (one.defence, one.loss) if cleaning and one.defence not in NO_WAYS else ("", "")
         lines.append((*way, *_cell(model, several=False), ran))
     return pd.DataFrame(lines, columns=["defence", "loss", *CELL, "ran"])
 

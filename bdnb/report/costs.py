@@ -51,7 +51,7 @@ BYTES = 4
 def runs(scale: str) -> list[Stage]:
     """Return every run of a scale, each once."""
     listed = [config for configs in experiments.of_scale(scale).values() for config in configs]
-    return list(dict(zip(experiments.folders(listed), listed, strict=True)).values())
+    return list(experiments.by_folder(listed).values())
 
 
 def sections(scale: str) -> Styler:

@@ -5,7 +5,7 @@ No rows are read, and no torch is there, so that Snakemake can plan hundreds of 
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cache, lru_cache
 from pathlib import Path
@@ -219,6 +219,11 @@ def folders(requested: Iterable[Stage]) -> list[Path]:
     """The folders of runs, in their order; what several are picked among is worked out once."""
     among: Picked = {}
     return [folder(config, among) for config in requested]
+
+
+def by_folder(requested: Sequence[Stage]) -> dict[Path, Any]:
+    """Each run once, by its folder; the last of those that share one."""
+    return dict(zip(folders(requested), requested, strict=True))
 
 
 def _label(config: Stage) -> str:

@@ -1,9 +1,12 @@
 """What models say before cleaning and after it, and which run is shown."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from bdnb import sweep
-from bdnb.explore import poisoned_pairs, what_it_says
+from bdnb.data import datasets
+from bdnb.explore import loaded_models, poisoned_pairs, what_it_says
 from bdnb.runs import experiments, results
 from bdnb.runs.records import Run
 
@@ -31,8 +34,24 @@ def test_under_each_image_stands_its_class_and_what_each_model_calls_it(tiny):
 def test_of_a_set_with_fewer_classes_there_are_fewer_images(tiny):
     sweep.Sweep(experiments.of_file("tiny", "clean")).run()
     rows = results.rows(experiments.of_file("tiny", "clean"))
-    figure = what_it_says.figure(rows, count=100)
-    assert 2 < len(figure.axes) < 200
+    (labelled, *_) = datasets.dataset("tiny").labelled(32)
+    there = {labelled.classnames[label] for label in labelled.labels} - {"banana"}
+    assert len(what_it_says.figure(rows, count=100).axes) == 2 * len(there)
+
+
+def test_a_model_attacked_with_another_trigger_is_left_out(tiny, monkeypatch):
+    sweep.Sweep(experiments.of_file("tiny", "clean")).run()
+    rows = results.rows(experiments.of_file("tiny", "clean"))
+    found = loaded_models.of_run
+
+    def other(run, epoch):
+        loaded = found(run, epoch)
+        ssl = loaded.attack.objective == "mmcl_ssl"
+        return loaded._replace(attack=replace(loaded.attack, trigger="yellow")) if ssl else loaded
+
+    monkeypatch.setattr(loaded_models, "of_run", other)
+    said = [text.get_text() for text in what_it_says.figure(rows, count=2).axes[0].texts]
+    assert said[3:] == ["what it shows", "MMCL", "MMCL, cleaned"]
 
 
 def test_the_run_shown_is_the_most_accurate_that_ends_clean(tiny):

@@ -1,9 +1,10 @@
 """README's answer and figure, as the front page has them.
 
 ``python -m tests.report.readme`` writes both. Run it when the shipped rows of the
-headline have changed; a test compares the answer.
+headline have changed; a test compares both.
 """
 
+import io
 import os
 import re
 import tempfile
@@ -13,7 +14,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from bdnb.report import answers, price
+from bdnb.report import answers, figures, price
 from bdnb.report.book import chapters
 from bdnb.runs import experiments, results, shipped
 from bdnb.runtime.project import root
@@ -42,6 +43,16 @@ def answered(text: str, rows: pd.DataFrame) -> str:
     return re.sub(pattern, lambda _: f"{BEGIN}\n{answer}\n{END}", text, count=1, flags=re.DOTALL)
 
 
+def drawn(rows: pd.DataFrame) -> str:
+    """Return the figure that the rows give, as SVG."""
+    figures.style()
+    figure = price.curves(rows)
+    assert isinstance(figure, Figure)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
 def main() -> None:
     """Write the answer into README.md and draw its figure."""
     readme = root() / "README.md"
@@ -49,9 +60,7 @@ def main() -> None:
         os.environ["BDNB_RUNS"] = runs
         rows = front_rows(Path(runs))
     readme.write_text(answered(readme.read_text(encoding="utf-8"), rows), encoding="utf-8")
-    figure = price.curves(rows)
-    assert isinstance(figure, Figure)
-    figure.savefig(root() / FIGURE)
+    (root() / FIGURE).write_text(drawn(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_what_is_planned_and_was_not_run_is_said():
     planned = pd.DataFrame(plan, columns=["defence", "loss", *CELL, "ran"])
     found = arena.missing(made, planned).data
     assert "2 of 4 planned runs are there" in found
-    assert "Ways not run yet: CLP; models not cleaned yet: sig on MMCL." in found
+    assert "Ways not run yet: CLP. Models not cleaned yet: sig on MMCL." in found
     assert "planned" not in arena.missing(made, planned[planned["ran"]]).data
 
 
