@@ -36,7 +36,7 @@ class Chrome:
         port = self._port(folder / "DevToolsActivePort")
         self.number = 0
         self.events: list[dict[str, Any]] = []
-        whole = websocket.create_connection(f"ws://127.0.0.1:{port}", timeout=60)
+        whole = websocket.create_connection(f"ws://127.0.0.1:{port}", timeout=240)
         self.socket, self.session = whole, ""
         pages = self.call("Target.getTargets")["targetInfos"]
         page = next(one["targetId"] for one in pages if one["type"] == "page")
@@ -68,14 +68,14 @@ class Chrome:
         session = {"sessionId": self.session} if self.session else {}
         command = {"id": self.number, "method": method, "params": given} | session
         self.socket.send(json.dumps(command))
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while time.monotonic() < end:
             message = json.loads(self.socket.recv())
             if message.get("id") == self.number:
                 assert "error" not in message, f"{method}: {message.get('error')}"
                 return message["result"]
             self.events.append(message)
-        raise TimeoutError(f"no answer in a minute to {method} {str(given)[:200]}")
+        raise TimeoutError(f"no answer in four minutes to {method} {str(given)[:200]}")
 
     def open(self, address: str) -> None:
         """Go to a page, and wait until it has loaded."""
@@ -91,7 +91,7 @@ class Chrome:
         assert "exceptionDetails" not in done, f"{expression}: {done}"
         return done["result"].get("value")
 
-    def wait(self, expression: str, *, seconds: float = 60) -> Any:
+    def wait(self, expression: str, *, seconds: float = 240) -> Any:
         """The value of an expression as soon as it is truthy. Errors: TimeoutError."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -23,15 +23,20 @@ from bdnb.runs import elsewhere
 
 OBJECTIVES = ("mmcl", "mmcl_ssl")
 MAIN_LOSS = "mmcl_ssl"
+TITLE = 9.5
+"""Size of a panel's title, points: three stand side by side."""
 
 
-def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markdown:
+def curves(
+    rows: pd.DataFrame, poisoned: Collection[str] = (), *, label: str = ""
+) -> Figure | Markdown:
     """The share of accuracy that a cleaned model keeps, by the ASR allowed: ours, the authors'.
 
     rows: a line an epoch of a cleaning run, epoch 0 included, with columns poisoned,
     pretrain_objective, loss, seed, epoch, accuracy, asr (percent); those of CleanCLIP's own loss
     are drawn where there are some, each seed thin and their mean thick; each defence has its own
-    curves. poisoned: only these.
+    curves. poisoned: only these. label: a column that tells settings apart; each has a panel of its
+    own, in order, and there whatever its rows were cleaned with is one way.
     """
     if rows.empty:
         return NOTHING
@@ -43,37 +48,62 @@ def curves(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Figure | Markd
     mine = mine[mine["asr"].notna()]
     loss = MAIN_LOSS if (mine["loss"] == MAIN_LOSS).any() else mine["loss"].iloc[0]
     mine = mine[mine["loss"] == loss]
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
     there = set(mine["pretrain_objective"])
     known = [] if there == {elsewhere.ELSEWHERE} else list(OBJECTIVES)
-    ours, *theirs = figure.subplots(1, 1 + bool(known), sharex=True, sharey=True, squeeze=False)[0]
+    names = list(pd.unique(mine[label].dropna())) if label else ["here"]
+    figure, (ours, theirs) = _panels(len(names), bool(known))
+    mine = mine.assign(by="" if label else style.cleanings(mine))
+    ways = list(product([*known, *sorted(there - set(OBJECTIVES))], mine["by"].unique()))
     marks = []
-    mine = mine.assign(by=style.cleanings(mine))
-    losses = list(mine["by"].unique())
-    objectives = [*known, *sorted(there - set(OBJECTIVES))]
-    for i, (objective, by) in enumerate(product(objectives, losses)):
+    for i, (objective, by) in enumerate(ways):
         line: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":", "-.")[i % 4]}
         own = mine[(mine["pretrain_objective"] == objective) & (mine["by"] == by)]
-        made = [price.curve(one) for _, one in own.groupby("seed")]
-        for one in made:
-            ours.step(price.THRESHOLDS, one, where="post", lw=0.8, alpha=0.5, **line)
-        if made:
-            mean = np.mean(made, axis=0)
-            ours.step(price.THRESHOLDS, mean, where="post", lw=2.5, **line)
-        words = elsewhere.trained(objective, NAMES) + f", cleaned with {by}" * (len(losses) > 1)
+        for axes, title in zip(ours, names, strict=True):
+            _ours(axes, own[own[label] == title] if label else own, line)
+        several = mine["by"].nunique() > 1
+        words = elsewhere.trained(objective, NAMES) + f", cleaned with {by}" * several
         marks.append(Line2D([], [], lw=2.5, label=words, **line))
-    seeds = some(mine["seed"].nunique(), "seed")
-    ours.set_title(f"here: mean of {seeds} (thick), each (thin)", loc="left")
+    for axes, title in zip(ours, names, strict=True):
+        shown = mine[mine[label] == title] if label else mine
+        seeds = some(shown["seed"].nunique(), "seed")
+        words = f"{title} ({seeds})" if label else f"{title}: mean of {seeds} (thick), each (thin)"
+        axes.set_title(words, loc="left", size=TITLE)
     for axes in theirs:
         _authors(axes)
-    for axes in (ours, *theirs):
-        axes.set(xscale="log", xlim=(1, 100), ylim=(-3, None), xlabel="ASR allowed (%)")
+    for axes in (*ours, *theirs):
+        axes.set(xscale="log", xlim=(1, 100), ylim=(-3, None))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.axvline(CLEANED, color="0.25", ls=":", lw=1.2)
         axes.axvspan(price.KEPT_AT[0], price.KEPT_AT[-1], color="0.92", zorder=0)
-    ours.set_ylabel("accuracy kept (% of that before)")
     figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False)
     return figure
+
+
+def _panels(count: int, authors: bool) -> tuple[Figure, tuple[list[Axes], list[Axes]]]:
+    """A figure with panels for ours, and one for the authors' points: at most three in a row."""
+    whole = count + authors
+    columns = min(whole, 2 if count == 1 else 3)
+    lines = -(-whole // columns)
+    figure = Figure(figsize=(9, 4.2 if lines == 1 else 2.8 * lines + 0.8), layout="constrained")
+    cells = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for axes in cells[whole:]:
+        axes.remove()
+    for place, axes in enumerate(cells[:whole]):
+        if place + columns >= whole:  # nothing is below it
+            axes.xaxis.set_tick_params(labelbottom=True)
+            axes.set_xlabel("ASR allowed (%)")
+        if place % columns == 0:
+            axes.set_ylabel("accuracy kept (% of before)")
+    return figure, (list(cells[:count]), list(cells[count:whole]))
+
+
+def _ours(axes: Axes, own: pd.DataFrame, line: dict[str, Any]) -> None:
+    """The curves of one way of cleaning models of one objective: each seed thin, the mean thick."""
+    made = [price.curve(one) for _, one in own.groupby("seed")]
+    for one in made:
+        axes.step(price.THRESHOLDS, one, where="post", lw=0.8, alpha=0.5, **line)
+    if made:
+        axes.step(price.THRESHOLDS, np.mean(made, axis=0), where="post", lw=2.5, **line)
 
 
 def colour(objective: str) -> str:
@@ -91,7 +121,7 @@ def _authors(axes: Axes) -> None:
         width = 2.5 if data == "CC6M" else 1.0
         line: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--")[i], "lw": width}
         axes.step(own["threshold"], own["kept"], where="post", **line)
-    axes.set_title("the authors' points: CC6M (thick), CC3M (thin)", loc="left")
+    axes.set_title("authors: CC6M (thick), CC3M (thin)", loc="left", size=TITLE)
 
 
 def settings(rows: pd.DataFrame, label: str) -> Figure | Markdown:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from IPython.display import Markdown
 
+from bdnb.analysis.metrics import last_epoch
 from bdnb.config.recipes import CleanConfig
 from bdnb.report.style import NAMES, short
 from bdnb.runs import elsewhere, experiments, results
@@ -130,6 +131,18 @@ def kinds(scales: Sequence[str]) -> pd.DataFrame:
                 found[name] = mine.assign(kind=MODELS[name][0])
     ordered = [found[name] for name in MODELS if name in found]
     return pd.concat(ordered, ignore_index=True) if ordered else pd.DataFrame()
+
+
+def last_alone(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return all rows, and once more those of epoch 0 and of last epochs, told apart by ``which``.
+
+    rows: of cleaning runs.
+    """
+    if rows.empty:
+        return rows
+    last = pd.concat([rows[rows["epoch"] == 0], last_epoch(rows[rows["epoch"] > 0])])
+    both = {"every epoch": rows, "last epochs alone": last}
+    return pd.concat([own.assign(which=words) for words, own in both.items()], ignore_index=True)
 
 
 def of(name: str) -> Study:

@@ -276,6 +276,6 @@ def test_a_scheduler_s_signal_to_all_processes_leaves_the_loop_to_answer_it(
     assert run.stdout is not None
     assert run.stdout.readline() == "ready\n"
     os.killpg(run.pid, signal.SIGTERM)
-    said, _ = run.communicate("\n", timeout=120)
+    said, _ = run.communicate("\n", timeout=500)
     assert said == f"{COUNT} SIGTERM\n"
     assert run.returncode == 0

@@ -34,7 +34,8 @@ def test_captions_of_any_lengths_have_the_usual_features_and_gradients(model, le
     ours, usual = (gradients(model.clip, lambda w=way: (w() * weights).sum()) for way in ways)
     assert set(ours) == set(usual)
     for name, gradient in usual.items():
-        torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-4, msg=name)
+        rounding = 2e-5 * max(1.0, float(gradient.abs().max()))  # one word's row sums many tokens
+        torch.testing.assert_close(ours[name], gradient, rtol=0, atol=rounding, msg=name)
 
 
 @pytest.mark.parametrize("bias", [False, True])

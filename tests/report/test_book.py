@@ -234,7 +234,7 @@ def visit(address: str, folder: Path) -> Seen:
     limits = ["--virtual-time-budget=20000", "--host-resolver-rules=MAP * ~NOTFOUND"]
     done = subprocess.run(
         [str(BROWSER), *flags.split(), *places, *limits, address],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=500, check=True,
     )  # fmt: skip
     console = re.findall(r'CONSOLE.*?\] "(.*)", source', done.stderr)
     events = [e.get("params", {}) for e in json.loads(log.read_text())["events"]]

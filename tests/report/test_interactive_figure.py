@@ -112,7 +112,7 @@ def test_the_numbers_are_those_of_python_whatever_is_chosen(page: Chrome) -> Non
             move(page, threshold)
             kept = rows[rows["loss"].isin(losses) & rows["lr"].isin(rates)]
             told = expected(kept[kept["seed"].isin(seeds)], threshold)
-            page.wait(f"{json.dumps(told)}.every(words => {TEXTS}.includes(words))", seconds=5)
+            page.wait(f"{json.dumps(told)}.every(words => {TEXTS}.includes(words))")
 
 
 @in_browser
@@ -134,7 +134,7 @@ def test_a_key_on_the_slider_changes_drawing_and_words(page: Chrome) -> None:
     move(page, 20)
     page.js("document.querySelector('input[type=range]').focus()")
     page.press("ArrowLeft", 37)
-    page.wait(f"{TEXTS}.some(words => words.includes('ASR ≤ 19.5 %'))", seconds=5)
+    page.wait(f"{TEXTS}.some(words => words.includes('ASR ≤ 19.5 %'))")
 
 
 @in_browser
@@ -143,14 +143,14 @@ def test_epochs_can_be_joined_and_colours_stand_for_the_learning_rate(page: Chro
     for column, values in (("loss", ("mmcl_ssl", "ssl")), ("lr", RATES), ("seed", SEEDS)):
         choose(page, column, values, *values)
     page.js("document.querySelector('input[name=paths]').click()")
-    page.wait("document.querySelectorAll('.chart .mark-line path').length == 24", seconds=5)
+    page.wait("document.querySelectorAll('.chart .mark-line path').length == 24")
     assert NAMES["ssl"] in page.js(TEXTS)
     page.js(
         """(menu => { menu.value = 'learning rate';
         menu.dispatchEvent(new Event('change', {bubbles: true})); })
         (document.querySelector('select'))"""
     )
-    page.wait(f"{TEXTS}.includes({json.dumps(short(RATES[0]))})", seconds=5)
+    page.wait(f"{TEXTS}.includes({json.dumps(short(RATES[0]))})")
     assert NAMES["ssl"] not in page.js(TEXTS)
 
 

@@ -59,6 +59,29 @@ def test_each_defence_has_its_curve(rows):
     assert told[1] == "pre-trained with MMCL, cleaned with mine · MMCL + SSL"
 
 
+def test_each_setting_has_a_panel_of_its_own_in_order_and_the_authors_stand_last(rows):
+    costly = rows.assign(setting="mine", accuracy=rows["accuracy"].where(rows["epoch"] == 0, 1.0))
+    both = pd.concat([rows.assign(setting="no label smoothing"), costly])
+    first, second, theirs = price.curves(both, label="setting").axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == [
+        "no label smoothing (3 seeds)",
+        "mine (3 seeds)",
+    ]
+    assert [value for width, value in drawn(first) if width == 2.5] == [100, 50]
+    kept = [value for width, value in drawn(second) if width == 2.5]
+    assert kept[0] < 5
+    assert kept[1] < 5
+    assert len(drawn(theirs)) == 4
+
+
+def test_more_panels_than_fit_a_row_go_on_below(rows):
+    many = pd.concat([rows.assign(setting=f"setting {i}") for i in range(4)])
+    axes = price.curves(many, label="setting").axes
+    assert len(axes) == 5
+    assert {own.get_subplotspec().colspan.start for own in axes} == {0, 1, 2}
+    assert {own.get_subplotspec().rowspan.start for own in axes} == {0, 1}
+
+
 def test_each_setting_has_a_dot_a_seed_and_a_bar_at_their_mean(rows):
     axes = price.settings(rows.assign(setting="a"), "setting").axes[0]
     both = [np.asarray(made.get_offsets())[:, 0] for made in axes.collections]

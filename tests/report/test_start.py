@@ -23,7 +23,7 @@ for one in pkgutil.walk_packages(getattr(package, "__path__", []), "bdnb.{name}.
 print(*sorted({HEAVY!r} & set(sys.modules)))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.split() == []
 
@@ -45,7 +45,7 @@ def laptop(tmp_path_factory):
     """A folder of the runs that the book shows of the laptop scale."""
     made = tmp_path_factory.mktemp("shipped") / "laptop"
     unpack = [sys.executable, "-m", "bdnb.runs.shipped", "unpack", "laptop", str(made)]
-    subprocess.run(unpack, check=True, timeout=300, cwd=REPOSITORY, env=os.environ | HERE)
+    subprocess.run(unpack, check=True, timeout=600, cwd=REPOSITORY, env=os.environ | HERE)
     return made
 
 
@@ -70,6 +70,6 @@ def test_a_page_of_recorded_rows_reads_them_without_torch(laptop, tmp_path, name
     script.write_text("\n".join(lines), "utf-8")
     found = os.environ | HERE | {"BDNB_RUNS": str(laptop)}
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=300, env=found
+        [sys.executable, script], capture_output=True, text=True, timeout=600, env=found
     )
     assert done.returncode == 0, done.stderr[-2000:]

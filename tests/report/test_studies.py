@@ -53,6 +53,19 @@ def test_rows_without_what_the_study_varies_are_refused(rows, tiny):
         studies.of("magic")
 
 
+def test_last_epochs_stand_beside_all_of_them_with_the_model_before(rows):
+    both = studies.last_alone(rows).groupby("which")
+    every, last = both.get_group("every epoch"), both.get_group("last epochs alone")
+    assert len(every) == len(rows)
+    assert last.sort_values(["run", "epoch"])[["epoch", "asr"]].to_numpy().tolist() == [
+        [0, 90.0],
+        [2, 40.0],
+        [0, 90.0],
+        [2, 50.0],
+    ]
+    assert studies.last_alone(rows[:0]).empty
+
+
 def test_every_study_belongs_to_a_conclusion():
     known = {conclusion.id for conclusion in CONCLUSIONS}
     assert {study.conclusion for study in studies.STUDIES.values()} <= known

@@ -121,7 +121,7 @@ def test_a_command_that_is_asked_to_stop_ends_with_the_signal_s_status_and_a_lin
     while len(run.rows()) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(which)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=500)[1]
     assert process.returncode == status, said
     assert "the same command goes on from there" in said
     assert "Traceback" not in said

@@ -139,7 +139,7 @@ def test_several_processes_that_are_stopped_leave_one_state_that_one_can_take_up
     while len(run.rows()) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=500)[0]
     assert process.returncode == 143, said[-3000:]
     assert "the same command goes on from there" in said
     assert run.state.is_file()
