@@ -1,6 +1,6 @@
-"""What a scale costs before it is run: runs and hours of each section, from throughputs.
+"""What a scale costs before it is run: runs and hours of each section. No torch.
 
-``python -m bdnb.plan paper``. Parameter files in, a table out; no torch, no data, in seconds.
+``python -m bdnb.plan paper``. Parameter files and throughputs in, a table out; no data, in seconds.
 """
 
 import argparse

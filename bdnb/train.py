@@ -1,4 +1,4 @@
-"""One pre-training run, from its data to its rows (Section 3.1): read this first.
+"""One pre-training run, from its data to its rows (Section 3.1 of the paper): read this first.
 
 Data -> poison -> model -> ``fit`` -> evaluation -> rows. ``python -m bdnb.train --params FILE``.
 """

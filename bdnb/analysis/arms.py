@@ -73,12 +73,20 @@ def _picked(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     return pd.Series(accuracy.reindex(keys).to_numpy(), index=chosen.index)
 
 
+def words(poisoned: str) -> str:
+    """Return how the models of a training experiment read in a reason."""
+    kind = poisoned.removeprefix("train_")
+    objective = "MMCL + SSL" if kind.endswith("mmcl_ssl") else "MMCL"
+    known = kind.endswith(("mmcl", "mmcl_ssl"))
+    return f"{objective} models" if known else f"models of {poisoned}"
+
+
 def not_ready(arm: Arm, rows: pd.DataFrame) -> str:
     """Why there is nothing to decide from; empty when there is."""
     if rows.empty:
         what = ", ".join(f"{column} {value}" for column, value in arm.where.items())
         both = ", at the seeds and rates to compare" if arm.like else ""
-        return f"no rows of {arm.poisoned}, {what}{both}"
+        return f"no rows of the {words(arm.poisoned)}, {what}{both}"
     first = rows.groupby("run")["epoch"].min()
     late = first.index[first > 0]
     return f"no row before cleaning in {', '.join(map(str, late[:3]))}" if len(late) else ""

@@ -15,6 +15,7 @@ from bdnb.analysis.verdict_rules import Claim, Conclusion, judge
 KEPT, CONTRAST = 90.0, 5.0
 """Edges: share of the accuracy (percent) that is as good as all; points that are a difference."""
 WEAK, STRONG = "train_mmcl", "train_mmcl_ssl"
+OBJECTIVES = "kept accuracy, MMCL minus MMCL + SSL"
 
 
 def verdicts(rows_clean: pd.DataFrame, rows_train: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -63,14 +64,7 @@ def _contrast(number: int, how: str, kind: str, paper: str) -> Conclusion:
         id=f"C{number}",
         statement=f"{how}, cleaning costs the MMCL + SSL model more accuracy than the MMCL model",
         paper=paper,
-        claims=(
-            Claim(
-                quantity="kept accuracy, MMCL less MMCL + SSL",
-                of=_arm(weak),
-                less=_arm(strong),
-                edge=CONTRAST,
-            ),
-        ),
+        claims=(Claim(quantity=OBJECTIVES, of=_arm(weak), less=_arm(strong), edge=CONTRAST),),
     )
 
 
@@ -85,14 +79,14 @@ def _tried(number: int, how: str, paper: str, tried: Arm) -> Conclusion:
         paper=paper,
         claims=(
             Claim(
-                quantity="kept accuracy, with it less plain CleanCLIP",
+                quantity="kept accuracy, with it minus with plain CleanCLIP",
                 of=replace(tried, like=_arm(STRONG)),
                 less=_arm(STRONG, like=tried),
                 edge=CONTRAST,
                 above=False,
             ),
             Claim(
-                quantity="kept accuracy, MMCL with plain CleanCLIP less MMCL + SSL with it",
+                quantity="kept accuracy, MMCL with plain CleanCLIP minus MMCL + SSL with it",
                 of=_arm(WEAK),
                 less=tried,
                 edge=CONTRAST,
@@ -127,31 +121,25 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
         statement="CleanCLIP costs the MMCL + SSL model more accuracy than the MMCL model "
         "(the paper's title; added after the first runs)",
         paper="37 points (CC6M), 19 (CC3M), from the authors' points",
-        claims=(
-            Claim(
-                quantity="kept accuracy, MMCL less MMCL + SSL",
-                of=_arm(WEAK),
-                less=_arm(STRONG),
-                edge=CONTRAST,
-            ),
-        ),
+        claims=(Claim(quantity=OBJECTIVES, of=_arm(WEAK), less=_arm(STRONG), edge=CONTRAST),),
     ),
     Conclusion(
         id="C1",
         statement="CleanCLIP cleans MMCL models with no loss of accuracy",
-        paper="92 % (CC6M), 105 % (CC3M), from the authors' points; +1 %, +3 % at ASR ≤ 5 %",
+        paper="92 % (CC6M), 105 % (CC3M) kept, from the authors' points; +1 %, +3 % at ASR ≤ 5 %",
         claims=(_kept(_arm(WEAK), "MMCL", above=True),),
     ),
     Conclusion(
         id="C2",
         statement="CleanCLIP does not clean MMCL + SSL models without a large loss of accuracy",
-        paper="55 % (CC6M), 86 % (CC3M), from the authors' points; -45 %, -17 % at ASR ≤ 5 %",
+        paper="55 % (CC6M), 86 % (CC3M) kept, from the authors' points; -45 %, -17 % at ASR ≤ 5 %",
         claims=(_kept(_arm(STRONG), "MMCL + SSL"),),
     ),
     Conclusion(
         id="C3",
         statement="MMCL alone as cleaning loss leaves ASR high",
-        paper="0 % of either model (CC6M), 77 % and 81 % (CC3M), from the authors' points",
+        paper="0 % kept by both models (CC6M), 77 % and 81 % (CC3M: our rule would not pass it), "
+        "from the authors' points",
         claims=(
             _kept(_arm(WEAK, loss="mmcl"), "MMCL", 50),
             _kept(_arm(STRONG, loss="mmcl"), "MMCL + SSL", 50),
@@ -160,8 +148,8 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
     Conclusion(
         id="C4",
         statement="SSL alone as cleaning loss lowers ASR, but costs accuracy",
-        paper="99 % of MMCL, 31 % of MMCL + SSL (CC6M), 77 % and 16 % (CC3M), from the authors' "
-        "points",
+        paper="99 % kept by MMCL (our rule would not pass it), 31 % by MMCL + SSL (CC6M), 77 % and "
+        "16 % (CC3M), from the authors' points",
         claims=(
             _kept(_arm(WEAK, loss="ssl"), "MMCL"),
             _kept(_arm(STRONG, loss="ssl"), "MMCL + SSL"),
@@ -179,11 +167,17 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
         ),
     ),
     _contrast(
-        5, "Poisoned by fine-tuning", "finetune", "MMCL -17 %, MMCL + SSL -33 % at ASR ≤ 5 %"
+        5,
+        "Poisoned by fine-tuning",
+        "finetune",
+        "accuracy: MMCL -17 %, MMCL + SSL -33 % at ASR ≤ 5 %",
     ),
-    _contrast(6, "With a ViT", "vit", "MMCL -30 %, MMCL + SSL -41 % at ASR ≤ 5 %"),
+    _contrast(6, "With a ViT", "vit", "accuracy: MMCL -30 %, MMCL + SSL -41 % at ASR ≤ 5 %"),
     _contrast(
-        7, "With label-consistent poison", "label", "MMCL +10 %, MMCL + SSL -16 % at ASR ≤ 5 %"
+        7,
+        "With label-consistent poison",
+        "label",
+        "accuracy: MMCL +10 %, MMCL + SSL -16 % at ASR ≤ 5 %",
     ),
     Conclusion(
         id="C8",
@@ -199,7 +193,7 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
                 measure=rebound,
             )
             for name, of, less, above in (
-                ("MMCL + SSL less MMCL", STRONG, WEAK, True),
+                ("MMCL + SSL minus MMCL", STRONG, WEAK, True),
                 ("MMCL", WEAK, None, False),
                 ("MMCL + SSL", STRONG, None, True),
             )
@@ -208,11 +202,11 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
     Conclusion(
         id="C9",
         statement="A few poisons left in the cleaning set hurt both models, MMCL + SSL worse",
-        paper="ASR 30-50 % at kept accuracy (MMCL, CC6M), over 90 % (MMCL + SSL, CC3M)",
+        paper="ASR 30-50 % with accuracy kept (MMCL, CC6M), over 90 % (MMCL + SSL, CC3M)",
         claims=(
             *(
                 Claim(
-                    quantity=f"kept accuracy without less with poisons, {name}",
+                    quantity=f"kept accuracy, without poisons minus with the fewest, {name}",
                     of=_arm(poisoned, like=POISONS[poisoned]),
                     less=replace(POISONS[poisoned], like=_arm(poisoned)),
                     edge=CONTRAST,
@@ -220,7 +214,7 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
                 for name, poisoned in (("MMCL", WEAK), ("MMCL + SSL", STRONG))
             ),
             Claim(
-                quantity="kept accuracy with poisons, MMCL less MMCL + SSL",
+                quantity="kept accuracy with the fewest poisons, MMCL minus MMCL + SSL",
                 of=POISONS[WEAK],
                 less=POISONS[STRONG],
                 edge=CONTRAST,
@@ -230,11 +224,16 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
     _tried(10, "Adding DeepClust", "figure only (7)", _defence("deep_cluster")),
     _tried(11, "Heavy regularisation", "figure only (8)", _defence("heavy_regularisation")),
     _tried(12, "Shrink and perturb", "figure only (9)", _defence("shrink_perturb")),
-    _tried(13, "Twice the cleaning data", "-90 % at ASR ≤ 5 %", _arm(STRONG, study="twice_data")),
+    _tried(
+        13,
+        "Twice the cleaning data",
+        "accuracy -90 % at ASR ≤ 5 %",
+        _arm(STRONG, study="twice_data"),
+    ),
     _tried(
         14,
         "Cleaning for five times the epochs",
-        "-24 % at ASR ≤ 5 %",
+        "accuracy -24 % at ASR ≤ 5 %",
         _arm(STRONG, study="more_epochs"),
     ),
     _tried(

@@ -96,7 +96,7 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
         crosses=crosses,
         number="mean of the whole price curve" if floor else "kept accuracy",
         edges=tuple(
-            f"{way} on {arm.poisoned}"
+            f"{way} on {arms.words(arm.poisoned)}"
             for way, pair in ways.items()
             for arm, rows in pair
             if arms.at_edge(rows)

@@ -193,7 +193,9 @@ def _mute(claim: Claim, found: str, of: pd.DataFrame, less: pd.DataFrame | None)
     upwards = (found == HOLDS) == claim.above
     for rows, stands in zip(sides, (upwards, not upwards), strict=False):
         if not stands and arms.at_edge(rows):
-            return f"best {rows['poisoned'].iloc[0]} at the edge of its learning rates"
+            return (
+                f"the best {arms.words(rows['poisoned'].iloc[0])} at the edge of the learning rates"
+            )
     return ""
 
 

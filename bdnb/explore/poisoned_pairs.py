@@ -26,7 +26,7 @@ def chosen(rows: pd.DataFrame) -> list[Run]:
     """For each pre-training objective the CleanCLIP run (MMCL + SSL) that ends best.
 
     That is the most accurate of those that end at an ASR of at most 5 %, or, where none does, the
-    one at the lowest ASR. Only runs whose last weights and poisoned model are kept; where none is
+    one at the lowest ASR. Only runs whose last weights and backdoored model are kept; where none is
     of MMCL + SSL, of any.
     """
     found = []

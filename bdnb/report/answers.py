@@ -10,8 +10,14 @@ from bdnb.report.style import NAMES, some
 from bdnb.runs import elsewhere
 
 NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
-WORDS = {HOLDS: "holds here", FAILS: "does not hold here", OPEN: "is not decided here"}
-"""Verdict -> how a sentence says it of a claim; the others can not be told here."""
+COSTS = "The pre-training objective {}decide{} what cleaning costs here."
+WORDS = {HOLDS: COSTS.format("", "s"), FAILS: COSTS.format("does not ", "")}
+"""Verdict -> how a sentence says it of the paper's title; the others leave it open."""
+FREE = {
+    HOLDS: " Models pre-trained with MMCL are cleaned at no cost.",
+    FAILS: " Models pre-trained with MMCL are not cleaned for free here, either.",
+}
+"""Verdict on C1 -> what stands behind it."""
 
 
 def trained(kept: pd.DataFrame) -> Markdown:
@@ -54,20 +60,24 @@ def cleaned(rows: pd.DataFrame) -> Markdown:
         if objective != elsewhere.ELSEWHERE:
             words = f"{'the one' if said else 'the model'} {words}"
         said.append(
-            f"{words} **{made['kept'].mean:.0f} %** of its accuracy "
-            f"(it had an ASR of {made['asr_before'].mean:.0f} %)"
+            f"{words} keeps **{made['kept'].mean:.1f} %** of its accuracy "
+            f"(its ASR was {made['asr_before'].mean:.0f} %)"
         )
     if not said:
         return Markdown("*No run of CleanCLIP with its own loss is among these.*")
-    first = conclusions.verdicts(mine).iloc[0]
+    at = f"mean over the ASRs allowed, {price.KEPT_AT[0]:g} to {price.KEPT_AT[-1]:g} %"
+    kept = f"Cleaned with CleanCLIP, {', '.join(said)}; {at}."
+    judged = conclusions.verdicts(mine).set_index("id")
+    first = judged.loc["C0"].to_dict()
     if not first["n"]:
-        return Markdown(f"CleanCLIP leaves {', '.join(said)}.")
-    between = "" if pd.isna(first["low"]) else f", {first['low']:.0f} to {first['high']:.0f}"
-    word = WORDS.get(first["verdict"].partition(" (")[0], "cannot be told here")
+        return Markdown(kept)
+    between = "" if pd.isna(first["low"]) else f", {first['low']:.1f} to {first['high']:.1f}"
+    title = "Whether the pre-training objective decides what cleaning costs is left open here."
+    word, free = (str(judged.loc[name, "verdict"]).partition(" (")[0] for name in ("C0", "C1"))
     return Markdown(
-        f"CleanCLIP leaves {', '.join(said)}. The difference is **{first['ours']:.0f} points** "
-        f"({some(first['n'], 'seed')}{between}); in the paper it is {first['paper']}. **That the "
-        f"pre-training objective decides what cleaning costs {word}.**"
+        f"{kept} The difference is **{first['ours']:.1f} points** "
+        f"({some(first['n'], 'seed')}{between}); in the paper it is {first['paper']}. "
+        f"**{WORDS.get(word, title)}{FREE.get(free, '')}**"
     )
 
 
@@ -77,8 +87,9 @@ def stopped(rows: pd.DataFrame) -> Markdown:
     if measured.empty:
         return NOTHING
     last = last_epoch(measured)
-    clean = last["asr"] <= CLEANED
-    word = "Yes" if clean.mean() > 0.5 else "No"
+    after = measured[measured["epoch"] > 0]
+    ever = int((after.groupby("run")["asr"].min() <= CLEANED).sum())
+    clean = int((last["asr"] <= CLEANED).sum())
     said = []
     for objective, own in measured.groupby("pretrain_objective"):
         ends = last.loc[last["pretrain_objective"] == objective, "asr"] <= CLEANED
@@ -87,9 +98,10 @@ def stopped(rows: pd.DataFrame) -> Markdown:
             f"{elsewhere.trained(str(objective), NAMES)}, {ends.sum()} of {len(ends)} runs end at "
             f"ASR ≤ {CLEANED:g} %, and ASR ends {back:.1f} points above its lowest"
         )
+    word = "No" if 2 * clean <= ever or not ever else "Yes" if clean == ever else "Mostly yes"
     return Markdown(
-        f"**{word}: {clean.sum()} of {some(len(clean), 'run')} end clean.** "
-        f"Of models {'; '.join(said)} (means)."
+        f"**{word}: of {some(len(last), 'run')}, {ever} have an epoch at ASR ≤ {CLEANED:g} %, and "
+        f"{clean} of these end so.** Of models {'; '.join(said)} (means)."
     )
 
 
@@ -102,17 +114,48 @@ def defended(rows: pd.DataFrame) -> Markdown:
     tried = made[made["id"].isin([f"C{number}" for number in range(10, 16)]) & (made["n"] > 0)]
     if tried.empty:
         return NOTHING
-    mute = tried["verdict"].str.startswith(MUTE)
-    buys = tried[~mute & (tried["ours"] >= conclusions.CONTRAST)]
-    names = "; ".join(
-        f"{one['statement'].partition(' buys')[0].lower()}, {one['ours']:.0f} points"
-        for one in buys.to_dict("records")
-    )
+    # The first claim of each is that it buys less than this: where that fails, it buys as much.
+    said = [
+        (str(one["statement"]).partition(" buys")[0].lower(), one["findings"][0].verdict)
+        for one in tried.to_dict("records")
+    ]
+    names = {
+        mark: [name for name, verdict in said if verdict.startswith(words)]
+        for mark, words in {"buys": (FAILS,), "not": (HOLDS,), "open": (OPEN, MUTE)}.items()
+    }
+    listed = {mark: f" ({', '.join(own)})" * bool(own) for mark, own in names.items()}
     return Markdown(
-        f"**Of {len(tried)} additions to CleanCLIP, {mute.sum()} can tell nothing here; of the "
-        f"others {len(buys) or 'none'} buy the MMCL + SSL model {conclusions.CONTRAST:g} points of "
-        f"accuracy or more{': ' * bool(names)}{names}.** In the paper none helped."
+        f"**Of {len(tried)} additions to CleanCLIP, {len(names['buys'])} buy the MMCL + SSL model "
+        f"{conclusions.CONTRAST:g} points of kept accuracy or more{listed['buys']}; "
+        f"{len(names['not'])} do not{listed['not']}; of {len(names['open'])} it is not decided or "
+        f"cannot be told here{listed['open']}.** In the paper none helped."
     )
+
+
+def with_poisons_left(rows: pd.DataFrame) -> Markdown:
+    """Say what share of accuracy is kept, by the poisoned pairs left among the cleaning pairs.
+
+    rows: of ``settings`` of the study nonideal.
+    """
+    rows = rows[rows["asr"].notna()]
+    if rows.empty:
+        return Markdown("*No run of this study is recorded yet.*")
+    plain = rows.astype({"panel": str, "setting": str})
+    made = price.groups(plain, by=["poisons", "panel"])
+    said: list[str] = []
+    for count, own in made.groupby("poisons"):
+        pairs = int(plain.loc[plain["poisons"] == count, "cleaning_pairs"].max())
+        share = f"{count} of {pairs:,} pairs poisoned ({100 * int(str(count)) / pairs:.1f} %)"
+        of = "" if said else " of its accuracy"
+        kept = " and ".join(
+            f"the {one['panel']} model{' keeps' * (not place)} {one['kept'].mean:.0f} %"
+            f"{of * (not place)}"
+            for place, one in enumerate(own.to_dict("records"))
+        )
+        said.append(f"with {share if count else 'no poison left'}, {kept}")
+    seeds = " to ".join(map(str, sorted({*made["seeds"]})))
+    text = "; ".join(said)
+    return Markdown(f"**{text[0].upper()}{text[1:]}** (kept accuracy; seeds: {seeds}).")
 
 
 def main_study(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from bdnb.analysis import arena, price
 from bdnb.analysis.arena import CELL, OBJECTIVES, WAY
 from bdnb.analysis.conclusions import CONTRAST
 from bdnb.analysis.effect import relation
+from bdnb.analysis.metrics import Spread
 from bdnb.config.defence_facts import FACTS
 from bdnb.report import sortable, style
 from bdnb.report.interactive_figure import SCHEMA, InteractiveFigure
@@ -20,6 +21,8 @@ from bdnb.report.style import NAMES, some
 
 SHOWN_AT = (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
 """ASRs (percent) that the interactive price curves have a point at."""
+FEW, WAYS = 3, ("#117733", "#aa4499")
+"""Seeds below which no interval is shown; colours of two ways, which no objective has."""
 
 
 def entries(rows: pd.DataFrame) -> pd.DataFrame:
@@ -62,28 +65,34 @@ def leaderboard(made: pd.DataFrame) -> HTML | Markdown:
 
 def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
     facts = FACTS.get(one["defence"])
-    nothing, edge = float("nan"), " (edge of its rates)" * (one.get("edge") is True)
+    nothing, edge = float("nan"), " (edge of its learning rates)" * (one.get("edge") is True)
     return {
         "way of cleaning": one["way"] + edge,
         "attack": _attack(one["attack"], one["route"]) + " (failed)" * bool(one["failed"]),
         "objective": NAMES.get(one["objective"], one["objective"]),
-        "kept, oracle, %": one.get("kept", nothing),
-        "kept, blind, %": one.get("kept_blind", nothing),
+        "seeds": float(one["seeds"]),
+        "kept, oracle, %": _spread(one.get("kept", nothing)),
+        "kept, blind, %": _spread(one.get("kept_blind", nothing)),
         "blind costs": one.get("cost", nothing),
         "ASR before, %": one["asr_before"],
-        "ASR, oracle, %": one.get("lowest_asr", nothing),
+        f"lowest ASR at ≥ {arena.KEEPS:g} % of accuracy, %": one.get("lowest_asr", nothing),
         "ASR, blind, %": one.get("asr_blind", nothing),
         "accuracy, blind, % of before": one.get("accuracy_blind", nothing),
-        "control of as many steps, %": one.get("control", nothing),
+        "control of as many steps, %": _spread(one.get("control", nothing)),
         "steps": float(one["steps"]),
         "knows": ", ".join(facts.knows) if facts else "not said",
         "blind rule": (facts.blind if facts else "last")
         + ", not tuned" * (one.get("tuned") is False),
         "paper": facts.paper if facts else "yours",
-        "seeds": float(one["seeds"]),
         "runs": float(one["runs"]),
         "rows": float(one["rows"]),
     }
+
+
+def _spread(value: Spread | float) -> Spread | float:
+    """A mean without its interval where that is over fewer than ``FEW`` seeds."""
+    few = isinstance(value, Spread) and value.n < FEW
+    return value._replace(low=np.nan, high=np.nan) if few else value  # type: ignore[union-attr]
 
 
 def answer(made: pd.DataFrame) -> Markdown:
@@ -95,17 +104,33 @@ def answer(made: pd.DataFrame) -> Markdown:
 
     def names(mask: pd.Series) -> str:
         found = both["way"][mask]
-        return f"{len(found)} ({', '.join(found)})" if len(found) else "none"
+        return f"{len(found)} ({'; '.join(found)})" if len(found) else "none"
 
+    good, ways = made[~made["failed"]], f"{some(len(both), 'way')} of cleaning"
+    attacks = list(dict.fromkeys(map(_attack, good["attack"], good["route"])))
+    tried = f"{some(int(good['seeds'].max()), 'seed')} of {some(len(attacks), 'attack')}"
+    listed = "; ".join(f"`{one}`" for one in attacks)
+    undecided = ~both["level"] & (both["side"] == "")
     words = [
-        f"**Of {some(len(both), 'way')} of cleaning that were run on models of both objectives, "
-        f"{names(both['side'] == 'mmcl')} keep more on MMCL models by over {CONTRAST:g} points, "
-        f"{names(both['side'] == 'mmcl_ssl')} on MMCL + SSL models, and {names(both['level'])} as "
-        f"much on both; of {int((~both['level'] & (both['side'] == '')).sum())} these rows do not "
-        f"decide it.**",
-        f"Better than MMCL alone with no more steps, on both objectives: "
-        f"{names(both['gains'].map(len) == 2)}; on one: {names(both['gains'].map(len) == 1)}.",
+        f"**Of {ways} that were run on models of both objectives ({tried}), "
+        f"{names(both['side'] == 'mmcl')} keep more on MMCL models by over {CONTRAST:g} "
+        f"points, {names(both['side'] == 'mmcl_ssl')} on MMCL + SSL models, and "
+        f"{names(both['level'])} as much on both; of {undecided.sum()} it is not decided.**"
     ]
+    if undecided.all():
+        words = [
+            f"**{tried} decide nothing about the {ways} compared: for none is it known whether it "
+            f"keeps more of the accuracy of MMCL models or of MMCL + SSL models.**"
+        ]
+    alone = f"Only {listed} has rows: of other attacks nothing is known."
+    words.append(alone if len(attacks) == 1 else f"Attacks with rows: {listed}.")
+    gains = both["gains"].map(len)
+    words.append(
+        f"Better than MMCL alone with no more steps, on both objectives: {names(gains == 2)}; on "
+        f"one: {names(gains == 1)}."
+        if gains.any()
+        else "None is shown to be better than MMCL alone with no more steps."
+    )
     words_of = dict(zip(made[WAY].itertuples(index=False, name=None), named(made), strict=True))
     tops = [arena.best(made, objective) for objective in OBJECTIVES]
     told = [
@@ -113,14 +138,13 @@ def answer(made: pd.DataFrame) -> Markdown:
         for objective, top in zip(OBJECTIVES, tops, strict=True)
         if top
     ]
-    words.append(f"Most is kept by {' and by '.join(told)}.")
+    words.append(f"In the mean over seeds, most is kept by {' and by '.join(told)}.")
     found = relation(both["mmcl"], both["mmcl_ssl"])
     if not np.isnan(found.rho):
         words.append(
             f"The order of ways on one objective goes with that on the other by a rank correlation "
             f"of {found.rho:+.2f} (p = {found.p:.3f})."
         )
-    good = made[~made["failed"]]
     words.append(
         f"Stopping blindly costs {good['cost'].mean():.0f} points on average, at most "
         f"{good['cost'].max():.0f}."
@@ -140,11 +164,11 @@ def missing(made: pd.DataFrame, planned: pd.DataFrame | None = None) -> Markdown
     for way, own in made.assign(way=named(made)).groupby("way", sort=False):
         lacks = [cell for cell in cells if cell not in set(own["cell"])]
         few = list(own.loc[(own["seeds"] < seeds) & ~own["failed"], "cell"])
-        said = [f"no run of {', '.join(lacks)}"] * bool(lacks)
-        said += [f"fewer than {some(seeds, 'seed')} of {', '.join(few)}"] * bool(few)
+        said = [f"no run of {'; '.join(lacks)}"] * bool(lacks)
+        said += [f"fewer than {some(seeds, 'seed')} of {'; '.join(few)}"] * bool(few)
         lines += [f"- {way}: {'; '.join(said)}"] * bool(said)
     if failed := list(made.loc[made["failed"], "cell"].unique()):
-        lines.append(f"- ASR before under {arena.GATE:g} %, attack failed: {', '.join(failed)}")
+        lines.append(f"- ASR before under {arena.GATE:g} %, attack failed: {'; '.join(failed)}")
     if planned is not None and not planned["ran"].all():
         lines.append(
             f"- {planned['ran'].sum()} of {len(planned)} planned runs are there. {_idle(planned)}"
@@ -194,7 +218,7 @@ def curves(rows: pd.DataFrame) -> InteractiveFigure | Markdown:
         .encode(
             alt.X("asr:Q", title="ASR allowed (%)", scale=alt.Scale(type="log", domain=[1, 100])),
             alt.Y("kept:Q", title="accuracy kept (% of that before)"),
-            alt.Color("way:N", title=None),
+            alt.Color("way:N", title=None, scale=alt.Scale(range=list(WAYS))),
             alt.StrokeDash("way:N", title=None),
             tooltip=["way:N", "asr:Q", "kept:Q", "seeds:N"],
         )

@@ -63,7 +63,9 @@ def asked(scale: str, given: Mapping[str, Any]) -> list[CleanConfig]:
 def costs(scale: str, runs: Sequence[CleanConfig]) -> Markdown:
     """Say how many of these runs are to do, and about how long that and what they need takes."""
     if not runs:
-        return Markdown("*No defence of yours is asked for: these are the rows recorded so far.*")
+        return Markdown(
+            "*The parameter `defence` names none of yours: below are the rows recorded so far.*"
+        )
     needed: list[Stage] = [model for run in runs for model in experiments.needs(run)]
     to_do = [_to_do(runs), _to_do(needed)]
     rate = plan.throughput(scale)
@@ -111,7 +113,7 @@ def planned(scale: str) -> pd.DataFrame:
     listed = [one for made in experiments.of_scale(scale).values() for one in made]
     there, lines = set(shipped.read(scale)), []
     for one in experiments.by_folder(listed).values():
-        ran = experiments.shipped_name(one) in there or experiments.recorded(one, warn=False)
+        ran = shipped.shipped_name(one) in there or experiments.recorded(one, warn=False)
         cleaning = isinstance(one, CleanConfig)
         model = experiments.trained(scale, one.poisoned, one.seed) if cleaning else one
         way = (one.defence, one.loss) if cleaning and one.defence not in NO_WAYS else ("", "")

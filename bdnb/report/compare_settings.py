@@ -25,6 +25,10 @@ OBJECTIVES = ("mmcl", "mmcl_ssl")
 TRAINED = ("epochs", "poison_rate", "trigger_size", "batch_size", "model", "lr")
 DESCRIBED = ("classes", "scenes", "side", "train_place", *(f"train_{key}" for key in TRAINED))
 """What a setting is described by: its data, and parameters of pre-training."""
+CLEANED_BY = ("optimiser", "image_views", "text_views", "batch_size")
+"""Parameters of cleaning that a setting is described by as well, where rows have them."""
+ATTACKED = 95.0
+"""ASR (percent) before cleaning from which on the backdoor of a setting's models took fully."""
 SHOWN: Mapping[str, str] = {
     "accuracy_before": "accuracy before, %",
     "asr_before": "ASR before, %",
@@ -62,7 +66,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def about_model(scale: str, name: str) -> dict[str, Any]:
-    """Return ``DESCRIBED`` of a poisoned model. Errors: ConfigError."""
+    """Return ``DESCRIBED`` of a backdoored model. Errors: ConfigError."""
     config = experiments.trained(scale, name, 0)
     data = parameters.load(config.data, "data")
     place = config.trigger_options.get("place", "random")
@@ -74,8 +78,8 @@ def about_model(scale: str, name: str) -> dict[str, Any]:
 def compare(rows: pd.DataFrame) -> pd.DataFrame:
     """Return a line a setting and amount of cleaning: both objectives' numbers side by side.
 
-    rows: of ``settings``. Columns: ``DESCRIBED``; for each objective ``SHOWN`` (percent, means over
-    seeds; rebound over runs); seeds; runs.
+    rows: of ``settings``. Columns: ``DESCRIBED``; ``CLEANED_BY`` behind ``cleaning_``; for each
+    objective ``SHOWN`` (percent, means over seeds; rebound over runs); seeds; runs.
     """
     lines = []
     for (setting, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
@@ -83,6 +87,9 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
         for name in DESCRIBED:  # of both models; "MMCL's / MMCL + SSL's" where they differ
             values = own.sort_values("objective")[name].unique()
             line[name] = values[0] if len(values) == 1 else " / ".join(map(str, values))
+        for name in CLEANED_BY:
+            if name in own:
+                line[f"cleaning_{name}"] = " / ".join(map(str, own[name].unique()))
         for objective, its in own.groupby("objective"):
             made = groups(its, by=["objective"]).iloc[0]
             line |= {f"{k}_{objective}": made[k].mean for k in SHOWN if k in made}
@@ -105,19 +112,27 @@ def table(rows: pd.DataFrame) -> Styler:
 
 
 def described(rows: pd.DataFrame) -> Styler:
-    """Return what models were trained on and how: the columns in which settings differ."""
+    """Return how models were trained and cleaned: the columns in which settings differ."""
     made = compare(rows)
-    varied = [c for c in DESCRIBED if made[c].nunique() > 1]
-    frame = made[["setting", *varied]].drop_duplicates()
-    frame = frame.rename(columns={c: c.removeprefix("train_").replace("_", " ") for c in varied})
+    cleaned = [f"cleaning_{name}" for name in CLEANED_BY]
+    varied = [c for c in (*DESCRIBED, *cleaned) if c in made and made[c].nunique() > 1]
+    frame = made[["setting", "cleaning", *varied]].drop_duplicates()
+    words = {c: c.removeprefix("train_").replace("_", " ") for c in varied}
+    frame = frame.rename(columns=words | {"cleaning": "clean pairs × epochs"})
     return styled(frame, formats=dict.fromkeys(("poison rate", "trigger size", "lr"), "{:g}"))
 
 
 def answer(rows: pd.DataFrame) -> Markdown:
-    """Return in how many settings the contrast shows, and in which: counted from the rows."""
+    """Return in how many settings the contrast shows, and in which: counted from the rows.
+
+    First those whose models both have an ASR of ``ATTACKED`` percent or more.
+    """
     made = compare(rows).dropna(subset=[f"kept_{o}" for o in OBJECTIVES])
-    attacked = (made[[f"asr_before_{o}" for o in OBJECTIVES]] >= 95).all(axis=1)
+    attacked = (made[[f"asr_before_{o}" for o in OBJECTIVES]] >= ATTACKED).all(axis=1)
     gap = made["kept_mmcl"] - made["kept_mmcl_ssl"]
+    turned = gap * (made["kept_at_5_mmcl"] - made["kept_at_5_mmcl_ssl"]) < 0
+    there = rows[rows["setting"].isin(made["setting"])].groupby("setting")["poisoned"]
+    pairs = there.agg(frozenset).nunique()
     back = made["rebound_mmcl_ssl"] - made["rebound_mmcl"]
     most = made[["kept_mmcl", "kept_mmcl_ssl"]].max()
     points = f"{CONTRAST:g} points"
@@ -127,13 +142,17 @@ def answer(rows: pd.DataFrame) -> Markdown:
         return f"{there.sum()} ({names})" if names else "0"
 
     return Markdown(
-        f"**Of {some(len(made), 'pair')} of models, the one trained with MMCL keeps {points} more "
-        f"of its accuracy, or more, in {which(gap >= CONTRAST)}; that trained with MMCL + SSL in "
-        f"{which(gap <= -CONTRAST)}.** In {attacked.sum()} both start at an ASR of "
-        f"95 % or more. From its lowest to the last epoch the latter's ASR comes back by at least "
-        f"{points} more than the other's in {(back >= CONTRAST).sum()}, by as much less in "
-        f"{(back <= -CONTRAST).sum()}. The most that any keeps is {most['kept_mmcl']:.1f} % for "
-        f"MMCL and {most['kept_mmcl_ssl']:.1f} % for MMCL + SSL."
+        f"**Of {some(attacked.sum(), 'setting')} in which both models have an ASR of "
+        f"{ATTACKED:g} % or more before cleaning, the MMCL model keeps at least {points} more of "
+        f"its accuracy in {which(attacked & (gap >= CONTRAST))}, the MMCL + SSL model in "
+        f"{which(attacked & (gap <= -CONTRAST))}.** Of {some(pairs, 'pair')} of "
+        f"models in {some(len(made), 'setting')}, the former does in {which(gap >= CONTRAST)}, the "
+        f"latter in {which(gap <= -CONTRAST)}. At ASR ≤ 5 % the difference has the other sign "
+        f"than in kept accuracy in {which(turned)}. From its lowest to the last epoch, the ASR of "
+        f"the MMCL + SSL model comes back by at least {points} more than the other's in "
+        f"{(back >= CONTRAST).sum()}, by as much less in {(back <= -CONTRAST).sum()}. The most "
+        f"that any keeps is {most['kept_mmcl']:.1f} % for MMCL and {most['kept_mmcl_ssl']:.1f} % "
+        f"for MMCL + SSL."
     )
 
 
@@ -166,17 +185,3 @@ def change_table(rows: pd.DataFrame, base: str = "main") -> Styler:
     frame = made[list(CHANGED)].agg(spread).rename(columns=CHANGED)
     frame = frame.assign(seeds=made.size()).reset_index()
     return styled(frame.assign(objective=frame["objective"].replace(NAMES)))
-
-
-def change_answer(rows: pd.DataFrame, base: str = "main") -> Markdown:
-    """Return which setting changes each number most, over the objectives."""
-    means = changes(rows, base).groupby(["setting", "objective"])[list(CHANGED)].mean()
-    words = [f"{some(len(means.index.unique(0)), 'setting')} against `{base}`, by seed."]
-    for key, name in CHANGED.items() if len(means) else ():
-        place = int(means[key].abs().argmax())
-        setting, objective = means.index[place]
-        words.append(
-            f"Most by `{setting}`, {NAMES.get(objective, objective)}: "
-            f"{name.partition(',')[0]} {means[key].iloc[place]:+.1f} points."
-        )
-    return Markdown(" ".join(words))

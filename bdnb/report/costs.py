@@ -54,8 +54,19 @@ def runs(scale: str) -> list[Stage]:
     return list(experiments.by_folder(listed).values())
 
 
+def answer(scale: str) -> Markdown:
+    """Return what all runs take: hours of one device, days on a node, disk and network."""
+    work, device = jobs(scale), plan.throughput(scale).device
+    hours = (sum(work.train) + sum(work.clean)) / 3600
+    disk_tb, network_tb = (gigabytes / 1000 for gigabytes in _gigabytes(scale).iloc[-1, 1:])
+    return Markdown(
+        f"**{hours:,.0f} {device}-hours: {days(work, 1):,.0f} days on {GPUS} {device}s; "
+        f"{disk_tb:,.1f} TB of disk, {network_tb:,.1f} TB of network.**"
+    )
+
+
 def sections(scale: str) -> Styler:
-    """Return runs and device-hours of each section, the sum last."""
+    """Return runs and hours of one device (GPU-hours, core-hours) of each section, the sum last."""
     rate = plan.throughput(scale)
     hours = f"{rate.device}-hours"
     words = {"hours": hours, "hours to do": f"{hours} to do"}
@@ -119,15 +130,16 @@ def by_nodes(scale: str, nodes: Iterable[int] = (1, 2, 4, 8, 16)) -> Styler:
 
 
 def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> Styler:
-    """Return device-hours when one thing grows, a column for each multiple.
+    """Return hours of one device when one thing grows, a column for each multiple.
 
     Pre-training data (its steps; evaluation stays), learning rates (cleaning runs) or seeds (all).
     """
     train, clean, steps = (sum(seconds) / 3600 for seconds in jobs(scale))
+    hours = f"{plan.throughput(scale).device}-hours with"
     parts = {"learning rates": clean, "pre-training data": steps, "seeds": train + clean}
     return styled(
         pd.DataFrame(
-            {"device-hours with": what} | {f"x {n}": train + clean + (n - 1) * grows for n in times}
+            {hours: what} | {f"x {n}": train + clean + (n - 1) * grows for n in times}
             for what, grows in parts.items()
         ),
         0,
@@ -136,6 +148,11 @@ def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> Styler:
 
 def disk(scale: str) -> Styler:
     """Return gigabytes on disk, and over the network, of a scale's shards and checkpoints."""
+    return styled(_gigabytes(scale), 0)
+
+
+def _gigabytes(scale: str) -> pd.DataFrame:
+    """Return the lines of ``disk``, the sum last."""
     lines = []
     for name in sorted({experiments.data_of(config) for config in runs(scale)} - {""}):
         count = plan.sizes(name).train + plan.sizes(name).clean
@@ -145,7 +162,7 @@ def disk(scale: str) -> Styler:
         size = kept * parameters(model) * BYTES / 1e9
         lines.append((f"{kept:,} checkpoints of {model}", size, 0.0))
     lines.append(("all", sum(line[1] for line in lines), sum(line[2] for line in lines)))
-    return styled(pd.DataFrame(lines, columns=["what", "disk, GB", "network, GB"]), 0)
+    return pd.DataFrame(lines, columns=["what", "disk, GB", "network, GB"])
 
 
 def _checkpoints(scale: str) -> Counter[str]:

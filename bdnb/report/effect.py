@@ -36,10 +36,8 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossi
     number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
     ways = "; ".join(f"than {one.way} does: **{short(one.depends)}**" for one in found)
     names = why["id"] + " (" + why["statement"] + ")"
-    said = [
-        f"{', '.join(names[why['verdict'] == word]) or 'none'} {what}"
-        for word, what in ((HOLDS, "hold"), (FAILS, "do not"))
-    ]
+    known = {word: list(names[why["verdict"] == word]) for word in (HOLDS, FAILS)}
+    said = [f"{word}: {', '.join(own) or 'none'}" for word, own in known.items()]
     return Markdown(
         f"That cleaning costs the MMCL + SSL model more here **{short(first['verdict'])}**"
         f"{number if first['n'] else ''}. That "
@@ -149,12 +147,14 @@ def crossing_answer(found: list[crossing.Crossing]) -> Markdown:
             ours, theirs = (one.contrasts[way] for way in one.contrasts)
             parts = (("CleanCLIP", ours), (one.way, theirs), ("difference", ours - theirs))
             said = [f"{name} {_interval(values)}" for name, values in parts]
-            words += f"Contrast in {one.number}, points: {'; '.join(said)}. "
+            words += f"Contrast in {one.number} at the seeds and learning rates of both, points: "
+            words += f"{'; '.join(said)}. "
             more = int((ours - theirs > CONTRAST).sum())
             words += f"By more than {CONTRAST:g} points in {more} of {some(len(ours), 'seed')}. "
             words += f"**That it crosses: {one.crosses}.**"
         if one.edges:
-            words += f" At the edge of the rates: {', '.join(one.edges)}."
+            words += " Best at the edge of the learning rates, so perhaps better beyond it: "
+            words += f"{', '.join(one.edges)}."
         lines.append(f"- {words}")
     return Markdown("\n".join(lines))
 

@@ -126,7 +126,7 @@ def figure(made: pd.DataFrame) -> Figure | Markdown:
     panels[-1].set_xticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
     panels[-1].minorticks_off()
     panels[1].set_xlim(0, max(1.0, 1.05 * made["ratio"].max()))
-    panels[0].set_ylabel("contrast: kept accuracy,\nMMCL less MMCL + SSL (points)")
+    panels[0].set_ylabel("contrast: kept accuracy,\nMMCL minus MMCL + SSL (points)")
     handles, labels = panels[0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
     return drawn

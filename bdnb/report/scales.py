@@ -2,6 +2,7 @@
 
 from bdnb import plan
 from bdnb.config import parameters
+from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import experiments
 
 SCALES = ("paper", "effect", "laptop", "quick")
@@ -33,8 +34,7 @@ def about(scale: str) -> dict[str, str]:
     pairs, cleaning = train.pairs or data.train, runs[0].pairs or data.clean
     poison = train.poison_count / pairs if train.poison_count else train.poison_rate
     size = train.trigger_size
-    steps = train.epochs * (pairs // train.batch_size)
-    clean_steps = runs[0].epochs * (cleaning // runs[0].batch_size)
+    steps, clean_steps = steps_of(train, pairs), steps_of(runs[0], cleaning)
     hours = plan.with_sum(scale)["hours"].iloc[-1]
     return {
         "pairs to pre-train on": f"{pairs:,}",
@@ -48,9 +48,29 @@ def about(scale: str) -> dict[str, str]:
         "cleaning steps, of pre-training's": f"{100 * clean_steps / steps:.1f} %",
         "passes, pre-training and cleaning": f"{train.epochs}, {runs[0].epochs}",
         "steps, pre-training and cleaning": f"{steps:,}, {clean_steps:,}",
-        "seeds": str(len({one.seed for one in runs})),
+        "seeds": seeds(scale),
         "hours of one device": f"{hours:,.1f}" if hours < 100 else f"{hours:,.0f}",
     }
+
+
+def steps_of(config: TrainConfig | CleanConfig, pairs: int) -> int:
+    """Return a run's steps: an epoch's last, smaller batch is one, too, unless it is left out."""
+    full, rest = divmod(pairs, config.batch_size)
+    return config.epochs * (full + (config.last_batch == "keep" and rest >= 2))
+
+
+def seeds(scale: str) -> str:
+    """Return the seeds of the main cleaning, and those of the other sections where they differ."""
+    counts = {
+        name: len({one.seed for one in requested})
+        for name, requested in experiments.of_scale(scale).items()
+        if not name.startswith("train")
+    }
+    main = counts.pop("clean")
+    low, high = min(counts.values(), default=main), max(counts.values(), default=main)
+    if low == high == main:
+        return str(main)
+    return f"{main} (elsewhere {low})" if low == high else f"{main} (elsewhere {low} to {high})"
 
 
 def table() -> str:

@@ -52,11 +52,15 @@ def of_study(rows: pd.DataFrame, name: str) -> HTML | Markdown:
 
 
 def of_models(rows: pd.DataFrame) -> HTML | Markdown:
-    """Return the lines of C0 to C7 that are about the poisoned models of rows of cleaning runs."""
+    """Return the lines of C0 to C7 that are about the backdoored models of rows of cleaning runs.
+
+    A conclusion without any row among these is left out.
+    """
     there = set(rows["poisoned"])
     about = [c.models & there for c in conclusions.CONCLUSIONS[:8]]
     numbers = [number for number, models in enumerate(about) if models]
-    return board(only(conclusions.verdicts(rows), numbers))
+    made = only(conclusions.verdicts(rows), numbers)
+    return board(made[[any(len(own.values) for own in found) for found in made["findings"]]])
 
 
 def tally(made: pd.DataFrame) -> Markdown:
@@ -67,7 +71,8 @@ def tally(made: pd.DataFrame) -> Markdown:
         ids = made.loc[words == verdict, "id"]
         if len(ids):
             said.append(f"{mark} **{len(ids)} {MANY[verdict]}** ({', '.join(ids)})")
-    return Markdown(f"Of the paper's {len(made)} conclusions: {'; '.join(said)}.")
+    none = "" if (words == HOLDS).any() else "**none holds**; "
+    return Markdown(f"Of the paper's {len(made)} conclusions: {none}{'; '.join(said)}.")
 
 
 def board(made: pd.DataFrame) -> HTML | Markdown:
@@ -93,7 +98,7 @@ def _line(one: Mapping[Hashable, Any], why: Mapping[str, Mapping[str, str]]) -> 
     verdict, _, reason = str(one["verdict"]).partition(" (")
     mark, kind = MARKS[verdict]
     page = next(name for name, ids in PAGES.items() if int(one["id"][1:]) in ids)
-    first: Finding = one["findings"][0]
+    found = _deciding(one)
     scale = one.get("scale", "")
     text = why.get(scale, {}).get(one["id"], "")
     claims = "".join(f"<li>{escape(said)}</li>" for said in one["evidence"].split("; ") if said)
@@ -103,8 +108,8 @@ def _line(one: Mapping[Hashable, Any], why: Mapping[str, Mapping[str, str]]) -> 
         f"<span><b>{one['id']}</b> {escape(one['statement'])} "
         f'<a href="{page}.html">page</a></span>'
         f'<span data-name="the paper">{escape(one["paper"])}</span>'
-        f'<span data-name="ours">{escape(_number(one))}'
-        f"{f'; scale {scale}' * bool(scale)}</span>{_dots(first)}"
+        f'<span data-name="ours">{escape(_number(found))}'
+        f"{f'; scale {scale}' * bool(scale)}</span>{_dots(found)}"
         f"<details><summary>{escape(reason.rstrip(')')) or 'more'}</summary>{more}</details></div>"
     )
 
@@ -136,14 +141,23 @@ def answer(made: pd.DataFrame) -> Markdown:
     lines = []
     for one in made.to_dict("records"):
         mark = MARKS[one["verdict"].partition(" (")[0]][0]
-        lines.append(f"- {mark} **{one['statement']}: {one['verdict']}.** {_number(one)}")
+        lines.append(
+            f"- {mark} **{one['statement']}: {one['verdict']}.** {_number(_deciding(one))}"
+        )
     return Markdown("\n".join(lines))
 
 
-def _number(one: Mapping[Hashable, Any]) -> str:
-    """The number of a conclusion's first claim, with its interval and seeds; a dash for none."""
-    if not one["n"]:
+def _deciding(one: Mapping[Hashable, Any]) -> Finding:
+    """The claim that a conclusion's verdict comes from: the first one where all hold."""
+    found: Sequence[Finding] = one["findings"]
+    return next((own for own in found if own.verdict == one["verdict"]), found[0])
+
+
+def _number(found: Finding) -> str:
+    """The number of a claim, with its interval and seeds; a dash for none."""
+    spread = found.spread
+    if not spread.n:
         return "–"
-    between = "" if pd.isna(one["low"]) else f" ({one['low']:.1f} to {one['high']:.1f})"
-    unit = one["findings"][0].claim.unit
-    return f"{one['quantity']}: {one['ours']:.1f} {unit}{between}, n = {one['n']}"
+    between = "" if pd.isna(spread.low) else f" ({spread.low:.1f} to {spread.high:.1f})"
+    unit = found.claim.unit
+    return f"{found.claim.quantity}: {spread.mean:.1f} {unit}{between}, n = {spread.n}"

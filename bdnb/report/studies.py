@@ -3,14 +3,12 @@
 Rows of a study in, the same with readable settings out.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import pandas as pd
-from IPython.display import Markdown
 
 from bdnb.analysis.metrics import last_epoch
-from bdnb.config.recipes import CleanConfig
 from bdnb.report.style import NAMES, short
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runtime.errors import ConfigError
@@ -82,23 +80,6 @@ STUDIES = {
 }
 
 PLAIN = "CleanCLIP alone"
-SCRATCH = "Poisoned while they were trained from scratch, by a patch and the attacker's captions"
-MODELS = {
-    "clean": ("from scratch", f"{SCRATCH}."),
-    "clean_cc3m": ("from scratch, CC3M", f"{SCRATCH}, on CC3M."),
-    "clean_finetune": (
-        "poisoned by fine-tuning",
-        "Trained on clean pairs first, then poisoned by a short fine-tuning.",
-    ),
-    "clean_vit": ("vision transformers", f"Vision transformers in place of ResNets. {SCRATCH}."),
-    "clean_label": (
-        "label-consistent poison",
-        "Poisoned while they were trained from scratch, label-consistently: the patch only on "
-        "images of the target, no caption changed.",
-    ),
-    "clean_siglip": ("trained with SigLIP's loss", "Trained with SigLIP's sigmoid loss."),
-}
-"""Experiment of cleaning -> what its poisoned models are, in two words and in a sentence."""
 
 
 def additions(clean: pd.DataFrame) -> pd.DataFrame:
@@ -114,23 +95,6 @@ def additions(clean: pd.DataFrame) -> pd.DataFrame:
     made = made[made["addition"].notna() & (made["defence"] != "screen")]
     order = [PLAIN, *names.values()]
     return made.sort_values("addition", key=lambda own: own.map(order.index), kind="stable")
-
-
-def kinds(scales: Sequence[str]) -> pd.DataFrame:
-    """Return rows of CleanCLIP on each kind of poisoned model, of the first scale that has some.
-
-    New column: kind, in words.
-    """
-    found: dict[str, pd.DataFrame] = {}
-    for scale in scales:
-        _, clean = results.rows_of_scale(scale)
-        for experiment, own in clean.groupby("experiment") if len(clean) else ():
-            name = str(experiment)
-            if name in MODELS and name not in found:
-                mine = own[(own["defence"] == "cleanclip") & (own["loss"] == "mmcl_ssl")]
-                found[name] = mine.assign(kind=MODELS[name][0])
-    ordered = [found[name] for name in MODELS if name in found]
-    return pd.concat(ordered, ignore_index=True) if ordered else pd.DataFrame()
 
 
 def last_alone(rows: pd.DataFrame) -> pd.DataFrame:
@@ -150,22 +114,6 @@ def of(name: str) -> Study:
     if name not in STUDIES:
         raise ConfigError(f"study={name!r}: unknown; there are {', '.join(STUDIES)}")
     return STUDIES[name]
-
-
-def models(experiment: str, configs: Sequence[CleanConfig]) -> Markdown:
-    """Return which models a cleaning page cleans, for pages that the same notebook makes.
-
-    configs: its runs. Only of the models of the parameter file it is known how they were poisoned.
-    """
-    of_file = {one.poisoned for one in experiments.of_file(configs[0].scale, experiment)}
-    given = {one.poisoned: one.model for one in configs}
-    files = [n for n in given if not experiments.is_experiment(configs[0].scale, n)]
-    if not files and set(given) <= of_file and experiment in MODELS:
-        return Markdown(f"**Models.** {MODELS[experiment][1]}")
-    foreign = {n: given[n] or elsewhere.published(n) for n in files}
-    words = {n: elsewhere.WORDS if foreign[n] else "a checkpoint that bdnb wrote" for n in files}
-    said = "".join(f" `{name}` is {what}." for name, what in words.items())
-    return Markdown(f"**Models.** Those that the parameters name.{said}")
 
 
 def settings(rows: pd.DataFrame, name: str) -> pd.DataFrame:

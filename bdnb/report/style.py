@@ -87,8 +87,11 @@ PALETTES: dict[str, dict[str, Mark]] = {
     "loss": LOSSES,
     "defence": DEFENCES,
 }
-VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#6cbf45", "#d5b60a")
-"""Six steps of viridis, the last darkened so that it shows on white."""
+VIRIDIS = (
+    "#440154", "#482374", "#414487", "#345f8d", "#2a788e", "#21908c",
+    "#22a884", "#44bf70", "#6cbf45", "#9fbf20", "#d5b60a", "#e0a500",
+)  # fmt: skip
+"""Twelve steps of viridis, a quarter of a decade each, the last darkened to show on white."""
 
 
 def palette(column: str, values: Iterable[Hashable]) -> dict[Hashable, Mark]:
@@ -114,7 +117,7 @@ def _in_order() -> Iterable[Mark]:
 def of_learning_rate(lr: float) -> Mark:
     """Return a learning rate's colour and shape: the same one in every figure.
 
-    Quarters of a decade are counted; six colours and nine shapes tell 18 steps in a row apart.
+    Quarters of a decade are counted: twelve colours are three decades, and nine shapes differ, too.
     """
     step = round(4 * math.log10(lr))
     return Mark(VIRIDIS[(step + 14) % len(VIRIDIS)], MARKERS[(step + 14) % len(MARKERS)])

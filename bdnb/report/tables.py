@@ -80,7 +80,10 @@ def smoothness(rows: pd.DataFrame) -> Styler:
         found = [smoothness_of(run) for _, run in measured.groupby("run")]
         paths = pd.DataFrame(found, columns=Smoothness._fields)
         names = {"path": "path", "chord": "chord", "tortuosity": "path / chord"}
-        names |= {"asr_rise": "largest rise of ASR", "rebound": "ASR at the end above its lowest"}
+        names |= {
+            "asr_rise": "largest rise of ASR in one epoch",
+            "rebound": "ASR at the end above its lowest",
+        }
         line = {
             "objective": _named(str(objective)),
             "learning rate": short(float(str(lr))),

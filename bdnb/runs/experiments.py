@@ -212,7 +212,7 @@ def process_count_matters(config: Stage) -> bool:
 
 def folder(config: Stage, among: Picked | None = None) -> Path:
     """A run's folder: a readable name, and a digest of everything that its rows depend on."""
-    return runs_folder() / f"{_label(config)}-{parameters.digest(identity(config, among))}"
+    return runs_folder() / f"{label(config)}-{parameters.digest(identity(config, among))}"
 
 
 def folders(requested: Iterable[Stage]) -> list[Path]:
@@ -226,33 +226,12 @@ def by_folder(requested: Sequence[Stage]) -> dict[Path, Any]:
     return dict(zip(folders(requested), requested, strict=True))
 
 
-def _label(config: Stage) -> str:
+def label(config: Stage) -> str:
+    """The readable part of a run's folder."""
     if isinstance(config, TrainConfig):
         return f"train-{config.objective}-s{config.seed}"
     rate = f"{config.lr:.0e}".replace("e-0", "e-")
     return f"clean-{config.defence}-{config.loss}-lr{rate}-s{config.seed}"
-
-
-def shipped_name(config: Stage) -> str:
-    """The name that a run's rows are shipped under: by its parameters, wherever they are read.
-
-    It leaves out what ``identity`` takes from the machine and its files (precision, data, weights)
-    and is the name of a run's folder as it was before these counted, which the rows shipped then
-    have.
-    """
-    values = parameters.identity(config)
-    if config.code:
-        values["code"] = plugins.digest(config.code)
-    if used := sources(config):
-        both = [used[0], *(like(used[0]) if isinstance(config, CleanConfig) else ()), *used[1:]]
-        values["from"] = [shipped_name(source) for source in both]
-        values = {k: v for k, v in values.items() if k not in ("poisoned", "init")}
-        values |= {"keep": used[0].keep} if isinstance(config, CleanConfig) else {}
-    if others := screened(config):
-        values["screened"] = [shipped_name(other) for other in others]
-    if others := cleaned(config):
-        values["cleaned_run"] = [shipped_name(other) for other in others]
-    return f"{_label(config)}-{parameters.digest(values)}"
 
 
 def recorded(config: Stage, *, warn: bool = True) -> bool:

@@ -14,8 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bdnb.config import parameters
+from bdnb.config.recipes import CleanConfig
 from bdnb.runs import experiments
+from bdnb.runs.cleaning_runs import cleaned, screened
 from bdnb.runs.records import Run
+from bdnb.runtime import plugins
 from bdnb.runtime.command import command
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
@@ -31,6 +35,32 @@ PRIVATE = ("command", "resumed")
 """What a manifest says of the machine that a run was made on, and nobody else needs."""
 
 
+def shipped_name(config: experiments.Stage) -> str:
+    """The name that a run's rows are shipped under: by its parameters, wherever they are read.
+
+    It leaves out what ``identity`` takes from the machine and its files (precision, data, weights)
+    and is the name of a run's folder as it was before these counted, which the rows shipped then
+    have.
+    """
+    values = parameters.identity(config)
+    if config.code:
+        values["code"] = plugins.digest(config.code)
+    if used := experiments.sources(config):
+        both = [
+            used[0],
+            *(experiments.like(used[0]) if isinstance(config, CleanConfig) else ()),
+            *used[1:],
+        ]
+        values["from"] = [shipped_name(source) for source in both]
+        values = {k: v for k, v in values.items() if k not in ("poisoned", "init")}
+        values |= {"keep": used[0].keep} if isinstance(config, CleanConfig) else {}
+    if others := screened(config):
+        values["screened"] = [shipped_name(other) for other in others]
+    if others := cleaned(config):
+        values["cleaned_run"] = [shipped_name(other) for other in others]
+    return f"{experiments.label(config)}-{parameters.digest(values)}"
+
+
 def folder(scale: str) -> Path:
     """Where a scale's shipped rows lie."""
     return root() / "book" / "results" / scale
@@ -43,7 +73,7 @@ def scales() -> list[str]:
 
 
 def read(scale: str) -> dict[str, dict[str, Any]]:
-    """A scale's shipped runs: ``experiments.shipped_name`` -> ``{"manifest": ..., "rows": [...]}``.
+    """A scale's shipped runs: ``shipped_name`` -> ``{"manifest": ..., "rows": [...]}``.
 
     Errors: ConfigError.
     """
@@ -64,7 +94,7 @@ def read(scale: str) -> dict[str, dict[str, Any]]:
 def whole(scale: str) -> list[str]:
     """The experiments of a scale all of whose runs are shipped."""
     there, runs = set(read(scale)), experiments.of_scale(scale)
-    return [name for name, own in runs.items() if {*map(experiments.shipped_name, own)} <= there]
+    return [name for name, own in runs.items() if {*map(shipped_name, own)} <= there]
 
 
 def unpack(scale: str, out: Path) -> list[Path]:
@@ -76,7 +106,7 @@ def unpack(scale: str, out: Path) -> list[Path]:
     texts: dict[Path, str] = {}
     made, found = [], read(scale)
     for config in chain.from_iterable(experiments.of_scale(scale).values()):
-        one = found.pop(experiments.shipped_name(config), None)
+        one = found.pop(shipped_name(config), None)
         if one is None:
             continue
         made.append(out / experiments.folder(config).name)
@@ -112,7 +142,7 @@ def pack(scale: str) -> list[Path]:
     for name, requested in known.items():
         lines = []
         for config in requested:
-            shipped_as = experiments.shipped_name(config)
+            shipped_as = shipped_name(config)
             one = _recorded(Run(experiments.folder(config))) or old.get(shipped_as)
             if one and shipped_as not in written:
                 written.add(shipped_as)

@@ -126,7 +126,7 @@ def test_a_loss_at_the_edge_of_the_rates_tells_nothing_and_a_success_there_does(
     for lr in (1e-4, 1e-3):
         other = runs(STRONG, NEVER, lr=5e-4)
         costly = pd.concat([runs(STRONG, COSTLY, lr=lr), other])
-        edge = "cannot tell here (best train_mmcl_ssl at the edge of its learning rates)"
+        edge = "cannot tell here (the best MMCL + SSL models at the edge of the learning rates)"
         assert verdict(2, costly)["verdict"] == edge
         clean = pd.concat([runs(STRONG, CLEAN, lr=lr), other])
         assert verdict(2, clean)["verdict"] == "does not hold"
@@ -139,7 +139,9 @@ def test_c3_asks_whether_mmcl_alone_leaves_asr_high_in_both_models():
     assert verdict(3, *high)["verdict"] == "holds"
     low = [runs(name, CLEAN, loss="mmcl") for name in (WEAK, STRONG)]
     assert verdict(3, *low)["verdict"] == "does not hold"
-    assert verdict(3, high[0])["verdict"].startswith(f"not decided (no rows of {STRONG}")
+    assert verdict(3, high[0])["verdict"].startswith(
+        "not decided (no rows of the MMCL + SSL models"
+    )
 
 
 def test_c4_needs_asr_to_fall_and_accuracy_to_be_lost_in_both_models():
@@ -189,7 +191,7 @@ def test_c9_compares_the_fewest_poisons_with_none():
     assert verdict(9, *both(CLEAN, NEVER))["verdict"] == "does not hold"
     assert verdict(9, *both(NEVER, COSTLY))["verdict"] == "does not hold"
     none = verdict(9, *both(NEVER, NEVER)[:2])
-    assert none["verdict"].startswith("not decided (no rows of train_mmcl")
+    assert none["verdict"].startswith("not decided (no rows of the MMCL")
 
 
 def test_c9_compares_the_same_seeds_and_rates():
@@ -219,7 +221,7 @@ def test_c10_to_c15_are_asked_against_plain_cleaning_of_both_models(number):
     assert cleaned["verdict"] == "does not hold"
     assert cleaned["ours"] == pytest.approx(50, abs=1)
     alone = verdict(number, runs(STRONG, COSTLY, **STUDIES[number]))
-    assert alone["verdict"].startswith("not decided (no rows of train_mmcl")
+    assert alone["verdict"].startswith("not decided (no rows of the MMCL")
 
 
 @pytest.mark.parametrize("number", STUDIES)
@@ -313,7 +315,7 @@ def test_the_papers_words_have_the_authors_numbers():
     assert said["C0"].startswith("{:.0f} points (CC6M), {:.0f} (CC3M)".format(*contrast))
     for name, objective in (("C1", "mmcl"), ("C2", "mmcl_ssl")):
         values = [kept[data, objective, "mmcl_ssl"] for data in BOTH]
-        assert said[name].startswith("{:.0f} % (CC6M), {:.0f} % (CC3M)".format(*values))
+        assert said[name].startswith("{:.0f} % (CC6M), {:.0f} % (CC3M) kept".format(*values))
 
 
 BOTH = ("CC6M", "CC3M")

@@ -73,7 +73,7 @@ def test_rates_that_only_one_way_was_run_at_do_not_count_and_edges_are_named():
     pair = [runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, CLEANED))]
     assert of_par(*pair, best).contrasts.equals(of_par(*pair).contrasts)
     fewer = [frame[frame["lr"] <= 3e-4] for frame in pair]
-    assert "PAR on train_mmcl_ssl" in of_par(*fewer).edges
+    assert "PAR on MMCL + SSL models" in of_par(*fewer).edges
 
 
 def test_without_rows_or_with_half_of_them_nothing_is_decided():

@@ -86,15 +86,17 @@ def times_as_fast(row: Row, way: str = "authors") -> tuple[float, float, float]:
 
 
 def answer(rows: list[Row]) -> Markdown:
-    """Return the page's answer: how many times as fast, and how many rows are as fast as asked."""
+    """Return the page's answer: how many times as fast by model and precision, and as asked."""
     measured = of(rows, "ratio")
     if not measured:
         return NOTHING
     steps: dict[str, list[float]] = {}
     for row in measured:
         if row["row"].startswith("step"):
-            steps.setdefault(row["model"], []).append(times_as_fast(row)[0])
-    models = " and ".join(f"{_range(found)} ({model})" for model, found in steps.items())
+            what = ", ".join([row["model"], *device(row).split(", ")[1:2]])
+            steps.setdefault(what, []).append(times_as_fast(row)[0])
+    found = [f"{_range(steps[what])} ({what})" for what in sorted(steps)]
+    models = " and ".join([", ".join(found[:-1]), found[-1]] if found[1:] else found)
     asked = [row for row in measured if row["target"] is not None]
     reached = sum(times_as_fast(row)[0] >= row["target"] for row in asked)
     where = " and a ".join(dict.fromkeys(row["device"].split(", ")[0] for row in measured))
@@ -153,7 +155,8 @@ def ratios(rows: list[Row]) -> Styler | Markdown:
         for way, name in PLAIN.items():
             if way in row["times"]:
                 middle, least, most = times_as_fast(row, way)
-                line[f"times {name}"] = f"{middle:.2f} ({least:.2f} to {most:.2f})"
+                turns = f" ({least:.2f} to {most:.2f})" if len(row["times"][way]) > 1 else ""
+                line[f"times {name}"] = f"{middle:.2f}{turns}"
         line |= {"asked": row["target"], "turns": row["repeats"]}
         line["% of a product's speed"] = share_of_peak(row)
         memory = row["memory_mb"]
@@ -206,15 +209,20 @@ def growth_lines(rows: list[Row]) -> Figure | Markdown:
                 points.append(about | {"quantity": quantity, "way": name, "value": value})
     if not points:
         return NOTHING
+    drawn = pd.DataFrame(points).dropna()
+    several = {"style": "device"} if drawn["device"].nunique() > 1 else {}
     grid = sns.relplot(
-        pd.DataFrame(points).dropna(),
-        **{"x": "size", "y": "value", "hue": "way", "style": "device", "col": "what grows"},
+        drawn,
+        **{"x": "size", "y": "value", "hue": "way", "col": "what grows"} | several,
         **{"row": "quantity", "kind": "line", "marker": "o", "height": 2.3},
         facet_kws={"sharex": "col", "sharey": False, "margin_titles": True},
     )
     grid.set(xlim=(0, None), ylim=(0, None)).set_titles(col_template="{col_name}", row_template="")
     for axes, name in zip(grid.axes[:, 0], grid.row_names, strict=True):
         axes.set_ylabel(name)
+    for axes in grid.axes.flat:
+        tops = [max(line.get_ydata()) for line in axes.lines if len(line.get_ydata())]
+        axes.set_ylim(0, 1.1 * max(tops, default=1))
     plt.close(grid.figure)
     return grid.figure
 
@@ -243,7 +251,9 @@ def growth(rows: list[Row]) -> Styler | Markdown:
         line["ms each more, products alone"] = 1000 * slope(own["size"], alone)
         line["MB"] = " to ".join(f"{memory['bdnb']:,.0f}" for memory in ends["memory_mb"])
         lines.append(line)
-    return styled(pd.DataFrame(lines), 2)
+    made = pd.DataFrame(lines)
+    alone = "ms each more, products alone"
+    return styled(made.drop(columns=alone) if made[alone].isna().all() else made, 2)
 
 
 def exponent(sizes: Any, seconds: list[float]) -> float:

@@ -25,17 +25,28 @@ def add(measured, **changed):
 
 def test_the_answer_is_the_range_of_steps_and_how_many_rows_are_as_fast_as_asked(measured, rows):
     said = report.answer(rows).data
-    assert "A training step is 4.0 times (laptop) as fast as a plain PyTorch loop on a CPU" in said
+    assert (
+        "A training step is 4.0 times (laptop, fp32) as fast as a plain PyTorch loop on a CPU"
+        in said
+    )
     assert "Of 2 measurements, all kinds of work together, 1 are as fast" in said
     slower = {"bdnb": 1.0, "authors": 1.5}
     both = add(measured, row="step MMCL+SSL", seconds=slower)
-    assert "1.5 to 4.0 times (laptop)" in report.answer(both).data
+    assert "1.5 to 4.0 times (laptop, fp32)" in report.answer(both).data
+    other = add(measured, device="cpu, 2 threads, bf16, AVX512")
+    said = report.answer(other).data
+    assert "4.0 times (laptop, bf16) and 1.5 to 4.0 times (laptop, fp32) as fast" in said
 
 
 def test_a_ratio_is_of_the_medians_with_the_lowest_and_highest_turn(rows):
     shown = report.ratios(rows).data
     assert shown["times plain loop"].tolist() == ["4.00 (2.00 to 12.00)", "2.00 (1.00 to 6.00)"]
     assert shown["samples/s"].tolist() == [200, 100]
+
+
+def test_a_single_turn_has_no_range(measured):
+    once = add(measured, date="2026-11-24T00:00:00+00:00", times={"bdnb": [1], "authors": [4]})
+    assert report.ratios(once).data["times plain loop"].iloc[0] == "4.00"
 
 
 def test_a_bar_a_row_reaches_its_ratio_and_its_mark_what_is_asked(rows):
@@ -67,6 +78,7 @@ def test_exponents_are_fitted_from_the_rows(rows):
     assert shown["exponent bdnb"].tolist() == pytest.approx([1])
     assert shown["exponent plain loop"].tolist() == pytest.approx([2])
     assert shown["sizes"].tolist() == ["3 to 24"]
+    assert "ms each more, products alone" not in shown
 
 
 def test_one_more_costs_the_slope_beside_that_of_the_products_alone(measured):
@@ -88,6 +100,7 @@ def test_growth_is_drawn_a_column_an_axis_and_a_line_a_way(rows):
     assert [[3, 2], [6, 8], [12, 32], [24, 128]] in drawn[0]
     assert [[size, 900] for size in (3, 6, 12, 24)] in drawn[1]
     assert [[size, 1000] for size in (3, 6, 12, 24)] in drawn[1]
+    assert below.get_ylim()[1] > 1000
 
 
 def test_a_share_of_a_product_s_speed_is_of_what_was_counted(measured):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bdnb.config import options, parameters, yaml_files
 from bdnb.config.parameters import make
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs import experiments
+from bdnb.runs import shipped
 from bdnb.runtime.errors import ConfigError
 
 STAGES = {"train": TrainConfig, "clean": CleanConfig}
@@ -111,7 +111,7 @@ def test_shipped_runs_are_found_by_their_parameters(monkeypatch):
     same = 0
     for manifest in manifests:
         config = make(STAGES[manifest["stage"]], manifest["config"], where="manifest")
-        same += experiments.shipped_name(config) == manifest["run"]
+        same += shipped.shipped_name(config) == manifest["run"]
     assert same >= 452
 
 

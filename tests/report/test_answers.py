@@ -17,12 +17,15 @@ def cleaned(weak=CLEAN, strong=COSTLY) -> pd.DataFrame:
 def test_the_headline_says_what_both_keep_their_difference_and_the_verdict():
     said = answers.cleaned(cleaned()).data
     kept = conclusions.verdicts(cleaned()).set_index("id")["ours"]
-    assert f"pre-trained with MMCL **{kept['C1']:.0f} %** of its accuracy" in said
-    assert f"pre-trained with MMCL + SSL **{kept['C2']:.0f} %** of its accuracy" in said
-    assert f"The difference is **{kept['C0']:.0f} points** (3 seeds" in said
-    assert said.endswith("decides what cleaning costs holds here.**")
+    assert f"pre-trained with MMCL keeps **{kept['C1']:.1f} %** of its accuracy" in said
+    assert f"pre-trained with MMCL + SSL keeps **{kept['C2']:.1f} %** of its accuracy" in said
+    assert f"The difference is **{kept['C0']:.1f} points** (3 seeds" in said
+    assert "The pre-training objective decides what cleaning costs here." in said
+    assert said.endswith("Models pre-trained with MMCL are cleaned at no cost.**")
     alike = answers.cleaned(cleaned(strong=CLEAN)).data
-    assert alike.endswith("does not hold here.**")
+    assert "The pre-training objective does not decide what cleaning costs here." in alike
+    costly = answers.cleaned(cleaned(weak=COSTLY)).data
+    assert costly.endswith("are not cleaned for free here, either.**")
 
 
 def test_the_headline_of_one_model_has_no_difference():
@@ -70,17 +73,23 @@ def test_the_last_epoch_is_good_where_most_runs_end_clean():
             "asr": [90.0, 4.0, 90.0, 40.0],
         }
     )
-    assert answers.stopped(rows).data.startswith("**No: 1 of 2 runs end clean.**")
-    assert answers.stopped(rows[:2]).data.startswith("**Yes: 1 of 1 run end clean.**")
+    said = answers.stopped(rows).data
+    assert said.startswith("**Yes: of 2 runs, 1 have an epoch at ASR ≤ 5 %, and 1 of these end so.")
+    back = pd.concat([rows, rows[:1].assign(epoch=2, asr=60.0)], ignore_index=True)
+    assert answers.stopped(back).data.startswith("**No: of 2 runs, 1 have")
+    assert answers.stopped(rows[2:]).data.startswith("**No: of 1 run, 0 have")
     assert "Nothing is recorded" in answers.stopped(pd.DataFrame()).data
 
 
 def test_additions_are_counted_by_what_they_buy():
     tried = runs(STRONG, CLEAN).assign(pretrain_objective="mmcl_ssl", study="twice_data")
     said = answers.defended(pd.concat([cleaned(), tried])).data
-    assert said.startswith("**Of 1 additions to CleanCLIP, 0 can tell nothing here")
-    assert "others 1 buy the MMCL + SSL model" in said
-    assert "twice the cleaning data" in said
+    assert said.startswith("**Of 1 additions to CleanCLIP, 1 buy the MMCL + SSL model 5 points")
+    assert "(twice the cleaning data); 0 do not" in said
+    little = runs(STRONG, COSTLY).assign(pretrain_objective="mmcl_ssl", study="twice_data")
+    said = answers.defended(pd.concat([cleaned(), little])).data
+    assert "0 buy" in said
+    assert "1 do not (twice the cleaning data)" in said
     assert "Nothing is recorded" in answers.defended(cleaned()).data
 
 
@@ -98,9 +107,23 @@ def test_the_scoreboard_has_a_line_a_conclusion_with_a_dot_a_seed():
     )
 
 
+def test_the_number_shown_is_that_of_the_claim_that_decides():
+    tried = runs(STRONG, CLEAN).assign(pretrain_objective="mmcl_ssl", study="twice_data")
+    made = conclusions.verdicts(pd.concat([cleaned(), tried])).set_index("id", drop=False)
+    line = scoreboard.board(made.loc[["C13"]]).data
+    first, second = made.loc["C13", "findings"]
+    deciding = first if first.verdict == made.loc["C13", "verdict"] else second
+    assert f'data-name="ours">{deciding.claim.quantity}: {deciding.spread.mean:.1f}' in line
+
+
 def test_the_tally_counts_every_conclusion_once():
     said = scoreboard.tally(conclusions.verdicts(cleaned())).data
-    assert sum(int(part.split("**")[1].split()[0]) for part in said.split(";")) == 16
+    told = said.removeprefix("Of the paper's 16 conclusions: ").removeprefix("**none holds**; ")
+    assert sum(int(part.split("**")[1].split()[0]) for part in told.split(";")) == 16
+    assert "**none holds**" not in said
+    none = scoreboard.tally(conclusions.verdicts(cleaned(weak=COSTLY, strong=CLEAN))).data
+    assert "**none holds**" in none
+    assert "✓" not in none
 
 
 def test_a_page_s_board_is_of_the_conclusions_about_its_models():

@@ -28,13 +28,34 @@ def of(first, second, **columns):
     [
         (GOOD, BAD, "1 (PAR) keep more on MMCL models by over 5 points, none on MMCL + SSL"),
         (BAD, GOOD, "none keep more on MMCL models by over 5 points, 1 (PAR) on MMCL + SSL"),
-        (GOOD, GOOD, "and 2 (PAR, MMCL alone) as much on both"),
+        (GOOD, GOOD, "and 2 (PAR; MMCL alone) as much on both"),
     ],
 )
 def test_the_sentence_follows_the_rows(first, second, said):
     found = arena.answer(arena.entries(of(first, second))).data
     assert "Of 2 ways of cleaning that were run on models of both objectives" in found
     assert said in found
+
+
+def test_a_sentence_that_says_nothing_is_decided_says_so_plainly():
+    rows = of(GOOD, BAD)
+    two = rows[(rows["seed"] < 2) & (rows["defence"] == "par")]
+    two.loc[(two["seed"] == 1) & (two["objective"] == "mmcl") & (two["epoch"] > 0), "accuracy"] = 0
+    found = arena.answer(arena.entries(two)).data
+    assert "**2 seeds of 1 attack decide nothing about the 1 way of cleaning compared" in found
+    assert "Only `badnet` has rows: of other attacks nothing is known." in found
+    assert "None is shown to be better than MMCL alone" in found
+
+
+def test_attacks_with_rows_are_named():
+    both = pd.concat([of(GOOD, BAD), of(GOOD, BAD, attack="sig")])
+    assert "Attacks with rows: `badnet`; `sig`." in arena.answer(arena.entries(both)).data
+
+
+def test_an_interval_over_two_seeds_is_not_shown():
+    html = arena.leaderboard(arena.entries(runs(PAR, GOOD, seeds=(0, 1)))).data
+    assert ">100.0<" in html
+    assert " to 100.0)" not in html
 
 
 def test_what_stopping_blindly_costs_is_by_the_defences_own_rule():

@@ -43,15 +43,15 @@ def test_a_setting_is_described_by_where_its_patch_is():
 
 def test_settings_are_counted_in_which_either_model_keeps_more(rows, tiny):
     said = compare_settings.answer(rows).data
-    assert "keeps 5 points more of its accuracy, or more, in 1 (main)" in said
-    assert "that trained with MMCL + SSL in 0.**" in said
+    assert "keeps at least 5 points more of its accuracy in 1 (main), the MMCL + SSL" in said
+    assert "the MMCL + SSL model in 0.**" in said
     weak = cleaned("train_mmcl", [(80, 99), (76, 60)], pairs=96)
     strong = cleaned("train_mmcl_ssl", [(80, 99), (76, 4)], pairs=96)
     more = pd.concat(
         [rows, compare_settings.settings(pd.concat([weak, strong], ignore_index=True))]
     )
-    assert "in 1 (main); that trained with MMCL + SSL in 1 (main).**" in answer(more)
-    assert "Of 2 pairs of models" in answer(more)
+    assert "in 1 (main), the MMCL + SSL model in 1 (main).**" in answer(more)
+    assert "Of 1 pair of models in 2 settings" in answer(more)
 
 
 def test_both_objectives_stand_on_one_line_with_the_numbers_worked_out_by_hand(rows):
@@ -85,10 +85,26 @@ def test_an_asr_that_comes_back_is_counted(tiny):
 
 def test_the_answer_counts_settings(rows):
     said = compare_settings.answer(rows).data
-    assert "Of 1 pair of models" in said
-    assert "In 1 both start at an ASR of 95 % or more." in said
-    assert "in 1 (main)" in said
+    assert "Of 1 setting in which both models have an ASR of 95 % or more" in said
+    assert "Of 1 pair of models in 1 setting, the former does in 1 (main)" in said
+    assert "other sign than in kept accuracy in 0." in said
     assert "91.0 % for MMCL and 45.0 % for MMCL + SSL" in said
+
+
+def test_settings_whose_backdoor_hardly_took_are_counted_apart(tiny):
+    weak = cleaned("train_mmcl", [(80, 90), (76, 4)])
+    strong = cleaned("train_mmcl_ssl", [(80, 99), (40, 4)])
+    said = answer(compare_settings.settings(pd.concat([weak, strong], ignore_index=True)))
+    assert "Of 0 settings in which both models have an ASR of 95 % or more" in said
+    assert "in 0, the MMCL + SSL model in 0.** Of 1 pair of models" in said
+    assert "the former does in 1 (main)" in said
+
+
+def test_a_difference_that_turns_at_an_asr_of_5_percent_is_named(tiny):
+    weak = cleaned("train_mmcl", [(80, 99), (40, 2), (80, 6)])
+    strong = cleaned("train_mmcl_ssl", [(80, 99), (60, 2), (60, 2)])
+    rows = compare_settings.settings(pd.concat([weak, strong], ignore_index=True))
+    assert "other sign than in kept accuracy in 1 (main)." in answer(rows)
 
 
 def test_the_table_has_both_objectives_in_a_cell_and_a_dash_for_one_that_is_not_there(rows):
@@ -103,8 +119,16 @@ def test_a_setting_is_described_once_by_what_differs(rows):
     other = rows.assign(setting="c50_batch", train_batch_size=256)
     again = rows.assign(cleaning="96 × 1")
     made = compare_settings.described(pd.concat([rows, again, other], ignore_index=True)).data
-    assert list(made) == ["setting", "batch size"]
-    assert made["setting"].tolist() == ["main", "c50_batch"]
+    assert list(made) == ["setting", "clean pairs × epochs", "batch size"]
+    assert made["setting"].tolist() == ["main", "main", "c50_batch"]
+    assert made["clean pairs × epochs"].tolist() == ["8 × 2", "96 × 1", "8 × 2"]
+
+
+def test_settings_that_differ_in_cleaning_alone_are_told_apart(rows):
+    rows = rows.assign(optimiser="fresh")
+    other = rows.assign(setting="adam", optimiser="authors")
+    made = compare_settings.described(pd.concat([rows, other], ignore_index=True)).data
+    assert made["cleaning optimiser"].tolist() == ["fresh", "authors"]
 
 
 def test_the_figure_has_a_line_a_setting(rows):
@@ -171,11 +195,3 @@ def test_the_table_says_means_and_ranges_over_all_seeds(seeds):
     ]
     assert shown.loc["wrap", "kept at ASR ≤ 5 %, points"] == "-43.8 (-87.5 to +0.0)"
     assert shown["seeds"].tolist() == [2, 2]
-
-
-def test_the_sentence_names_the_largest_change_of_each_number(seeds):
-    said = compare_settings.change_answer(seeds).data
-    assert said.startswith(
-        "2 settings against `main`, by seed. Most by `fixed`, MMCL: accuracy before +1.5 points. "
-        "Most by `wrap`, MMCL: ASR before -24.5 points. Most by `fixed`, MMCL: kept accuracy +"
-    )

@@ -39,7 +39,7 @@ def test_more_nodes_take_no_longer_and_never_less_than_their_share(tiny):
 
 
 def test_hours_grow_with_seeds_as_a_whole_and_with_the_others_in_part(tiny):
-    made = costs.growth("tiny").data.set_index("device-hours with")
+    made = costs.growth("tiny").data.set_index("core-hours with")
     whole = plan.sections("tiny")["hours"].sum()
     assert made["x 1"].tolist() == pytest.approx([whole] * 3)
     assert made.loc["seeds", "x 4"] == pytest.approx(4 * whole)
@@ -63,6 +63,16 @@ def test_a_model_s_weights_are_those_open_clip_makes(name):
 def test_every_model_of_the_parameter_files_is_listed():
     named = re.findall(r"^model: (\S+)", "".join(p.read_text() for p in FILES), re.M)
     assert set(named) <= set(costs.WEIGHTS)
+
+
+def test_the_answer_is_the_sum_of_the_tables(tiny):
+    days = costs.by_nodes("tiny").data["days"].iloc[0]
+    hours = plan.sections("tiny")["hours"].sum()
+    total = costs.disk("tiny").data.iloc[-1]
+    said = costs.answer("tiny").data
+    assert said.startswith(f"**{hours:,.0f} core-hours: {days:,.0f} days on 8 cores; ")
+    assert f"{total['disk, GB'] / 1000:,.1f} TB of disk" in said
+    assert said.endswith(f" {total['network, GB'] / 1000:,.1f} TB of network.**")
 
 
 def test_the_disk_table_ends_with_the_sum(tiny):

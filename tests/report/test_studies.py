@@ -7,7 +7,7 @@ import pytest
 
 from bdnb.analysis.conclusions import CONCLUSIONS
 from bdnb.analysis.metrics import over_seeds
-from bdnb.report import studies, tables
+from bdnb.report import answers, model_kinds, studies, tables
 from bdnb.runtime.errors import ConfigError
 
 
@@ -95,7 +95,7 @@ def test_the_last_epoch_stands_beside_the_oracle_s_choice(rows):
 
 def test_a_run_that_turns_back_is_less_smooth(rows):
     (line,) = tables.smoothness(rows).data.to_dict("records")
-    assert line["largest rise of ASR"] == pytest.approx((47 + 0) / 2)
+    assert line["largest rise of ASR in one epoch"] == pytest.approx((47 + 0) / 2)
     assert line["best epoch at ASR ≤ 5 % / last"] == "0.50 (1 of 2 runs)"
     assert line["n"] == 2
 
@@ -118,14 +118,61 @@ def test_each_kind_of_model_is_of_the_first_scale_that_has_it(rows, monkeypatch)
         frames = [rows.assign(experiment=name, scale=scale, loss="mmcl_ssl") for name in there]
         return pd.DataFrame(), pd.concat(frames) if frames else pd.DataFrame()
 
-    monkeypatch.setattr(studies.results, "rows_of_scale", of_scale)
-    made = studies.kinds(["none", "big", "small"])
+    monkeypatch.setattr(model_kinds.results, "rows_of_scale", of_scale)
+    made = model_kinds.kinds(["none", "big", "small"])
     assert dict(zip(made["kind"], made["scale"], strict=True)) == {
-        "from scratch": "small",
-        "vision transformers": "big",
+        "from scratch, small": "small",
+        "vision transformers, big": "big",
     }
-    assert list(made["kind"].unique()) == ["from scratch", "vision transformers"]
-    assert studies.kinds(["none"]).empty
+    assert list(made["kind"].unique()) == ["from scratch, small", "vision transformers, big"]
+    assert list(model_kinds.kinds(["small"])["kind"].unique()) == [
+        "from scratch",
+        "vision transformers",
+    ]
+    assert model_kinds.kinds(["none"]).empty
+
+
+def test_models_from_scratch_stand_beside_each_scale_s_other_kinds(rows, monkeypatch):
+    def of_scale(scale):
+        names = {"big": ["clean"], "small": ["clean", "clean_vit"], "more": ["clean"]}[scale]
+        frames = [rows.assign(experiment=name, scale=scale, loss="mmcl_ssl") for name in names]
+        return pd.DataFrame(), pd.concat(frames)
+
+    monkeypatch.setattr(model_kinds.results, "rows_of_scale", of_scale)
+    made = model_kinds.kinds(["big", "small", "more"])
+    assert list(made["kind"].unique()) == [
+        "from scratch, big",
+        "from scratch, small",
+        "vision transformers, small",
+    ]
+
+
+def test_it_is_said_which_kinds_compare_and_which_were_tried_at_few_rates(rows):
+    few = rows.assign(poisoned="train_mmcl", scale="laptop", kind="vision transformers, laptop")
+    more = [
+        rows.assign(poisoned="train_mmcl", scale="effect", kind="from scratch, effect", lr=lr)
+        for lr in (1e-4, 3e-4, 1e-3)
+    ]
+    said = model_kinds.comparable(pd.concat([*more, few])).data
+    assert "Of scale `effect` (490 classes): from scratch (3 learning rates)." in said
+    assert "Of scale `laptop` (150 classes): vision transformers (1 learning rate)." in said
+    assert "Only kinds of the same scale compare" in said
+    assert "at 2 learning rates or fewer: vision transformers, laptop." in said
+    alone = model_kinds.comparable(pd.concat(more)).data
+    assert "same scale" not in alone
+    assert "or fewer" not in alone
+    assert model_kinds.comparable(pd.DataFrame()).data == ""
+
+
+def test_what_poisons_left_cost_is_said_of_each_number_of_them(tiny):
+    clean = cleaning(1, [(90.0, 50.0), (1.0, 40.0)]).assign(panel="MMCL", setting="0 poisons left")
+    some = cleaning(1, [(90.0, 50.0), (90.0, 50.0)]).assign(panel="MMCL", setting="6 poisons left")
+    rows = pd.concat([clean, some.assign(run="other", poisons=6)]).assign(cleaning_pairs=1000)
+    assert answers.with_poisons_left(rows).data == (
+        "**With no poison left, the MMCL model keeps 80 % of its accuracy; with 6 of 1,000 pairs "
+        "poisoned (0.6 %), the MMCL model keeps 0 %** (kept accuracy; seeds: 1)."
+    )
+    assert "recorded" in answers.with_poisons_left(rows[:0]).data
 
 
 def test_every_departure_of_the_authors_is_listed_once_with_both_values():

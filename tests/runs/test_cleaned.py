@@ -6,7 +6,7 @@ import pytest
 
 from bdnb import clean
 from bdnb.explore import recorded_runs
-from bdnb.runs import experiments
+from bdnb.runs import experiments, shipped
 from bdnb.runs.cleaning_runs import cleaned
 from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
@@ -36,7 +36,7 @@ def test_a_rebound_starts_from_the_cleaned_model_of_the_same_seed(tiny):
 def test_what_is_cleaned_before_tells_runs_apart(tiny):
     plain, other = config(), config(cleaned={"experiment": "clean"})
     assert experiments.folder(plain) != experiments.folder(other)
-    assert experiments.shipped_name(plain) != experiments.shipped_name(other)
+    assert shipped.shipped_name(plain) != shipped.shipped_name(other)
     assert [run.experiment for run in experiments.before(other)] == ["train_mmcl", "clean"]
 
 

@@ -14,7 +14,16 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.data.labelled import LabelledSet
 from bdnb.explore import explore_figures, loaded_models, recorded_runs
 from bdnb.poison.triggers import TRIGGERS
-from bdnb.report import figures, interactive_figure, pages, panels, scoreboard, studies, tables
+from bdnb.report import (
+    figures,
+    interactive_figure,
+    model_kinds,
+    pages,
+    panels,
+    scoreboard,
+    studies,
+    tables,
+)
 from bdnb.runs import elsewhere, experiments
 from bdnb.runtime.errors import ConfigError
 
@@ -99,10 +108,12 @@ def test_the_attack_is_known_when_all_of_it_was_given(given, lacks):
 
 def test_a_page_says_how_models_were_poisoned_only_of_those_of_its_file(tiny):
     asked = experiments.of_file("tiny", "clean")
-    assert "from scratch" in studies.models("clean", asked).data
+    assert "from scratch" in model_kinds.models("clean", asked).data
     mine = [CleanConfig(scale="tiny", poisoned="mine.pt", model="rn_test")]
-    assert studies.models("clean", mine).data.endswith("`mine.pt` is a checkpoint from elsewhere.")
-    assert "from scratch" not in studies.models("clean", [*asked, *mine]).data
+    assert model_kinds.models("clean", mine).data.endswith(
+        "`mine.pt` is a checkpoint from elsewhere."
+    )
+    assert "from scratch" not in model_kinds.models("clean", [*asked, *mine]).data
 
 
 def test_poison_and_picking_by_asr_are_refused_before_any_work(fresh, tmp_path):

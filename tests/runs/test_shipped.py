@@ -47,7 +47,7 @@ def test_rows_shipped_before_files_and_machine_counted_are_found_by_their_pages(
     for path in shipped.folder(scale).glob("*.jsonl"):
         lines = [json.loads(line)["manifest"]["run"] for line in path.read_text().splitlines()]
         name = re.sub(r"-\d+$", "", path.stem)
-        assert {*lines} <= {experiments.shipped_name(config) for config in asked[name]}
+        assert {*lines} <= {shipped.shipped_name(config) for config in asked[name]}
         assert {*lines} <= set(results.rows(asked[name])["run"])
     rows = [row for one in found.values() for row in one["rows"]]
     hits = [row["accuracy"] * shipped.TEST_IMAGES[scale] / 100 for row in rows]
@@ -84,7 +84,7 @@ def test_a_run_that_is_not_finished_is_not_shipped(fresh):
     config = experiments.of_file("tiny", "clean")[0]
     Run(experiments.folder(config)).start(stage="clean", config=vars(config), device="cpu")
     shipped.pack("tiny")
-    assert experiments.shipped_name(config) not in shipped.read("tiny")
+    assert shipped.shipped_name(config) not in shipped.read("tiny")
 
 
 def test_shipped_runs_stay_where_the_folder_is_gone_and_go_where_nobody_asks(fresh):
