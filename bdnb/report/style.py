@@ -88,10 +88,9 @@ PALETTES: dict[str, dict[str, Mark]] = {
     "defence": DEFENCES,
 }
 VIRIDIS = (
-    "#440154", "#482374", "#414487", "#345f8d", "#2a788e", "#21908c",
-    "#22a884", "#44bf70", "#6cbf45", "#9fbf20", "#d5b60a", "#e0a500",
+    "#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#9fbf20", "#e0a500",
 )  # fmt: skip
-"""Twelve steps of viridis, a quarter of a decade each, the last darkened to show on white."""
+"""Eight steps of viridis, a quarter of a decade each, the last darkened to show on white."""
 
 
 def palette(column: str, values: Iterable[Hashable]) -> dict[Hashable, Mark]:
@@ -117,10 +116,10 @@ def _in_order() -> Iterable[Mark]:
 def of_learning_rate(lr: float) -> Mark:
     """Return a learning rate's colour and shape: the same one in every figure.
 
-    Quarters of a decade are counted: twelve colours are three decades, and nine shapes differ, too.
+    Quarters of a decade are counted: eight colours are two decades, and nine shapes differ, too.
     """
     step = round(4 * math.log10(lr))
-    return Mark(VIRIDIS[(step + 14) % len(VIRIDIS)], MARKERS[(step + 14) % len(MARKERS)])
+    return Mark(VIRIDIS[(step + 18) % len(VIRIDIS)], MARKERS[(step + 18) % len(MARKERS)])
 
 
 def name(column: str, value: Hashable) -> str:

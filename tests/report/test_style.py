@@ -32,3 +32,9 @@ def test_neighbouring_learning_rates_of_a_sweep_differ_in_colour_and_shape() -> 
 
 def test_a_learning_rate_is_written_as_in_parameter_files() -> None:
     assert [style.short(rate) for rate in (1e-3, 2.5e-4, 1e-5)] == ["1e-3", "2.5e-4", "1e-5"]
+
+
+def test_the_learning_rates_of_the_headline_go_from_dark_to_light_without_a_colour_twice() -> None:
+    looks = [look.colour for look in style.palette("lr", [3e-5, 1e-4, 3e-4, 1e-3, 2e-3]).values()]
+    places = [style.VIRIDIS.index(colour) for colour in looks]
+    assert places == sorted(set(places))

@@ -51,7 +51,7 @@ def text_of(path: Path) -> str:
         ("nonideal", ["-f", "{params}/tiny/nonideal.yaml"], "2 poisons left"),
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided"),
-        ("regime", ["-p", "scale", "tiny"], "Of 1 pair of models"),
+        ("regime", ["-p", "scale", "tiny"], "1 pair of models"),
         ("effect", ["-p", "scale", "tiny", "-p", "scales", "tiny"], "criteria"),
         ("arena", ["-p", "scale", "tiny", "-p", "defence", "par"], "arXiv 2412.00727"),
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
@@ -100,7 +100,7 @@ def test_the_page_on_speed_shows_the_rows_there_are(tiny_home, tmp_path, measure
     done = papermill(tiny_home, "performance", "-p", "rows", str(measured), to=tmp_path / "o.ipynb")
     assert done.returncode == 0, done.stderr[-2000:]
     shown = text_of(tmp_path / "o.ipynb")
-    assert "A training step is 4.0 times (laptop) as fast" in shown
+    assert "A training step is 4.0 times (laptop, fp32) as fast" in shown
     assert shown.count("'image/svg+xml'") == 2  # how fast, and how it grows
 
 
