@@ -75,10 +75,10 @@ def _picked(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
 
 def words(poisoned: str) -> str:
     """Return how the models of a training experiment read in a reason."""
-    kind = poisoned.removeprefix("train_")
-    objective = "MMCL + SSL" if kind.endswith("mmcl_ssl") else "MMCL"
-    known = kind.endswith(("mmcl", "mmcl_ssl"))
-    return f"{objective} models" if known else f"models of {poisoned}"
+    for ending, objective in (("mmcl_ssl", "MMCL + SSL"), ("mmcl", "MMCL")):
+        if poisoned.endswith(ending):
+            return f"{objective} models"
+    return f"models of {poisoned}"
 
 
 def not_ready(arm: Arm, rows: pd.DataFrame) -> str:

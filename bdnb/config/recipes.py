@@ -170,7 +170,7 @@ class TrainConfig(Recipe):
     keep_like: str = option("train_mmcl", "for keep=closest: experiment to be close to", NEVER)
     checkpoints: Literal["all", "last", "none"] = option("all", "weights to keep", NEVER)
     optimiser_state: bool = option(
-        False, "keep the optimiser's state with them", NEVER, authors=True
+        False, "keep the optimiser's state beside the weights", NEVER, authors=True
     )
 
 

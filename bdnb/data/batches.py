@@ -15,6 +15,7 @@ from torch import Tensor
 from bdnb.data.augment.eda import ShiftedViews
 from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.shards import Pairs
+from bdnb.data.steps import steps_of_epoch
 from bdnb.runtime import seeds
 from bdnb.runtime.errors import ConfigError
 
@@ -86,8 +87,9 @@ class Batches:
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        full, rest = divmod(self.samples, self.batch_size)
-        return full + (self.last_batch == "keep" and rest >= max(2, self.world))
+        return steps_of_epoch(
+            self.samples, self.batch_size, last_batch=self.last_batch, world=self.world
+        )
 
     @property
     def samples(self) -> int:

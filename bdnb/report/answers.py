@@ -10,9 +10,12 @@ from bdnb.report.style import NAMES, some
 from bdnb.runs import elsewhere
 
 NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
-COSTS = "The pre-training objective {}decide{} what cleaning costs here."
-WORDS = {HOLDS: COSTS.format("", "s"), FAILS: COSTS.format("does not ", "")}
-"""Verdict -> how a sentence says it of the paper's title; the others leave it open."""
+TITLE = {
+    HOLDS: "The pre-training objective decides what cleaning costs here.",
+    FAILS: "The pre-training objective does not decide what cleaning costs here.",
+}
+OPEN_TITLE = "Whether the pre-training objective decides what cleaning costs is left open here."
+"""Verdict on C0, the paper's title -> a sentence; what any other verdict comes to."""
 FREE = {
     HOLDS: " Models pre-trained with MMCL are cleaned at no cost.",
     FAILS: " Models pre-trained with MMCL are not cleaned for free here, either.",
@@ -72,12 +75,11 @@ def cleaned(rows: pd.DataFrame) -> Markdown:
     if not first["n"]:
         return Markdown(kept)
     between = "" if pd.isna(first["low"]) else f", {first['low']:.1f} to {first['high']:.1f}"
-    title = "Whether the pre-training objective decides what cleaning costs is left open here."
     word, free = (str(judged.loc[name, "verdict"]).partition(" (")[0] for name in ("C0", "C1"))
     return Markdown(
         f"{kept} The difference is **{first['ours']:.1f} points** "
         f"({some(first['n'], 'seed')}{between}); in the paper it is {first['paper']}. "
-        f"**{WORDS.get(word, title)}{FREE.get(free, '')}**"
+        f"**{TITLE.get(word, OPEN_TITLE)}{FREE.get(free, '')}**"
     )
 
 
@@ -140,22 +142,18 @@ def with_poisons_left(rows: pd.DataFrame) -> Markdown:
     rows = rows[rows["asr"].notna()]
     if rows.empty:
         return Markdown("*No run of this study is recorded yet.*")
-    plain = rows.astype({"panel": str, "setting": str})
+    plain = rows.astype({"panel": str})
     made = price.groups(plain, by=["poisons", "panel"])
-    said: list[str] = []
+    pairs = int(plain["cleaning_pairs"].max())
+    said = []
     for count, own in made.groupby("poisons"):
-        pairs = int(plain.loc[plain["poisons"] == count, "cleaning_pairs"].max())
-        share = f"{count} of {pairs:,} pairs poisoned ({100 * int(str(count)) / pairs:.1f} %)"
-        of = "" if said else " of its accuracy"
-        kept = " and ".join(
-            f"the {one['panel']} model{' keeps' * (not place)} {one['kept'].mean:.0f} %"
-            f"{of * (not place)}"
-            for place, one in enumerate(own.to_dict("records"))
-        )
-        said.append(f"with {share if count else 'no poison left'}, {kept}")
+        kept = ", ".join(f"{one['kept'].mean:.0f} % ({one['panel']})" for _, one in own.iterrows())
+        said.append(f"{count} poisoned ({100 * int(str(count)) / pairs:.1f} %): {kept}")
     seeds = " to ".join(map(str, sorted({*made["seeds"]})))
-    text = "; ".join(said)
-    return Markdown(f"**{text[0].upper()}{text[1:]}** (kept accuracy; seeds: {seeds}).")
+    return Markdown(
+        f"**Kept accuracy by how many of {pairs:,} clean pairs are poisoned: {'; '.join(said)}** "
+        f"(seeds: {seeds})."
+    )
 
 
 def main_study(rows: pd.DataFrame) -> pd.DataFrame:

@@ -53,14 +53,21 @@ def _name(defence: str, loss: str, *, several: bool) -> str:
 
 
 def leaderboard(made: pd.DataFrame) -> HTML | Markdown:
-    """Return the table of ``entries``, the most kept first; attack and objective can be chosen."""
+    """Return the table of ``entries``, the most kept first; attack and objective can be chosen.
+
+    A mean over fewer than ``FEW`` seeds has no interval.
+    """
     if made.empty:
         return NOTHING
     lines = made.assign(way=named(made)).to_dict("records")
     frame = pd.DataFrame([_line(one) for one in lines])
     order = frame["kept, oracle, %"].map(lambda one: getattr(one, "mean", np.nan))
     frame = frame.loc[order.sort_values(ascending=False).index]
-    return sortable.table(frame, ("attack", "objective"))
+    none: Any = {"low": np.nan, "high": np.nan}
+    shown = frame.map(
+        lambda one: one._replace(**none) if isinstance(one, Spread) and one.n < FEW else one
+    )
+    return sortable.table(shown, ("attack", "objective"))
 
 
 def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
@@ -71,14 +78,14 @@ def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
         "attack": _attack(one["attack"], one["route"]) + " (failed)" * bool(one["failed"]),
         "objective": NAMES.get(one["objective"], one["objective"]),
         "seeds": float(one["seeds"]),
-        "kept, oracle, %": _spread(one.get("kept", nothing)),
-        "kept, blind, %": _spread(one.get("kept_blind", nothing)),
+        "kept, oracle, %": one.get("kept", nothing),
+        "kept, blind, %": one.get("kept_blind", nothing),
         "blind costs": one.get("cost", nothing),
         "ASR before, %": one["asr_before"],
         f"lowest ASR at ≥ {arena.KEEPS:g} % of accuracy, %": one.get("lowest_asr", nothing),
         "ASR, blind, %": one.get("asr_blind", nothing),
         "accuracy, blind, % of before": one.get("accuracy_blind", nothing),
-        "control of as many steps, %": _spread(one.get("control", nothing)),
+        "control of as many steps, %": one.get("control", nothing),
         "steps": float(one["steps"]),
         "knows": ", ".join(facts.knows) if facts else "not said",
         "blind rule": (facts.blind if facts else "last")
@@ -87,12 +94,6 @@ def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
         "runs": float(one["runs"]),
         "rows": float(one["rows"]),
     }
-
-
-def _spread(value: Spread | float) -> Spread | float:
-    """A mean without its interval where that is over fewer than ``FEW`` seeds."""
-    few = isinstance(value, Spread) and value.n < FEW
-    return value._replace(low=np.nan, high=np.nan) if few else value  # type: ignore[union-attr]
 
 
 def answer(made: pd.DataFrame) -> Markdown:
@@ -111,17 +112,16 @@ def answer(made: pd.DataFrame) -> Markdown:
     tried = f"{some(int(good['seeds'].max()), 'seed')} of {some(len(attacks), 'attack')}"
     listed = "; ".join(f"`{one}`" for one in attacks)
     undecided = ~both["level"] & (both["side"] == "")
-    words = [
-        f"**Of {ways} that were run on models of both objectives ({tried}), "
+    first = (
+        f"{tried} decide nothing about the {ways} compared: for none is it known whether it keeps "
+        f"more of the accuracy of MMCL models or of MMCL + SSL models."
+        if undecided.all()
+        else f"Of {ways} that were run on models of both objectives ({tried}), "
         f"{names(both['side'] == 'mmcl')} keep more on MMCL models by over {CONTRAST:g} "
         f"points, {names(both['side'] == 'mmcl_ssl')} on MMCL + SSL models, and "
-        f"{names(both['level'])} as much on both; of {undecided.sum()} it is not decided.**"
-    ]
-    if undecided.all():
-        words = [
-            f"**{tried} decide nothing about the {ways} compared: for none is it known whether it "
-            f"keeps more of the accuracy of MMCL models or of MMCL + SSL models.**"
-        ]
+        f"{names(both['level'])} as much on both; of {undecided.sum()} it is not decided."
+    )
+    words = [f"**{first}**"]
     alone = f"Only {listed} has rows: of other attacks nothing is known."
     words.append(alone if len(attacks) == 1 else f"Attacks with rows: {listed}.")
     gains = both["gains"].map(len)

@@ -5,6 +5,8 @@ Rows of ``compare_settings.settings`` in; ``compare_settings`` has the numbers b
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from bdnb.config import authors
+from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report import price, tables
 from bdnb.report.compare_settings import changes
 from bdnb.report.style import NAMES, some
@@ -32,7 +36,7 @@ SETTINGS: Mapping[str, str] = {
     "badnet: place_range": PATCH,
     "model": "gelu",
 }
-"""Parameter of ``tables.departures`` -> the setting that tries it by itself."""
+"""Parameter of ``departures`` -> the setting that tries it by itself."""
 PAPER: Mapping[str, str] = {
     "badnet: center": "zero",
     "badnet: overflow": "clip",
@@ -50,7 +54,24 @@ PAPER: Mapping[str, str] = {
     "deep_cluster: head_decay": "that of the encoder",
 }
 """Option of a trigger or a defence -> its default: data, so that the page needs no torch."""
-KEPT_WITH = "keep the optimiser's state with the checkpoints"
+NOT_BY_FIDELITY = (
+    (
+        "training",
+        "model",
+        "not said; here GELU (RN50)",
+        "QuickGELU, in both towers and from scratch, too (RN50-quickgelu, rn_tiny32-quickgelu)",
+        "activation: a model's name stands for it, so fidelity leaves it alone",
+    ),
+    (
+        "cleaning",
+        "checkpoints of label-consistent poison (no parameter)",
+        "each objective's own",
+        "run_cleaning_experiments2.py: the run called mmcl loads a checkpoint named mmcl_ssl, and "
+        "the one called mmcl_ssl a checkpoint named mmcl",
+        "what the script says; whether published numbers came from it, the repository does not say",
+    ),
+)
+"""Departures that ``fidelity: authors`` does not switch: as the lines of ``departures``."""
 
 
 def answer(rows: pd.DataFrame) -> Markdown:
@@ -91,15 +112,32 @@ def figure(rows: pd.DataFrame) -> Figure | Markdown:
 
 
 def departures(rows: pd.DataFrame, scale: str) -> Styler:
-    """Return ``tables.departures`` with the paper's options, and which setting tries each alone."""
-    frame: pd.DataFrame = vars(tables.departures())["data"].copy()
-    name = frame["parameter"]
-    frame["the paper"] = name.map(PAPER).fillna(frame["the paper"])
-    frame.loc[name == "optimiser_state", "what"] = KEPT_WITH
-    missing, alone = not_run(rows, scale), name.map(SETTINGS)
-    late = {one: f"{one} (not run yet)" for one in missing}
-    frame["by itself in"] = alone.replace(late)
-    return tables.styled(frame)
+    """Where the authors' code departs from the paper: as parameters with their value, and others.
+
+    What the code says, and not what the published numbers were made with. Beside each the setting
+    that tries it by itself, and whether that is run.
+    """
+    lines: list[tuple[Any, ...]] = []
+    for cls, stage in ((TrainConfig, "training"), (CleanConfig, "cleaning")):
+        for spec in fields(cls):
+            theirs = spec.metadata.get("authors")
+            if theirs is not None:
+                lines.append((stage, spec.name, spec.default, theirs, spec.metadata["doc"]))
+    for of, options in (("trigger", authors.TRIGGERS), ("defence", authors.DEFENCES)):
+        for name, values in options.items():
+            for key, value in values.items():
+                option = f"{name}: {key}"
+                lines.append((of, option, PAPER[option], value, f"option of the {of} {name}"))
+    lines += NOT_BY_FIDELITY
+    frame = pd.DataFrame(lines, columns=["where", "parameter", "the paper", "the authors", "what"])
+    both = frame.groupby(["parameter", "what"], sort=False, as_index=False).agg(
+        {"where": ", ".join, "the paper": "first", "the authors": "first"}
+    )
+    shown = both[["where", "parameter", "the paper", "the authors", "what"]].astype(str)
+    late = {one: f"{one} (not run yet)" for one in not_run(rows, scale)}
+    return tables.styled(
+        shown.assign(**{"by itself in": shown["parameter"].map(SETTINGS).replace(late)})
+    )
 
 
 def not_run(rows: pd.DataFrame, scale: str) -> list[str]:

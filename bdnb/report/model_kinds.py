@@ -44,10 +44,9 @@ def kinds(scales: Sequence[str]) -> pd.DataFrame:
         if clean.empty:
             continue
         mine = clean[(clean["defence"] == "cleanclip") & (clean["loss"] == "mmcl_ssl")]
-        there, before = set(mine["experiment"]), {name for name, _ in found}
-        new = [name for name in MODELS if name in there and name not in before]
-        for name in MODELS:
-            if name in new or (new and name in there and name == "clean"):
+        there, before = set(mine["experiment"]) & set(MODELS), {name for name, _ in found}
+        if new := there - before:
+            for name in new | ({"clean"} & there):
                 found[name, scale] = mine[mine["experiment"] == name].assign(scale=scale)
     several = len({scale for _, scale in found}) > 1
     ordered = [

@@ -50,7 +50,8 @@ def curves(
     mine = mine[mine["loss"] == loss]
     there = set(mine["pretrain_objective"])
     known = [] if there == {elsewhere.ELSEWHERE} else list(OBJECTIVES)
-    names = list(pd.unique(mine[label].dropna())) if label else ["here"]
+    mine = mine.assign(panel=mine[label] if label else "here")
+    names = list(pd.unique(mine["panel"].dropna()))
     figure, (ours, theirs) = _panels(len(names), bool(known))
     mine = mine.assign(by="" if label else style.cleanings(mine))
     ways = list(product([*known, *sorted(there - set(OBJECTIVES))], mine["by"].unique()))
@@ -59,13 +60,12 @@ def curves(
         line: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":", "-.")[i % 4]}
         own = mine[(mine["pretrain_objective"] == objective) & (mine["by"] == by)]
         for axes, title in zip(ours, names, strict=True):
-            _ours(axes, own[own[label] == title] if label else own, line)
+            _ours(axes, own[own["panel"] == title], line)
         several = mine["by"].nunique() > 1
         words = elsewhere.trained(objective, NAMES) + f", cleaned with {by}" * several
         marks.append(Line2D([], [], lw=2.5, label=words, **line))
     for axes, title in zip(ours, names, strict=True):
-        shown = mine[mine[label] == title] if label else mine
-        seeds = some(shown["seed"].nunique(), "seed")
+        seeds = some(mine.loc[mine["panel"] == title, "seed"].nunique(), "seed")
         words = f"{title} ({seeds})" if label else f"{title}: mean of {seeds} (thick), each (thin)"
         axes.set_title(words, loc="left", size=TITLE)
     for axes in theirs:

@@ -3,6 +3,7 @@
 from bdnb import plan
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.data.steps import steps_of_epoch
 from bdnb.runs import experiments
 
 SCALES = ("paper", "effect", "laptop", "quick")
@@ -54,9 +55,8 @@ def about(scale: str) -> dict[str, str]:
 
 
 def steps_of(config: TrainConfig | CleanConfig, pairs: int) -> int:
-    """Return a run's steps: an epoch's last, smaller batch is one, too, unless it is left out."""
-    full, rest = divmod(pairs, config.batch_size)
-    return config.epochs * (full + (config.last_batch == "keep" and rest >= 2))
+    """Return a run's steps on one device."""
+    return config.epochs * steps_of_epoch(pairs, config.batch_size, last_batch=config.last_batch)
 
 
 def seeds(scale: str) -> str:

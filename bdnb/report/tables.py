@@ -4,7 +4,6 @@ Rows of a study in, a styled table out, as notebooks show it (Sections 4 and 5).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -22,8 +21,6 @@ from bdnb.analysis.metrics import (
 )
 from bdnb.analysis.metrics import smoothness as smoothness_of
 from bdnb.analysis.price import groups
-from bdnb.config import authors
-from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report.style import NAMES, short, some
 from bdnb.runs import elsewhere
 
@@ -120,49 +117,6 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
 
 def _named(objective: str) -> str:
     return elsewhere.WORDS if objective == elsewhere.ELSEWHERE else NAMES.get(objective, objective)
-
-
-NOT_BY_FIDELITY = (
-    (
-        "training",
-        "model",
-        "not said; here GELU (RN50)",
-        "QuickGELU, in both towers and from scratch, too (RN50-quickgelu, rn_tiny32-quickgelu)",
-        "activation: a model's name stands for it, so fidelity leaves it alone",
-    ),
-    (
-        "cleaning",
-        "checkpoints of label-consistent poison (no parameter)",
-        "each objective's own",
-        "run_cleaning_experiments2.py: the run called mmcl loads a checkpoint named mmcl_ssl, and "
-        "the one called mmcl_ssl a checkpoint named mmcl",
-        "what the script says; whether published numbers came from it, the repository does not say",
-    ),
-)
-"""Departures that ``fidelity: authors`` does not switch: as the lines of ``departures``."""
-
-
-def departures() -> Styler:
-    """Where the authors' code departs from the paper: as parameters with their value, and others.
-
-    What the code says, and not what the published numbers were made with.
-    """
-    lines: list[tuple[Any, ...]] = []
-    for cls, stage in ((TrainConfig, "training"), (CleanConfig, "cleaning")):
-        for spec in fields(cls):
-            theirs = spec.metadata.get("authors")
-            if theirs is not None:
-                lines.append((stage, spec.name, spec.default, theirs, spec.metadata["doc"]))
-    for of, options in (("trigger", authors.TRIGGERS), ("defence", authors.DEFENCES)):
-        for name, values in options.items():
-            about = f"option of the {of} {name}"
-            lines += [(of, f"{name}: {key}", "", value, about) for key, value in values.items()]
-    lines += NOT_BY_FIDELITY
-    frame = pd.DataFrame(lines, columns=["where", "parameter", "the paper", "the authors", "what"])
-    both = frame.groupby(["parameter", "what"], sort=False, as_index=False).agg(
-        {"where": ", ".join, "the paper": "first", "the authors": "first"}
-    )
-    return styled(both[["where", "parameter", "the paper", "the authors", "what"]].astype(str))
 
 
 def styled(

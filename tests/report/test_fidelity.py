@@ -9,7 +9,7 @@ from IPython.display import Markdown
 from bdnb.config import authors
 from bdnb.defences.registry import DEFENCES
 from bdnb.poison.triggers import TRIGGERS
-from bdnb.report import fidelity, tables
+from bdnb.report import fidelity
 
 
 def changed(setting, objective, seed, accuracy, asr, kept):
@@ -66,8 +66,8 @@ def test_each_departure_names_the_setting_that_tries_it_and_whether_it_was_run(m
     assert (shown["the paper"] != "").all()
 
 
-def test_every_setting_and_option_belongs_to_a_departure():
-    listed = set(tables.departures().data["parameter"])
+def test_every_setting_and_option_belongs_to_a_departure(rows):
+    listed = set(fidelity.departures(rows, "authors").data["parameter"])
     assert {*fidelity.SETTINGS, *fidelity.PAPER} <= listed
 
 
@@ -78,3 +78,17 @@ def test_the_paper_s_option_is_the_default_of_the_code(name):
     default = inspect.signature(made).parameters[option].default
     expected = "that of the encoder" if default is None else str(default)
     assert fidelity.PAPER[name] == expected
+
+
+def test_every_departure_of_the_authors_is_listed_once_with_both_values(rows):
+    shown = fidelity.departures(rows, "authors").data.set_index("parameter")
+    assert shown.index.is_unique
+    assert shown.loc["text_views", ["the paper", "the authors"]].tolist() == ["fresh", "shifted"]
+    assert shown.loc["text_views", "where"] == "training, cleaning"
+    assert shown.loc["badnet: overflow", "the authors"] == "wrap"
+    assert shown.loc["overlap", "where"] == "cleaning"
+    assert shown.loc["last_batch", ["the paper", "the authors"]].tolist() == ["keep", "drop"]
+    assert "RN50-quickgelu" in shown.loc["model", "the authors"]
+    (script,) = [name for name in shown.index if "label-consistent" in name]
+    assert "run_cleaning_experiments2.py" in shown.loc[script, "the authors"]
+    assert "does not say" in shown.loc[script, "what"]

@@ -169,21 +169,7 @@ def test_what_poisons_left_cost_is_said_of_each_number_of_them(tiny):
     some = cleaning(1, [(90.0, 50.0), (90.0, 50.0)]).assign(panel="MMCL", setting="6 poisons left")
     rows = pd.concat([clean, some.assign(run="other", poisons=6)]).assign(cleaning_pairs=1000)
     assert answers.with_poisons_left(rows).data == (
-        "**With no poison left, the MMCL model keeps 80 % of its accuracy; with 6 of 1,000 pairs "
-        "poisoned (0.6 %), the MMCL model keeps 0 %** (kept accuracy; seeds: 1)."
+        "**Kept accuracy by how many of 1,000 clean pairs are poisoned: 0 poisoned (0.0 %): "
+        "80 % (MMCL); 6 poisoned (0.6 %): 0 % (MMCL)** (seeds: 1)."
     )
     assert "recorded" in answers.with_poisons_left(rows[:0]).data
-
-
-def test_every_departure_of_the_authors_is_listed_once_with_both_values():
-    shown = tables.departures().data.set_index("parameter")
-    assert shown.index.is_unique
-    assert shown.loc["text_views", ["the paper", "the authors"]].tolist() == ["fresh", "shifted"]
-    assert shown.loc["text_views", "where"] == "training, cleaning"
-    assert shown.loc["badnet: overflow", "the authors"] == "wrap"
-    assert shown.loc["overlap", "where"] == "cleaning"
-    assert shown.loc["last_batch", ["the paper", "the authors"]].tolist() == ["keep", "drop"]
-    assert "RN50-quickgelu" in shown.loc["model", "the authors"]
-    (script,) = [name for name in shown.index if "label-consistent" in name]
-    assert "run_cleaning_experiments2.py" in shown.loc[script, "the authors"]
-    assert "does not say" in shown.loc[script, "what"]
