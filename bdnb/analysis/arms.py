@@ -1,6 +1,6 @@
 """The cleaning runs that a claim is about, and when they are no answer to it.
 
-An arm is one poisoned model cleaned in one way. It says nothing where what was tried did nothing
+An arm is one backdoored model cleaned in one way. It says nothing where what was tried did nothing
 (or everything), where its best model lies at the edge of the learning rates tried, or where there
 was no backdoor to clean.
 """
@@ -26,7 +26,7 @@ DESTROYED = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """Which runs: those of a poisoned model with these values in these columns.
+    """Which runs: those of a backdoored model with these values in these columns.
 
     above: column -> number that it must exceed. fewest: of the runs left those with the least of
     this column. like: only seeds and learning rates of this arm too (and, where there are some, its

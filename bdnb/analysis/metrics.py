@@ -1,7 +1,7 @@
 """Numbers from rows: the best model at ASR <= t, smoothness, spread over seeds.
 
 In: tidy rows as ``records.read_runs`` gives them, a line an epoch of a run, accuracy and asr in
-percent, epoch 0 the poisoned model before cleaning. Out: numbers and smaller tables. Section 4.
+percent, epoch 0 the backdoored model before cleaning. Out: numbers and smaller tables. Section 4.
 """
 
 import math
@@ -19,7 +19,7 @@ CLEANED = 5.0
 
 
 class Start(NamedTuple):
-    """The poisoned model before cleaning, in percent."""
+    """The backdoored model before cleaning, in percent."""
 
     accuracy: float
     asr: float
@@ -97,7 +97,7 @@ def last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def before(rows: pd.DataFrame) -> Start:
-    """Accuracy and ASR of the poisoned model: the mean of the rows of epoch 0.
+    """Accuracy and ASR of the backdoored model: the mean of the rows of epoch 0.
 
     Errors: ConfigError when there is no such row.
     """

@@ -1,6 +1,6 @@
 """What cleaning costs: the share of its accuracy that a model keeps, by the ASR that is allowed.
 
-In: rows of cleaning runs of one seed and one pre-training objective, epoch 0 the poisoned model.
+In: rows of cleaning runs of one seed and one pre-training objective, epoch 0 the backdoored model.
 Out: the price curve, the number made from it (kept accuracy), how much the test set's sampling
 moves both, and the authors' own curves. The paper reads the curve at one point, ASR <= 5 %.
 """

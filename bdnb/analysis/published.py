@@ -7,7 +7,7 @@ import pandas as pd
 
 
 class Published(NamedTuple):
-    """The paper's numbers for one poisoned model, in percent; NaN where it gives none."""
+    """The paper's numbers for one backdoored model, in percent; NaN where it gives none."""
 
     data: str
     poisoned: str
@@ -37,5 +37,5 @@ PAPER = (
 
 
 def paper() -> pd.DataFrame:
-    """Return ``PAPER`` as a DataFrame: a line a poisoned model, a column a field."""
+    """Return ``PAPER`` as a DataFrame: a line a backdoored model, a column a field."""
     return pd.DataFrame(PAPER, columns=list(Published._fields))

@@ -68,7 +68,7 @@ class Conclusion:
 
     @property
     def models(self) -> set[str]:
-        """The poisoned models that it is about."""
+        """The backdoored models that it is about."""
         return {arm.poisoned for claim in self.claims for arm in (claim.of, claim.less) if arm}
 
     @property

@@ -110,7 +110,7 @@ def scatter(
     rows: one line an epoch of a cleaning run, with columns run, seed, pretrain_objective, epoch,
     accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out.
     With hue "loss", several defences are labelled by defence and loss, and the rings are those
-    of CleanCLIP with MMCL + SSL where it is there. before: the poisoned models (rows of epoch 0
+    of CleanCLIP with MMCL + SSL where it is there. before: the backdoored models (rows of epoch 0
     will do), with accuracy, asr. threshold: ASR in percent up to which a model counts as cleaned.
     panel: column of both that tells panels apart. Errors: ConfigError for missing columns.
     """
@@ -175,7 +175,7 @@ def need(rows: pd.DataFrame, *columns: str) -> None:
 
 
 def facets(before: pd.DataFrame, panel: str) -> dict[str, Any]:
-    """Return ``relplot``'s options of panels: one for each value that the poisoned models have."""
+    """Return ``relplot``'s options of panels: one for each value that backdoored models have."""
     order = list(pd.unique(before[panel].sort_values()))
     wide = min(WIDTH, max(6.5, 4.2 * len(order))) / max(len(order), 1)
     return {"col": panel, "col_order": order, "height": 3.4, "aspect": wide / 3.4}
@@ -190,7 +190,7 @@ def appearance(palette: dict[str, Mark]) -> dict[str, Any]:
 
 
 def mark_start(axes: Axes, before: pd.DataFrame, threshold: float = CLEANED) -> None:
-    """The paper's mark of the poisoned model, a red star in a black circle, and its line at 5 %."""
+    """The paper's mark of the backdoored model, a star in a black circle, and its line at 5 %."""
     start = before.drop_duplicates(["accuracy", "asr"])
     axes.scatter(start["asr"], start["accuracy"], s=330, fc="none", ec="black", lw=1.4, zorder=4)
     axes.scatter(start["asr"], start["accuracy"], s=150, c=RED, marker="*", lw=0, zorder=5)
@@ -215,7 +215,7 @@ def mark(label: str, **style: object) -> Line2D:
 def start_marks(threshold: float = CLEANED) -> list[Artist]:
     """The legend's entries of what ``mark_start`` draws."""
     line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {threshold:g} %")
-    return [mark("poisoned model, before cleaning", marker="*", color=RED, ms=13), line]
+    return [mark("backdoored model, before cleaning", marker="*", color=RED, ms=13), line]
 
 
 def finished(

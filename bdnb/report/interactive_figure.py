@@ -157,7 +157,7 @@ def _looks(values: Mapping[str, Sequence[Hashable]]) -> dict[str, Mark]:
 def _marks(
     base: alt.Chart, looks: Mapping[str, Mark], rates: Sequence[str], last: int
 ) -> list[alt.Chart]:
-    """The points after each epoch, the paths that join them, and the poisoned models."""
+    """The points after each epoch, the paths that join them, and the backdoored models."""
     words = list(looks)
     colours = alt.Scale(domain=words, range=[look.colour for look in looks.values()])
     shapes = alt.Scale(domain=words, range=[SHAPES[look.marker] for look in looks.values()])

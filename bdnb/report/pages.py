@@ -150,7 +150,7 @@ def best_models(rows: pd.DataFrame) -> Styler | Markdown:
     ours = made["defence"] == "cleanclip"  # the paper's numbers are CleanCLIP's
     whole = ours & (made["loss"] == "mmcl_ssl")
     frame = pd.DataFrame(
-        {"poisoned model": made["poisoned"], "cleaned with": style.cleanings(made)}
+        {"backdoored model": made["poisoned"], "cleaned with": style.cleanings(made)}
         | tables.measured(made)
         | {
             "kept accuracy, last epochs, %": made["kept_last"].map(tables.mean),

@@ -20,7 +20,7 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
     """Each cleaning run's path, epoch after epoch, by learning rate (the paper's Figure 5).
 
     rows: as for ``figures.scatter``, with lr; markers grow with the epoch. Rows of several
-    defences or losses have panels of their own, below one another. before: the poisoned models,
+    defences or losses have panels of their own, below one another. before: the backdoored models,
     with pretrain_objective, accuracy, asr. Errors: ConfigError for missing columns.
     """
     figures.need(rows, "run", "seed", "pretrain_objective", "epoch", "lr", "accuracy", "asr")

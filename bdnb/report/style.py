@@ -2,7 +2,7 @@
 
 Objectives, cleaning losses, defences and learning rates have a palette each, so that no colour of
 one stands for another. The colours are safe for the colour-blind, and no colour stands
-without a shape. Red is kept for the paper's marks: the star of the poisoned model, the rings.
+without a shape. Red is kept for the paper's marks: the star of the backdoored model, the rings.
 """
 
 import math
