@@ -115,7 +115,7 @@ def _leaves(kind: Any) -> set[Any]:
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return `` (did you mean 'lr'?)`` for a name that is close to a known one, else nothing."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.65)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

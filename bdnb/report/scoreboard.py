@@ -48,7 +48,7 @@ def of_study(rows: pd.DataFrame, name: str) -> HTML | Markdown:
     both = pd.concat([rows, plain], ignore_index=True)
     once = both.drop_duplicates(["run", "epoch", "poisoned", "study"])
     made = conclusions.verdicts(once)
-    return board(made[made["id"] == studies.of(name).conclusion])
+    return board(made[made["id"] == studies.of(name).conclusion], links=False)
 
 
 def of_models(rows: pd.DataFrame) -> HTML | Markdown:
@@ -56,11 +56,12 @@ def of_models(rows: pd.DataFrame) -> HTML | Markdown:
 
     A conclusion without any row among these is left out.
     """
-    there = set(rows["poisoned"])
-    about = [c.models & there for c in conclusions.CONCLUSIONS[:8]]
-    numbers = [number for number, models in enumerate(about) if models]
+    models = set(rows["poisoned"])
+    about = [c.models & models for c in conclusions.CONCLUSIONS[:8]]
+    numbers = [number for number, own in enumerate(about) if own]
     made = only(conclusions.verdicts(rows), numbers)
-    return board(made[[any(len(own.values) for own in found) for found in made["findings"]]])
+    there = [any(len(own.values) for own in found) for found in made["findings"]]
+    return board(made[there], links=False)
 
 
 def tally(made: pd.DataFrame) -> Markdown:
@@ -75,10 +76,11 @@ def tally(made: pd.DataFrame) -> Markdown:
     return Markdown(f"Of the paper's {len(made)} conclusions: {none}{'; '.join(said)}.")
 
 
-def board(made: pd.DataFrame) -> HTML | Markdown:
+def board(made: pd.DataFrame, *, links: bool = True) -> HTML | Markdown:
     """Return verdicts as lines to read, and what is written on each, folded.
 
-    made: of ``conclusions.verdicts``, perhaps with the column scale.
+    made: of ``conclusions.verdicts``, perhaps with the column scale. links: to the page that each
+    is about; without them on that page itself.
     """
     if made.empty:
         return Markdown("None of the paper's conclusions is about these models.")
@@ -86,7 +88,7 @@ def board(made: pd.DataFrame) -> HTML | Markdown:
         str(scale): explanations.paragraphs(str(scale), own)
         for scale, own in (made.groupby("scale") if "scale" in made else ())
     }
-    lines = [_line(one, why) for one in made.to_dict("records")]
+    lines = [_line(one, why, links) for one in made.to_dict("records")]
     head = (
         '<div class="verdict head"><span></span><span>conclusion</span><span>the paper</span>'
         "<span>ours (95 % interval)</span><span>against | for</span></div>"
@@ -94,10 +96,11 @@ def board(made: pd.DataFrame) -> HTML | Markdown:
     return HTML(f'<div class="scoreboard">{head}{"".join(lines)}</div>')
 
 
-def _line(one: Mapping[Hashable, Any], why: Mapping[str, Mapping[str, str]]) -> str:
+def _line(one: Mapping[Hashable, Any], why: Mapping[str, Mapping[str, str]], links: bool) -> str:
     verdict, _, reason = str(one["verdict"]).partition(" (")
     mark, kind = MARKS[verdict]
     page = next(name for name, ids in PAGES.items() if int(one["id"][1:]) in ids)
+    link = f' <a href="{page}.html">page</a>' if links else ""
     found = _deciding(one)
     scale = one.get("scale", "")
     text = why.get(scale, {}).get(one["id"], "")
@@ -105,8 +108,7 @@ def _line(one: Mapping[Hashable, Any], why: Mapping[str, Mapping[str, str]]) -> 
     more = f"{f'<p>{escape(text)}</p>' * bool(text)}<ul>{claims}</ul><p>{escape(one['rule'])}.</p>"
     return (
         f'<div class="verdict {kind}"><span class="word">{mark} {verdict}</span>'
-        f"<span><b>{one['id']}</b> {escape(one['statement'])} "
-        f'<a href="{page}.html">page</a></span>'
+        f"<span><b>{one['id']}</b> {escape(one['statement'])}{link}</span>"
         f'<span data-name="the paper">{escape(one["paper"])}</span>'
         f'<span data-name="ours">{escape(_number(found))}'
         f"{f'; scale {scale}' * bool(scale)}</span>{_dots(found)}"
