@@ -20,7 +20,13 @@ from bdnb.runs import experiments
 from bdnb.runs.records import Run, read_runs
 from bdnb.runtime.errors import BdnbError
 
-Prepare = Callable[[Path], None]
+
+@dataclass(frozen=True)
+class Prepare:
+    """What is done to a project first. holds: in Markdown, what its file is like then."""
+
+    act: Callable[[Path], object]
+    holds: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Met:
 def met(case: Case, home: Path) -> Met:
     """Try a wrong input in the project ``home``, which ``BDNB_HOME`` names."""
     if case.prepare:
-        case.prepare(home)
+        case.prepare.act(home)
     before = files(home)
     said = io.StringIO()
     status = 0
@@ -98,17 +104,24 @@ def files(home: Path) -> set[str]:
     return {p.relative_to(home).as_posix() for p in found}
 
 
-def writes(path: str, text: str | bytes) -> Prepare:
-    """A file of the project."""
+def code(words: str) -> str:
+    """Markdown that shows these words as they are, in one line of a table."""
+    line = " ⏎ ".join(words.strip().splitlines())
+    return "`` " + line.replace("|", "\\|").replace("``", "` `") + " ``"
+
+
+def writes(path: str, text: str | bytes, holds: str = "") -> Prepare:
+    """A file of the project. holds: said of it in place of its text."""
+    content = text.encode() if isinstance(text, str) else text
 
     def prepare(home: Path) -> None:
         (home / path).parent.mkdir(parents=True, exist_ok=True)
-        (home / path).write_bytes(text.encode() if isinstance(text, str) else text)
+        (home / path).write_bytes(content)
 
-    return prepare
+    return Prepare(prepare, holds or code(content.decode("utf-8", "backslashreplace")))
 
 
-def recorded(change: Callable[[Run], None]) -> Prepare:
+def recorded(change: Callable[[Run], None], holds: str) -> Prepare:
     """A finished run of two rows, then something happens to it."""
 
     def prepare(home: Path) -> None:
@@ -119,19 +132,20 @@ def recorded(change: Callable[[Run], None]) -> Prepare:
         run.finish()
         change(run)
 
-    return prepare
+    return Prepare(prepare, holds)
 
 
-def _rows(change: Callable[[list[bytes]], list[bytes]]) -> Prepare:
+def _rows(change: Callable[[list[bytes]], list[bytes]], holds: str) -> Prepare:
     def rewrite(run: Run) -> None:
         path = run.folder / "rows.jsonl"
         path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
 
-    return recorded(rewrite)
+    return recorded(rewrite, holds)
 
 
 def _manifest(text: str) -> Prepare:
-    return recorded(lambda run: (run.folder / "manifest.json").write_text(text) and None)
+    holds = f"`manifest.json`: {code(text)}"
+    return recorded(lambda run: (run.folder / "manifest.json").write_text(text) and None, holds)
 
 
 def trigger(body: str, head: str = "images, draws") -> Prepare:
@@ -141,6 +155,7 @@ def trigger(body: str, head: str = "images, draws") -> Prepare:
         "plugins/mine.py",
         "import torch\nfrom bdnb.poison.triggers import trigger\n\n"
         f'@trigger("mine")\ndef mine({head}):\n{lines}',
+        code(f"def mine({head}):\n{lines}"),
     )
 
 
@@ -149,6 +164,7 @@ def defence(body: str, head: str = "model, pairs, setting", name: str = "mine") 
     return writes(
         "plugins/mine.py",
         f'from bdnb.defences import defence\n\n@defence("{name}")\ndef mine({head}):\n    {body}\n',
+        code(f'@defence("{name}")\ndef mine({head}):\n    {body}'),
     )
 
 
@@ -192,22 +208,25 @@ FOREIGN = {"poisoned": "mine.pt", "model": "rn_test", "data": "tiny"}
 """Parameters of a checkpoint from elsewhere."""
 
 
-def weights(change: Callable[[dict[str, Any]], object]) -> Prepare:
+def weights(change: Callable[[dict[str, Any]], object], holds: str) -> Prepare:
     """A checkpoint from elsewhere: what is made of a small model's weights."""
 
     def prepare(home: Path) -> None:
         torch.save(change(models.build("rn_test", seed=5).clip.state_dict()), home / "mine.pt")
 
-    return prepare
+    return Prepare(prepare, holds)
 
 
-SOUND = weights(lambda w: w)
+SOUND = weights(lambda w: w, "a sound model's weights")
 ATTACK = {"trigger": "badnet", "trigger_size": 8, "target": "banana"}
 
 
-def _cleaned(home: Path) -> None:
+def _save_cleaned(home: Path) -> None:
     about = {"run": "clean-x", "epoch": 1, "config": {"poisoned": "train_mmcl", "study": "main"}}
     models.save_weights(models.build("rn_test", seed=5), home / "x.safetensors", about=about)
+
+
+CLEANED = Prepare(_save_cleaned, "weights that a cleaning run left")
 
 
 def checkpoint(says: str, prepare: Prepare | None = None, **given: Any) -> Case:
@@ -290,19 +309,19 @@ CASES = [
     Case("commands", "bdnb.runs.shipped", ["pack", "nosuch"], r"scale='nosuch'"),
     Case("commands", "bdnb.data.web", ["--list", "x.tsv", "--out", "o", "--threads", "0"], r"threads='0': expected a number of at least 1"),
     Case("records", "records", {"runs": "nosuch"}, r"nosuch: no such folder"),
-    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 1 rows, where 2 were recorded: restore that file, or remove", _rows(lambda lines: lines[:1]), LOG),
-    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 0 rows, where 2", recorded(lambda run: (run.folder / "rows.jsonl").unlink()), LOG),
-    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: other rows than", _rows(lambda lines: [b'{"epoch": 7}\n', lines[1]]), LOG),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 1 rows, where 2 were recorded: restore that file, or remove", _rows(lambda lines: lines[:1], "the last line of `rows.jsonl` is lost"), LOG),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: 0 rows, where 2", recorded(lambda run: (run.folder / "rows.jsonl").unlink(), "`rows.jsonl` is gone"), LOG),
+    Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"rows\.jsonl: other rows than", _rows(lambda lines: [b'{"epoch": 7}\n', lines[1]], "the first line of `rows.jsonl` is another"), LOG),
     Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"manifest\.json: damaged", _manifest('{"run": '), LOG),
     Case("records", "bdnb.sweep", ["params/tiny/train_mmcl.yaml"], r"manifest\.json: damaged", _manifest("[]"), LOG),
-    checkpoint(UNREADABLE, weights(lambda w: list(w.values()))),
-    checkpoint(UNREADABLE, weights(lambda w: models.build("rn_test", seed=5).clip)),
-    checkpoint(UNREADABLE, weights(lambda w: {"model": w | {"epoch": 3}})),
-    checkpoint(UNREADABLE, weights(lambda w: {})),
-    checkpoint(UNREADABLE, writes("mine.pt", b"PK\x05\x06" + bytes(18))),
-    checkpoint(UNREADABLE, writes("mine.pt", b"")),
-    checkpoint(r"of another model than rn_test: .*proj.* is missing", weights(lambda w: {k: v for k, v in w.items() if "proj" not in k})),
-    checkpoint(r"mine\.pt: \d+ weights are not finite numbers, positional_embedding the first", weights(lambda w: {k: v * float("nan") for k, v in w.items()})),
+    checkpoint(UNREADABLE, weights(lambda w: list(w.values()), "a list of tensors")),
+    checkpoint(UNREADABLE, weights(lambda w: models.build("rn_test", seed=5).clip, "a whole model, pickled")),
+    checkpoint(UNREADABLE, weights(lambda w: {"model": w | {"epoch": 3}}, "a number among the weights")),
+    checkpoint(UNREADABLE, weights(lambda w: {}, "no weights")),
+    checkpoint(UNREADABLE, writes("mine.pt", b"PK\x05\x06" + bytes(18), "an empty zip archive")),
+    checkpoint(UNREADABLE, writes("mine.pt", b"", "an empty file")),
+    checkpoint(r"of another model than rn_test: .*proj.* is missing", weights(lambda w: {k: v for k, v in w.items() if "proj" not in k}, "no projections")),
+    checkpoint(r"mine\.pt: \d+ weights are not finite numbers, positional_embedding the first", weights(lambda w: {k: v * float("nan") for k, v in w.items()}, "every weight is NaN")),
     checkpoint(r"mine\.pt: from elsewhere: say which open_clip model", SOUND, model=None),
     checkpoint(r"say which data set to clean and measure it on: -p data", SOUND, data=None),
     checkpoint(r"pairs=49: tiny has 48", SOUND, pairs=49),
@@ -316,7 +335,7 @@ CASES = [
     checkpoint(r"RN50:openai: weights for QuickGELU, .*give RN50-quickgelu in its place", poisoned="RN50:openai", model=None),
     checkpoint(r"poisoned='RN50:yfcc15m': give model='RN50', not 'rn_test'", poisoned="RN50:yfcc15m"),
     checkpoint(r"params/tiny/clean\.yaml: trains no model: expected a training experiment: train_mmcl, train_mmcl_ssl", poisoned="clean"),
-    checkpoint(r"x\.safetensors: weights of a cleaning run: expected those of a training run", _cleaned, poisoned="x.safetensors", model=None),
+    checkpoint(r"x\.safetensors: weights of a cleaning run: expected those of a training run", CLEANED, poisoned="x.safetensors", model=None),
     Case("plug-ins", "train", MINE, r"code='plugins/mine\.py': no such file"),
     Case("plug-ins", "train", {"code": "../mine.py"}, r"code='\.\./mine\.py': .*in the project's folder"),
     Case("plug-ins", "train", MINE, r"plugins/mine\.py:1: SyntaxError", writes("plugins/mine.py", "def (:\n")),

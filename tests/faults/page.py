@@ -69,6 +69,7 @@ def line(case: cases.Case, met: cases.Met, home: Path) -> dict[str, Any]:
     return {
         "class": kind,
         "given": case.name,
+        "file": case.prepare.holds if case.prepare else "",
         "printed": told,
         "lines": len(told),
         "status": met.status,
@@ -124,31 +125,30 @@ def text(found: list[dict[str, Any]], counts: dict[str, dict[str, int]]) -> str:
         )
     ]
     for kind, own in groupby(sorted(found, key=lambda one: list(NOTE).index(one["class"])), _class):
+        tried = list(own)
         lines = [
             f"## {NOTE[kind]}",
+            "",
+            f":::{{dropdown}} {len(tried)} inputs",
             "",
             "| given | printed | status | left on disk |",
             "|---|---|---|---|",
         ]
-        for one in own:
-            printed = " ".join(one["printed"])
+        for one in tried:
+            file = f"; its file: {one['file']}" if one["file"] else ""
             cells = [
-                _code(one["given"]),
-                _code(printed),
+                cases.code(one["given"]) + file,
+                cases.code(" ".join(one["printed"])),
                 one["status"],
                 ", ".join(one["left"]) or "nothing",
             ]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
-        parts.append("\n".join(lines) + "\n")
+        parts.append("\n".join([*lines, ":::"]) + "\n")
     return "\n".join(parts)
 
 
 def _class(one: dict[str, Any]) -> str:
     return str(one["class"])
-
-
-def _code(words: str) -> str:
-    return "`` " + words.replace("|", "\\|").replace("``", "` `") + " ``"
 
 
 def written() -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def test_a_plug_in_that_breaks_its_promise_in_a_run_is_named_and_the_run_is_not_
 )
 def test_the_command_itself_prints_no_more(home, case):
     if case.prepare:
-        case.prepare(home)
+        case.prepare.act(home)
     done = subprocess.run(
         [sys.executable, "-m", case.how, *case.given],
         env=os.environ | {"BDNB_HOME": str(home)},
