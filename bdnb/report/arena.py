@@ -71,7 +71,6 @@ def leaderboard(made: pd.DataFrame) -> HTML | Markdown:
 
 
 def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
-    facts = FACTS.get(one["defence"])
     nothing, edge = float("nan"), " (edge of its learning rates)" * (one.get("edge") is True)
     return {
         "way of cleaning": one["way"] + edge,
@@ -82,16 +81,11 @@ def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
         "kept, blind, %": one.get("kept_blind", nothing),
         "blind costs": one.get("cost", nothing),
         "ASR before, %": one["asr_before"],
-        f"lowest ASR at ≥ {arena.KEEPS:g} % of accuracy, %": one.get("lowest_asr", nothing),
+        f"lowest ASR at ≥ {arena.KEEPS:g} % kept": one.get("lowest_asr", nothing),
         "ASR, blind, %": one.get("asr_blind", nothing),
         "accuracy, blind, % of before": one.get("accuracy_blind", nothing),
-        "control of as many steps, %": one.get("control", nothing),
+        "control, %": one.get("control", nothing),
         "steps": float(one["steps"]),
-        "knows": ", ".join(facts.knows) if facts else "not said",
-        "blind rule": (facts.blind if facts else "last")
-        + ", not tuned" * (one.get("tuned") is False),
-        "paper": facts.paper if facts else "yours",
-        "runs": float(one["runs"]),
         "rows": float(one["rows"]),
     }
 

@@ -62,10 +62,6 @@ def asked(scale: str, given: Mapping[str, Any]) -> list[CleanConfig]:
 
 def costs(scale: str, runs: Sequence[CleanConfig]) -> Markdown:
     """Say how many of these runs are to do, and about how long that and what they need takes."""
-    if not runs:
-        return Markdown(
-            "*The parameter `defence` names none of yours: below are the rows recorded so far.*"
-        )
     needed: list[Stage] = [model for run in runs for model in experiments.needs(run)]
     to_do = [_to_do(runs), _to_do(needed)]
     rate = plan.throughput(scale)

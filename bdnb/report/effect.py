@@ -23,6 +23,7 @@ from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
 
 MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
+MANY = {HOLDS: "what holds is", FAILS: "what does not hold is"}
 
 
 def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
@@ -36,13 +37,15 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossi
     number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
     ways = "; ".join(f"than {one.way} does: **{short(one.depends)}**" for one in found)
     names = why["id"] + " (" + why["statement"] + ")"
-    known = {word: list(names[why["verdict"] == word]) for word in (HOLDS, FAILS)}
-    said = [f"{word}: {', '.join(own) or 'none'}" for word, own in known.items()]
+    known = {words: list(names[why["verdict"] == word]) for word, words in MANY.items()}
+    said = [f"{words} {', '.join(own)}" for words, own in known.items() if own]
+    left = len(why) - sum(map(len, known.values()))
+    said += [f"{left} {'is' if left == 1 else 'are'} not decided"] * bool(left)
     return Markdown(
-        f"That cleaning costs the MMCL + SSL model more here **{short(first['verdict'])}**"
+        f"That cleaning costs the MMCL + SSL model more: **{short(first['verdict'])}**"
         f"{number if first['n'] else ''}. That "
         f"CleanCLIP depends more on the objective {ways}. Of {len(why)} explanations: "
-        f"{'; '.join(said)}; the others are not decided."
+        f"{'; '.join(said)}."
     )
 
 

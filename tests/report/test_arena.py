@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bdnb.analysis.arena import CELL
-from bdnb.report import arena, arena_runs, sortable
+from bdnb.report import arena, arena_runs, arena_ways, sortable
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
 from tests.analysis.test_arena import BAD, CONTROL, GOOD, PAR, runs
@@ -70,16 +70,24 @@ def test_one_objective_alone_says_nothing_of_both():
     assert "was run on models of both" in arena.answer(arena.entries(pd.DataFrame())).data
 
 
-def test_the_table_has_an_entry_a_cell_with_rule_knowledge_and_paper():
+def test_the_table_has_an_entry_a_cell():
     html = arena.leaderboard(arena.entries(of(GOOD, BAD))).data
     assert html.count("<tr>") == 1 + 4
     assert "100.0 (100.0 to 100.0)" in html
-    assert "arXiv 2412.00727" in html
-    assert "best_accuracy" in html
     assert 'data-column="1"' in html
-    mine = arena.leaderboard(arena.entries(runs(("mine", "mmcl_ssl"), GOOD))).data
-    assert ">yours<" in mine
-    assert ">not said<" in mine
+
+
+def test_each_way_has_a_line_of_rule_knowledge_and_paper():
+    both = arena_ways.ways(arena.entries(of(GOOD, BAD))).data
+    assert len(both) == 2
+    par = both.set_index("way of cleaning").loc["PAR"]
+    assert "arXiv 2412.00727" in par["paper"]
+    assert par["blind rule"].startswith("best_accuracy")
+    assert par["knows"] == "clean pairs"
+    assert par["runs"] == len(of(GOOD, BAD).query("defence == 'par'")["run"].unique())
+    mine = arena_ways.ways(arena.entries(runs(("mine", "mmcl_ssl"), GOOD))).data.iloc[0]
+    assert (mine["paper"], mine["knows"], mine["blind rule"][:4]) == ("yours", "not said", "last")
+    assert "Nothing" in arena_ways.ways(pd.DataFrame()).data
 
 
 def test_an_attack_that_failed_stands_there_without_numbers():

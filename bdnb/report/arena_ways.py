@@ -1,0 +1,33 @@
+"""What each way of cleaning in the arena may look at, and where it comes from, as a table."""
+
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from bdnb.config.defence_facts import FACTS
+from bdnb.report import tables
+from bdnb.report.answers import NOTHING
+from bdnb.report.arena import named
+
+
+def ways(made: pd.DataFrame) -> Styler | Markdown:
+    """Return a line a way of cleaning: its knowledge, blind rule, paper, runs. made: ``entries``.
+
+    A reader's own way says nothing of itself but that it is theirs; it keeps its last epoch.
+    """
+    if made.empty:
+        return NOTHING
+    lines = []
+    for way, own in made.assign(way=named(made)).groupby("way"):
+        facts = FACTS.get(own["defence"].iloc[0])
+        untuned = (own["tuned"] == False).any() if "tuned" in own else False  # noqa: E712
+        lines.append(
+            {
+                "way of cleaning": way,
+                "knows": ", ".join(facts.knows) if facts else "not said",
+                "blind rule": (facts.blind if facts else "last") + ", not tuned" * bool(untuned),
+                "paper": facts.paper if facts else "yours",
+                "runs": int(own["runs"].sum()),
+            }
+        )
+    return tables.styled(pd.DataFrame(lines))
