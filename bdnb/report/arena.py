@@ -76,7 +76,7 @@ def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
         "way of cleaning": one["way"] + edge,
         "attack": _attack(one["attack"], one["route"]) + " (failed)" * bool(one["failed"]),
         "objective": NAMES.get(one["objective"], one["objective"]),
-        "seeds": float(one["seeds"]),
+        "seeds": int(one["seeds"]),
         "kept, oracle, %": one.get("kept", nothing),
         "kept, blind, %": one.get("kept_blind", nothing),
         "blind costs": one.get("cost", nothing),
@@ -85,8 +85,8 @@ def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
         "ASR, blind, %": one.get("asr_blind", nothing),
         "accuracy, blind, % of before": one.get("accuracy_blind", nothing),
         "control, %": one.get("control", nothing),
-        "steps": float(one["steps"]),
-        "rows": float(one["rows"]),
+        "steps": int(one["steps"]),
+        "rows": int(one["rows"]),
     }
 
 

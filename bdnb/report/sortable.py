@@ -50,7 +50,7 @@ SCRIPT = """
 def table(frame: pd.DataFrame, choose: Sequence[str] = ()) -> HTML:
     """Return a frame as a table whose columns sort at a click; nothing stays last.
 
-    Values: text, numbers (one decimal; NaN a dash), or ``Spread`` (sorted by the mean). choose:
+    Values: text, whole numbers, others (one decimal; NaN a dash), or ``Spread`` (sorted by the mean). choose:
     columns that get a menu of their values.
     """
     names = list(frame)
@@ -59,7 +59,7 @@ def table(frame: pd.DataFrame, choose: Sequence[str] = ()) -> HTML:
     menus = "".join(_menu(name, names.index(name), frame[name]) for name in choose)
     key = f"bdnb-sort-{blake2b((heads + text).encode(), digest_size=5).hexdigest()}"
     return HTML(
-        f'<style>{CSS}</style><div class="bdnb-sort full-width" id="{key}">{menus}<table>'
+        f'<style>{CSS}</style><div class="bdnb-sort" id="{key}">{menus}<table>'
         f"<thead><tr>{heads}</tr></thead><tbody>{text}</tbody></table></div>"
         f"<script>{SCRIPT % key}</script>"
     )
@@ -75,7 +75,10 @@ def _cell(value: object) -> str:
         return '<td class="number" data-sort="">–</td>'
     if isinstance(value, str):
         return f'<td data-sort="{escape(value)}">{escape(value)}</td>'
-    shown = cell(value) if isinstance(value, Spread) else f"{value:,.1f}".removesuffix(".0")
+    if isinstance(value, Spread):
+        shown = cell(value)
+    else:
+        shown = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
     return f'<td class="number" data-sort="{mean}">{escape(shown)}</td>'
 
 
