@@ -50,8 +50,8 @@ SCRIPT = """
 def table(frame: pd.DataFrame, choose: Sequence[str] = ()) -> HTML:
     """Return a frame as a table whose columns sort at a click; nothing stays last.
 
-    Values: text, whole numbers, others (one decimal; NaN a dash), or ``Spread`` (sorted by the mean). choose:
-    columns that get a menu of their values.
+    Values: text, whole numbers, others (one decimal; NaN a dash), or ``Spread`` (sorted by the
+    mean). choose: columns that get a menu of their values.
     """
     names = list(frame)
     text = "".join(_row(line) for line in frame.itertuples(index=False, name=None))
