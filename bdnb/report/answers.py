@@ -118,20 +118,24 @@ def defended(rows: pd.DataFrame) -> Markdown:
         return NOTHING
     # The first claim of each is that it buys less than this: where that fails, it buys as much.
     said = [
-        (str(one["statement"]).partition(" buys")[0].lower(), one["findings"][0].verdict)
+        (str(one["statement"]).partition(" buys")[0], one["findings"][0].verdict)
         for one in tried.to_dict("records")
     ]
-    names = {
-        mark: [name for name, verdict in said if verdict.startswith(words)]
-        for mark, words in {"buys": (FAILS,), "not": (HOLDS,), "open": (OPEN, MUTE)}.items()
-    }
-    listed = {mark: f" ({', '.join(own)})" * bool(own) for mark, own in names.items()}
-    return Markdown(
-        f"**Of {len(tried)} additions to CleanCLIP, {len(names['buys'])} buy the MMCL + SSL model "
-        f"{conclusions.CONTRAST:g} points of kept accuracy or more{listed['buys']}; "
-        f"{len(names['not'])} do not{listed['not']}; of {len(names['open'])} it is not decided or "
-        f"cannot be told here{listed['open']}.** In the paper none helped."
+    buys, little, left = (
+        [name[0].lower() + name[1:] for name, verdict in said if verdict.startswith(words)]
+        for words in ((FAILS,), (HOLDS,), (OPEN, MUTE))
     )
+    points = f"the MMCL + SSL model {conclusions.CONTRAST:g} points of kept accuracy or more"
+    parts = [f"none is shown to buy {points}"]
+    if buys:
+        parts = [f"{len(buys)} buy{'s' * (len(buys) == 1)} {points} ({', '.join(buys)})"]
+    if little:
+        do = "does" if len(little) == 1 else "do"
+        parts.append(f"{len(little)} {do} not ({', '.join(little)})")
+    if left:
+        parts.append(f"of {len(left)} it is not decided or cannot be told here ({', '.join(left)})")
+    count = some(len(tried), "addition")
+    return Markdown(f"**Of {count} to CleanCLIP, {'; '.join(parts)}.** In the paper none helped.")
 
 
 def with_poisons_left(rows: pd.DataFrame) -> Markdown:

@@ -84,12 +84,12 @@ def test_the_last_epoch_is_good_where_most_runs_end_clean():
 def test_additions_are_counted_by_what_they_buy():
     tried = runs(STRONG, CLEAN).assign(pretrain_objective="mmcl_ssl", study="twice_data")
     said = answers.defended(pd.concat([cleaned(), tried])).data
-    assert said.startswith("**Of 1 additions to CleanCLIP, 1 buy the MMCL + SSL model 5 points")
-    assert "(twice the cleaning data); 0 do not" in said
+    assert said.startswith("**Of 1 addition to CleanCLIP, 1 buys the MMCL + SSL model 5 points")
+    assert "or more (twice the cleaning data).**" in said
     little = runs(STRONG, COSTLY).assign(pretrain_objective="mmcl_ssl", study="twice_data")
     said = answers.defended(pd.concat([cleaned(), little])).data
-    assert "0 buy" in said
-    assert "1 do not (twice the cleaning data)" in said
+    assert "none is shown to buy" in said
+    assert "; 1 does not (twice the cleaning data).**" in said
     assert "Nothing is recorded" in answers.defended(cleaned()).data
 
 
