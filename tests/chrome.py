@@ -47,12 +47,12 @@ class Chrome:
 
     @staticmethod
     def _port(file: Path) -> str:
-        for _ in range(300):
+        for _ in range(1200):
             with suppress(FileNotFoundError):
                 if len(lines := file.read_text().split("\n")) > 1:
                     return "".join(lines[:2])
             time.sleep(0.1)
-        raise TimeoutError("Chromium did not start in 30 s")
+        raise TimeoutError("Chromium did not start in two minutes")
 
     def __enter__(self) -> "Chrome":
         return self
@@ -60,7 +60,7 @@ class Chrome:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(120)
 
     def call(self, method: str, **given: Any) -> dict[str, Any]:
         """One command of the protocol, and what it answers."""

@@ -61,7 +61,7 @@ def lab(tiny: Path, tmp_path: Path) -> Iterator[str]:
         yield started(f"http://127.0.0.1:{port}")
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def started(address: str) -> str:
