@@ -27,7 +27,7 @@ WAYS = {
 RULE = (
     "The number is kept accuracy; where, in most seeds, neither model keeps any under one of the "
     "two ways, it is for both ways the mean of the whole price curve, over ASRs of 1 to 100 %. "
-    "*CleanCLIP depends more on the objective*: the interval of CleanCLIP's contrast less the "
+    "*CleanCLIP depends more on the objective*: the interval of CleanCLIP's contrast minus the "
     f"other way's is above {CONTRAST:g} points; not if below. *It crosses*: CleanCLIP's contrast "
     f"is above {CONTRAST:g} points and the other's below -{CONTRAST:g}; not if one of them lies "
     "wholly on the other side. Seeds and learning rates are those of both ways. A model without a "

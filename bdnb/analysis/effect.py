@@ -91,7 +91,7 @@ def _arm(poisoned: str, **where: str) -> Arm:
 def _contrast(quantity: str, measure: Measure, *, weak_first: bool, **where: str) -> Claim:
     models = (WEAK, STRONG) if weak_first else (STRONG, WEAK)
     of, less = (_arm(model, **where) for model in models)
-    words = f"{quantity}, {NAMES[models[0]]} less {NAMES[models[1]]}"
+    words = f"{quantity}, {NAMES[models[0]]} minus {NAMES[models[1]]}"
     return Claim(quantity=words, of=of, less=less, edge=CONTRAST, measure=measure)
 
 
@@ -120,7 +120,7 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         paper="not asked",
         claims=tuple(
             Claim(
-                quantity=f"ASR with the image tower alone less with the text tower alone, {name}",
+                quantity=f"ASR with the image tower alone minus with the text tower alone, {name}",
                 of=_arm(model, defence="swap", option_backdoored="image"),
                 less=_arm(model, defence="swap", option_backdoored="text"),
                 edge=CONTRAST,

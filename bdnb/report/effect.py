@@ -23,6 +23,17 @@ from bdnb.report.style import NAMES, some
 from bdnb.report.tables import styled
 
 MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
+WORDS = {
+    "loss_mmcl": "MMCL loss",
+    "loss_ssl": "SSL loss",
+    "pull_mmcl_image": "pull of MMCL on the image tower",
+    "pull_ssl_image": "pull of SSL on it",
+    "pull_cosine_image": "cosine of both pulls",
+    "accuracy": "accuracy, %",
+    "asr": "ASR, %",
+    "aligned": "cosine of the features after the turn",
+}
+"""Columns of the rows of ``probe`` and ``swap`` in words."""
 MANY = {HOLDS: "what holds is", FAILS: "what does not hold is"}
 
 
@@ -181,9 +192,7 @@ def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) ->
             line["backdoored tower"] = values[1]
         for column in columns:
             if column in own:
-                line[column.replace("_", " ")] = _precise(
-                    over_seeds(own.groupby("seed")[column].mean())
-                )
+                line[WORDS[column]] = _precise(over_seeds(own.groupby("seed")[column].mean()))
         lines.append(line | {"seeds": own["seed"].nunique()})
     return styled(pd.DataFrame(lines))
 
