@@ -135,7 +135,7 @@ def text(found: list[dict[str, Any]], counts: dict[str, dict[str, int]]) -> str:
             "|---|---|---|---|",
         ]
         for one in tried:
-            file = f"; its file: {one['file']}" if one["file"] else ""
+            file = f"; there: {one['file']}" if one["file"] else ""
             cells = [
                 cases.code(one["given"]) + file,
                 cases.code(" ".join(one["printed"])),
