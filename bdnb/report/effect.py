@@ -60,6 +60,23 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossi
     )
 
 
+def reason(clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
+    """Say in one sentence what of the reason is decided. found: of ``crossing.crossings``."""
+    ways = []
+    for one in found:
+        if one.depends.partition(" (")[0] == HOLDS:
+            more = _interval(one.contrasts.iloc[:, 0] - one.contrasts[one.way])
+            seeds = some(len(one.contrasts), "seed")
+            ways.append(f"than what {one.way} keeps (by {more} points, {seeds})")
+    said = ["what CleanCLIP keeps depends more on the pre-training objective " + " and ".join(ways)]
+    why = explanations(clean)
+    held = why.loc[why["verdict"] == HOLDS, "statement"]
+    said = said * bool(ways) + [words[0].lower() + words[1:] for words in held]
+    if not said:
+        return Markdown("**Of the reason nothing is decided.**")
+    return Markdown(f"**Of the reason this much is decided:** {'; '.join(said)}.")
+
+
 def criteria(train: pd.DataFrame, clean: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     """Return each seed's criteria of the regime, a line each: those of ``regime_criteria.judged``.
 

@@ -14,7 +14,8 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from bdnb.report import answers, figures, price
+from bdnb.analysis import crossing
+from bdnb.report import answers, effect, figures, price
 from bdnb.report.book import chapters
 from bdnb.runs import experiments, results, shipped
 from bdnb.runtime.project import root
@@ -37,8 +38,13 @@ def front_rows(runs: Path) -> pd.DataFrame:
 
 
 def answered(text: str, rows: pd.DataFrame) -> str:
-    """Return README's text with the answer that the rows give."""
-    answer = answers.cleaned(rows).data
+    """Return README's text with the answer that the rows give, and what is decided of the reason.
+
+    rows: of ``front_rows``, whose folder of runs the project's is, for the reason.
+    """
+    _, clean = results.rows_of_scale(front_scale())
+    reason = effect.reason(clean, crossing.crossings(clean)).data
+    answer = f"{answers.cleaned(rows).data}\n\n{reason}"
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
     return re.sub(pattern, lambda _: f"{BEGIN}\n{answer}\n{END}", text, count=1, flags=re.DOTALL)
 
@@ -59,7 +65,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs:
         os.environ["BDNB_RUNS"] = runs
         rows = front_rows(Path(runs))
-    readme.write_text(answered(readme.read_text(encoding="utf-8"), rows), encoding="utf-8")
+        text = answered(readme.read_text(encoding="utf-8"), rows)
+    readme.write_text(text, encoding="utf-8")
     (root() / FIGURE).write_text(drawn(rows), encoding="utf-8")
 
 

@@ -97,6 +97,18 @@ def test_the_page_comes_to_what_its_parts_say(ends, other, said):
     assert "Of 4 explanations: " in found
 
 
+def test_what_of_the_reason_is_decided_is_a_sentence():
+    def said(ends, other):
+        rows = both(runs("CleanCLIP", ends), runs("PAR", other))
+        return effect.reason(rows, crossing.crossings(rows)).data
+
+    crossed = said((CLEANED, COSTLY), (COSTLY, CLEANED))
+    assert "**Of the reason this much is decided:** what CleanCLIP keeps depends more" in crossed
+    assert "than what PAR keeps (by +100.0 (+95.0 to +105.0) points, 3 seeds)" in crossed
+    assert "than what PAR keeps" not in said((COSTLY, CLEANED), (COSTLY, CLEANED))
+    assert "nothing is decided" in effect.reason(pd.DataFrame(), []).data
+
+
 def test_measurements_are_means_over_seeds_of_each_model_and_tower():
     rows = runs("CleanCLIP", (CLEANED, COSTLY)).assign(defence="swap", aligned=0.5)
     made = effect.measurements(rows.assign(option_backdoored="image"), "swap", ("asr", "aligned"))
