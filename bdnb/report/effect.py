@@ -67,7 +67,8 @@ def reason(clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
         if one.depends.partition(" (")[0] == HOLDS:
             more = _interval(one.contrasts.iloc[:, 0] - one.contrasts[one.way])
             seeds = some(len(one.contrasts), "seed")
-            ways.append(f"than what {one.way} keeps (by {more} points, {seeds})")
+            way = {"PAR": "the defence PAR", "MMCL alone": "fine-tuning with MMCL alone"}[one.way]
+            ways.append(f"than what {way} keeps (by {more} points, {seeds})")
     said = ["what CleanCLIP keeps depends more on the pre-training objective " + " and ".join(ways)]
     why = explanations(clean)
     held = why.loc[why["verdict"] == HOLDS, "statement"]

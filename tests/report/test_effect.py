@@ -104,8 +104,10 @@ def test_what_of_the_reason_is_decided_is_a_sentence():
 
     crossed = said((CLEANED, COSTLY), (COSTLY, CLEANED))
     assert "**Of the reason this much is decided:** what CleanCLIP keeps depends more" in crossed
-    assert "than what PAR keeps (by +100.0 (+95.0 to +105.0) points, 3 seeds)" in crossed
-    assert "than what PAR keeps" not in said((COSTLY, CLEANED), (COSTLY, CLEANED))
+    assert (
+        "than what the defence PAR keeps (by +100.0 (+95.0 to +105.0) points, 3 seeds)" in crossed
+    )
+    assert "than what the defence PAR keeps" not in said((COSTLY, CLEANED), (COSTLY, CLEANED))
     assert "nothing is decided" in effect.reason(pd.DataFrame(), []).data
 
 
