@@ -4,6 +4,7 @@ Rows of training and cleaning runs in; the rules are those of ``analysis.regime_
 ``analysis.crossing`` and ``analysis.effect``, all written before the rows that they are read from.
 """
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -34,6 +35,10 @@ WORDS = {
     "aligned": "cosine of the features after the turn",
 }
 """Columns of the rows of ``probe`` and ``swap`` in words."""
+FEW, POSITIVE = 3, (0.0, math.inf)
+LIMITS = {"accuracy": (0.0, 100.0), "asr": (0.0, 100.0)}
+LIMITS |= dict.fromkeys(("pull_cosine_image", "aligned"), (-1.0, 1.0))
+"""What such a column can be; others are ``POSITIVE``. Seeds below which no interval is shown."""
 MANY = {HOLDS: "what holds is", FAILS: "what does not hold is"}
 
 
@@ -198,7 +203,7 @@ def _interval(values: pd.Series) -> str:
 
 
 def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) -> Styler | Markdown:
-    """Return the rows of ``probe`` or ``swap``: means over seeds, with intervals."""
+    """Return the rows of ``probe`` or ``swap``: means over seeds, from three on with intervals."""
     mine = clean[(clean["defence"] == defence) & (clean["epoch"] > 0)] if len(clean) else clean
     if mine.empty:
         return Markdown(f"*No run of `{defence}` is recorded yet.*")
@@ -210,13 +215,14 @@ def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) ->
             line["backdoored tower"] = values[1]
         for column in columns:
             if column in own:
-                line[WORDS[column]] = _precise(over_seeds(own.groupby("seed")[column].mean()))
+                seeds, limits = own.groupby("seed")[column].mean(), LIMITS.get(column, POSITIVE)
+                line[WORDS[column]] = _precise(over_seeds(seeds, limits=limits))
         lines.append(line | {"seeds": own["seed"].nunique()})
     return styled(pd.DataFrame(lines))
 
 
 def _precise(spread: Spread) -> str:
-    between = "" if pd.isna(spread.low) else f" ({spread.low:.2f} to {spread.high:.2f})"
+    between = f" ({spread.low:.2f} to {spread.high:.2f})" if spread.n >= FEW else ""
     return f"{spread.mean:.2f}{between}" if spread.n else "–"
 
 

@@ -116,6 +116,14 @@ def test_measurements_are_means_over_seeds_of_each_model_and_tower():
     made = effect.measurements(rows.assign(option_backdoored="image"), "swap", ("asr", "aligned"))
     assert made.data["backdoored tower"].tolist() == ["image"] * 2
     assert made.data["seeds"].tolist() == [3, 3]
+    assert all(" to " in cell for cell in made.data["ASR, %"])
+    spread = rows.assign(
+        option_backdoored="image", asr=rows["seed"].map({0: 1.0, 1: 50.0, 2: 99.0})
+    )
+    wide = effect.measurements(spread, "swap", ("asr",)).data["ASR, %"]
+    assert wide.tolist() == ["50.00 (0.00 to 100.00)"] * 2
+    few = effect.measurements(spread[spread["seed"] < 2], "swap", ("asr",)).data["ASR, %"]
+    assert few.tolist() == ["25.50"] * 2
     assert "No run of `probe`" in effect.measurements(rows, "probe", ("loss_ssl",)).data
 
 
