@@ -32,8 +32,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 @pytest.fixture
-def lab(tiny: Path, tmp_path: Path) -> Iterator[str]:
-    """JupyterLab on a copy of the notebook, in the tiny project with its cleaning runs made."""
+def lab(fresh: Path, tmp_path: Path) -> Iterator[str]:
+    """JupyterLab on a copy of the notebook, in a tiny project that has its cleaning runs alone.
+
+    Runs that other tests leave in the shared project would be offered, too: a model from elsewhere
+    has no trigger, and then the slider for its size cannot be moved.
+    """
     sweep.Sweep(experiments.of_file("tiny", "clean")).run()
     notebook = json.loads((REPOSITORY / "notebooks" / "explore.ipynb").read_text("utf-8"))
     cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
@@ -47,7 +51,7 @@ def lab(tiny: Path, tmp_path: Path) -> Iterator[str]:
     options |= {"LabApp.news_url": None, "LabApp.check_for_updates_class": None}
     given = [f"--{name}={value}" for name, value in options.items() if value is not None]
     given += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    places = {"BDNB_HOME": str(tiny), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+    places = {"BDNB_HOME": str(fresh), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
     places |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
     places |= {"JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces")}
     server = subprocess.Popen(

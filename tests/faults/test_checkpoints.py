@@ -63,7 +63,7 @@ def test_a_checkpoint_of_each_kind_is_cleaned_and_shown_to_the_end(
     fresh, monkeypatch, accuracies, kind
 ):
     monkeypatch.chdir(fresh)
-    cases.weights(KINDS[kind])(fresh)
+    cases.weights(KINDS[kind], kind).act(fresh)
     told = shown(cases.FOREIGN | (cases.ATTACK if "model" in kind else {}))
     assert "a checkpoint from elsewhere" in told
     assert "None of the paper's conclusions is about these models." in told
@@ -115,7 +115,7 @@ def test_a_defence_of_one_s_own_beside_cleanclip_is_its_own_line_everywhere(fres
     monkeypatch.chdir(fresh)
     body = "from bdnb.defences.cleanclip import cleanclip"
     body += "\n    yield from cleanclip(model, pairs, setting)"
-    cases.defence(body)(fresh)
+    cases.defence(body).act(fresh)
     given = {"defence": ["cleanclip", "mine"], "poisoned": "train_mmcl"} | cases.MINE
     told = shown(given)
     for line in ("CleanCLIP · MMCL + SSL", "mine · MMCL + SSL"):
