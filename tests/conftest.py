@@ -12,16 +12,6 @@ REPOSITORY = Path(__file__).parents[1]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-OUTSIDE = ("browser", "slurm", "web")
-"""Marks of tests that drive other programs, which may be slow to answer on a crowded machine."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a failed test of other programs two more tries; the report lists each try (R)."""
-    for item in items:
-        if any(item.get_closest_marker(name) for name in OUTSIDE):
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=5))
-
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,11 +18,12 @@ from bdnb.report import sortable, style
 from bdnb.report.interactive_figure import SCHEMA, InteractiveFigure
 from bdnb.report.pages import NOTHING
 from bdnb.report.style import NAMES, some
+from bdnb.report.tables import FEW
 
 SHOWN_AT = (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
 """ASRs (percent) that the interactive price curves have a point at."""
-FEW, WAYS = 3, ("#117733", "#aa4499")
-"""Seeds below which no interval is shown; colours of two ways, which no objective has."""
+WAYS = ("#117733", "#aa4499")
+"""Colours of two ways, which no objective has."""
 
 
 def entries(rows: pd.DataFrame) -> pd.DataFrame:

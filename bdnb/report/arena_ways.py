@@ -20,12 +20,12 @@ def ways(made: pd.DataFrame) -> Styler | Markdown:
     lines = []
     for way, own in made.assign(way=named(made)).groupby("way"):
         facts = FACTS.get(own["defence"].iloc[0])
-        untuned = (own["tuned"] == False).any() if "tuned" in own else False  # noqa: E712
+        untuned = False in list(own.get("tuned", ()))
         lines.append(
             {
                 "way of cleaning": way,
                 "knows": ", ".join(facts.knows) if facts else "not said",
-                "blind rule": (facts.blind if facts else "last") + ", not tuned" * bool(untuned),
+                "blind rule": (facts.blind if facts else "last") + ", not tuned" * untuned,
                 "paper": facts.paper if facts else "yours",
                 "runs": int(own["runs"].sum()),
             }

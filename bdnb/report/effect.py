@@ -21,7 +21,7 @@ from bdnb.report import style
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.price import colour
 from bdnb.report.style import NAMES, some
-from bdnb.report.tables import styled
+from bdnb.report.tables import FEW, styled
 
 MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
 WORDS = {
@@ -35,52 +35,51 @@ WORDS = {
     "aligned": "cosine of the features after the turn",
 }
 """Columns of the rows of ``probe`` and ``swap`` in words."""
-FEW, POSITIVE = 3, (0.0, math.inf)
+POSITIVE = (0.0, math.inf)
 LIMITS = {"accuracy": (0.0, 100.0), "asr": (0.0, 100.0)}
 LIMITS |= dict.fromkeys(("pull_cosine_image", "aligned"), (-1.0, 1.0))
-"""What such a column can be; others are ``POSITIVE``. Seeds below which no interval is shown."""
-MANY = {HOLDS: "what holds is", FAILS: "what does not hold is"}
+"""What such a column can be; others are ``POSITIVE``."""
 
 
-def answer(train: pd.DataFrame, clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
-    """Say in one paragraph what the page comes to. found: of ``crossing.crossings``."""
-
-    def short(verdict: str) -> str:
-        return verdict.partition(" (")[0]
-
-    first, why = conclusions.verdicts(clean, train).iloc[0], explanations(clean)
+def answer(train: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
+    """Say whether the paper's contrast shows in this regime."""
+    first = conclusions.verdicts(clean, train).iloc[0]
     between = "" if pd.isna(first["low"]) else f" ({first['low']:+.1f} to {first['high']:+.1f})"
     number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
-    ways = "; ".join(f"than {one.way} does: **{short(one.depends)}**" for one in found)
-    names = why["id"] + " (" + why["statement"] + ")"
-    known = {words: list(names[why["verdict"] == word]) for word, words in MANY.items()}
-    said = [f"{words} {', '.join(own)}" for words, own in known.items() if own]
-    left = len(why) - sum(map(len, known.values()))
-    said += [f"{left} {'is' if left == 1 else 'are'} not decided"] * bool(left)
     return Markdown(
-        f"That cleaning costs the MMCL + SSL model more: **{short(first['verdict'])}**"
-        f"{number if first['n'] else ''}. That "
-        f"CleanCLIP depends more on the objective {ways}. Of {len(why)} explanations: "
-        f"{'; '.join(said)}."
+        f"That cleaning costs the MMCL + SSL model more: **{_short(first['verdict'])}**"
+        f"{number if first['n'] else ''}."
     )
 
 
 def reason(clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
-    """Say in one sentence what of the reason is decided. found: of ``crossing.crossings``."""
-    ways = []
-    for one in found:
-        if one.depends.partition(" (")[0] == HOLDS:
-            more = _interval(one.contrasts.iloc[:, 0] - one.contrasts[one.way])
-            seeds = some(len(one.contrasts), "seed")
-            way = {"PAR": "the defence PAR", "MMCL alone": "fine-tuning with MMCL alone"}[one.way]
-            ways.append(f"than what {way} keeps (by {more} points, {seeds})")
-    said = ["what CleanCLIP keeps depends more on the pre-training objective " + " and ".join(ways)]
+    """Say what of the reason is decided, what is refuted, what is left. found: ``crossings``."""
     why = explanations(clean)
-    held = why.loc[why["verdict"] == HOLDS, "statement"]
-    said = said * bool(ways) + [words[0].lower() + words[1:] for words in held]
-    if not said:
-        return Markdown("**Of the reason nothing is decided.**")
-    return Markdown(f"**Of the reason this much is decided:** {'; '.join(said)}.")
+    verdicts = [_short(one.depends) for one in found] + list(why["verdict"])
+    parts = []
+    for verdict, words in ((HOLDS, "Of the reason this holds"), (FAILS, "This does not hold")):
+        ways = [_more(one) for one in found if _short(one.depends) == verdict]
+        more = "what CleanCLIP keeps depends more on the pre-training objective "
+        said = [more + " and ".join(ways)] * bool(ways)
+        said += [
+            one[0].lower() + one[1:] for one in why.loc[why["verdict"] == verdict, "statement"]
+        ]
+        parts += [f"**{words}:** {'; '.join(said)}."] * bool(said)
+    left = sum(verdict not in (HOLDS, FAILS) for verdict in verdicts)
+    parts += [f"Of {len(verdicts)} claims about it {left} are not decided."] * bool(left)
+    return Markdown(" ".join(parts))
+
+
+def _more(one: crossing.Crossing) -> str:
+    """Return than what CleanCLIP depends more on the objective, and by how much."""
+    way = {"PAR": "the defence PAR", "MMCL alone": "fine-tuning with MMCL alone"}[one.way]
+    by = _interval(one.contrasts.iloc[:, 0] - one.contrasts[one.way])
+    return f"than what {way} keeps (by {by} points, {some(len(one.contrasts), 'seed')})"
+
+
+def _short(verdict: str) -> str:
+    """A verdict without its reason in brackets."""
+    return verdict.partition(" (")[0]
 
 
 def criteria(train: pd.DataFrame, clean: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:

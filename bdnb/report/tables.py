@@ -24,6 +24,8 @@ from bdnb.analysis.price import groups
 from bdnb.report.style import NAMES, short, some
 from bdnb.runs import elsewhere
 
+FEW = 3
+"""Seeds below which a table shows no interval: it would be as wide as the scale."""
 KEPT = "kept accuracy, %"
 
 

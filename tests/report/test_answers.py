@@ -100,6 +100,7 @@ def test_the_scoreboard_has_a_line_a_conclusion_with_a_dot_a_seed():
     first = html.partition("<b>C0</b>")[2].partition("<b>C1</b>")[0]
     assert first.count("<circle") == 3
     assert 'href="clean.html"' in first
+    assert "href" not in scoreboard.board(made, links=False).data
     words = [html.partition(f"<b>{name}</b>")[0].rpartition('class="word">')[2] for name in made.id]
     assert all(
         word.startswith(f"{scoreboard.MARKS[verdict.partition(' (')[0]][0]} ")

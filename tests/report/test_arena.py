@@ -87,6 +87,9 @@ def test_each_way_has_a_line_of_rule_knowledge_and_paper():
     assert par["runs"] == len(of(GOOD, BAD).query("defence == 'par'")["run"].unique())
     mine = arena_ways.ways(arena.entries(runs(("mine", "mmcl_ssl"), GOOD))).data.iloc[0]
     assert (mine["paper"], mine["knows"], mine["blind rule"][:4]) == ("yours", "not said", "last")
+    assert "not tuned" not in par["blind rule"]
+    other = arena_ways.ways(arena.entries(runs(PAR, GOOD, attack="sig"))).data.iloc[0]
+    assert other["blind rule"] == "best_accuracy, not tuned"  # settings are frozen on BadNet
     assert "Nothing" in arena_ways.ways(pd.DataFrame()).data
 
 
@@ -146,9 +149,12 @@ def test_two_ways_are_drawn_side_by_side_and_values_can_be_chosen():
 def test_a_column_sorts_by_its_numbers_not_by_their_words():
     made = arena.entries(runs(PAR, GOOD, seeds=(0, 1)))
     frame = pd.DataFrame({"kept": made["kept"], "x": [1234.5], "y": [float("nan")], "z": ["<b>"]})
+    frame = frame.assign(whole=[1260], part=[29.0])
     html = sortable.table(frame, ["z"]).data
     assert 'data-sort="100' in html
     assert 'data-sort="1234.5">1,234.5<' in html
+    assert ">1,260<" in html
+    assert ">29.0<" in html
     assert 'data-sort="">–<' in html
     assert "<option>&lt;b&gt;</option>" in html
     assert "<b>" not in html
