@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,17 +147,19 @@ class Stream(Batches):
             yield from super().epoch(number, first)
             return
         # A generator of its own: the loader draws from torch's otherwise, and would change a run.
-        yield from DataLoader(
+        loader = DataLoader(
             _Epoch(self, number),
             sampler=self.plan(number, first),
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=AHEAD,
             collate_fn=lambda batch: batch,
-            worker_init_fn=_leave_signals,
             generator=torch.Generator(),
             multiprocessing_context="fork",
         )
+        with _held_signals():
+            made = iter(loader)
+        yield from made
 
 
 class _Epoch(Dataset[Batch]):
@@ -169,7 +172,14 @@ class _Epoch(Dataset[Batch]):
         return self.stream.batch(share, self.number)
 
 
-def _leave_signals(_: int) -> None:
-    """A scheduler's SIGTERM or a Ctrl-C goes to all processes; the loop is what answers it."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """A scheduler's SIGTERM or a Ctrl-C goes to all processes; the loop is what answers it.
+
+    Processes forked inside never hear them, from their first moment on; this one does afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -247,6 +247,11 @@ from pathlib import Path
 import torch
 from bdnb.data import stream
 from bdnb.data.index import index
+from torch.utils.data._utils import signal_handling
+
+# A process that has barely begun hears it as well: the loader's other ones may be that far.
+begin = signal_handling._set_worker_signal_handlers
+signal_handling._set_worker_signal_handlers = lambda: (begin(), signal.raise_signal(signal.SIGTERM))
 
 heard = []
 signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
