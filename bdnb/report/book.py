@@ -24,9 +24,22 @@ from bdnb.runtime.project import root
 VENDOR = (
     ("mathjax", "es5/tex-chtml.js", "_vendor/vendor/mathjax/tex-chtml.js"),
     ("mathjax", "es5/input/tex/extensions", "_vendor/vendor/mathjax/input/tex/extensions"),
-    ("mathjax", "es5/output/chtml", "_vendor/vendor/mathjax/output/chtml"),
+    (
+        "mathjax",
+        "es5/output/chtml/fonts/woff-v2",
+        "_vendor/vendor/mathjax/output/chtml/fonts/woff-v2",
+    ),
 )
 """What the pages load: npm package, path in it, place in the assembled book."""
+
+UNREAD = (
+    "*.map",
+    "_static/locales",
+    "_static/vendor/fontawesome/webfonts/*.ttf",
+    "_static/vendor/mathjax/input/tex/extensions/all-packages.js",
+)
+"""What the theme and MathJax bring and no page loads: source maps, translations, fonts of which
+there is a smaller format beside them."""
 
 SOURCES, PAGES = "assembled book", "built book"
 """What the marks of OUT/book and OUT/html say."""
@@ -179,8 +192,8 @@ def build(out: Path) -> Path:
         shown = "\n".join(said[:20] or lines[-20:])
         raise ConfigError(f"the book did not build (all that was said: {log}):\n{shown}")
     made = book / "_build" / "html"
-    for path in made.rglob("*.map"):
-        path.unlink()
+    for path in [path for pattern in UNREAD for path in made.rglob(pattern)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     (made / MARK).write_text(f"{PAGES}\n", "utf-8")
     discard(html, PAGES, remedy=REMEDY)
     made.rename(html)

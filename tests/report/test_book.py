@@ -1,5 +1,6 @@
 """The book built from made-up executed notebooks, and read in a browser without a network."""
 
+import base64
 import importlib
 import inspect
 import json
@@ -9,14 +10,17 @@ import shutil
 import subprocess
 from functools import cache
 from html.parser import HTMLParser
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 import bdnb
 from bdnb.report import book, code_pages, figures, notebook_page
@@ -121,6 +125,43 @@ def test_pages_load_files_that_are_there_and_nothing_else(site: Path) -> None:
                 assert (site / loads.partition("?")[0]).is_file(), f"{page.name} loads {loads}"
 
 
+def test_figures_keep_every_letter_and_lose_what_no_eye_sees() -> None:
+    whole = figure()
+    kept = notebook_page.image("image/svg+xml", whole).decode()
+    assert len(kept) < 0.9 * len(whole)
+
+    def drawn(svg: str) -> list[list[str]]:
+        elements = [e for e in ElementTree.fromstring(svg).iter() if not e.tag.endswith("style")]
+        return [[e.tag, *e.attrib, e.attrib.get("transform", "")] for e in elements]
+
+    def numbers(svg: str) -> list[float]:
+        return [float(n) for n in re.findall(r"-?\d+\.\d+", svg)]
+
+    places = [[row[:-1] for row in drawn(svg)] for svg in (whole, kept)]
+    assert places[0] == places[1]
+    scales = [re.findall(r"scale\([^)]*\)", svg) for svg in (whole, kept)]
+    assert scales[0] == scales[1]
+    assert np.abs(np.subtract(numbers(whole), numbers(kept))).max() <= 0.00501
+
+
+def test_a_figure_of_pixels_is_a_file_of_pixels(tmp_path: Path) -> None:
+    pixels = BytesIO()
+    Image.new("RGB", (3, 2), "red").save(pixels, "PNG")
+    content = base64.b64encode(pixels.getvalue()).decode()
+    drawn = nbformat.v4.new_output("display_data", {"image/png": f"{content}\n"})
+    cell = nbformat.v4.new_code_cell("draw()", outputs=[drawn, drawn])
+    said = notebook_page.outputs(cell, "clean", tmp_path)
+    (file,) = (tmp_path / "images").iterdir()  # the same figure twice is one file
+    assert said.count(file.name) == 2
+    assert Image.open(file).size == (3, 2)
+
+
+def test_nothing_is_kept_that_no_page_loads(site: Path) -> None:
+    assert not [path for pattern in book.UNREAD for path in site.rglob(pattern)]
+    fonts = "_static/vendor/mathjax/output/chtml/fonts"
+    assert [path.name for path in (site / fonts).iterdir()] == ["woff-v2"]
+
+
 def test_images_have_alt_text_and_figures_a_number(site: Path) -> None:
     for page in pages(site):
         images = [has for tag, has in Elements(page).found if tag == "img"]
@@ -132,7 +173,8 @@ def test_images_have_alt_text_and_figures_a_number(site: Path) -> None:
 
 def test_the_front_page_shows_what_the_shipped_rows_say(site: Path) -> None:
     images = [has for tag, has in Elements(site / "index.html").found if tag == "img"]
-    assert [(site / has["src"]).read_text() for has in images] == [figure()]
+    shown = notebook_page.image("image/svg+xml", figure())
+    assert [(site / has["src"]).read_bytes() for has in images] == [shown]
     page = (site / "index.html").read_text()
     assert "Measured by <strong>clean</strong>, laptop." in page
     assert "Runs of laptop." in page
