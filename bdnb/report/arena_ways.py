@@ -4,10 +4,19 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
+from bdnb.analysis.blind import FLOOR
 from bdnb.config.defence_facts import FACTS
 from bdnb.report import tables
 from bdnb.report.answers import NOTHING
 from bdnb.report.arena import named
+
+BLIND = {
+    "last": "the last epoch",
+    "best_accuracy": "the most accurate epoch",
+    "loss_plateau": "the epoch from which the loss hardly falls",
+    "accuracy_floor": f"the last epoch with {100 * FLOOR:.0f} % of the accuracy before",
+}
+"""Rule of ``analysis.blind`` -> the epoch that it keeps, in words."""
 
 
 def ways(made: pd.DataFrame) -> Styler | Markdown:
@@ -25,7 +34,7 @@ def ways(made: pd.DataFrame) -> Styler | Markdown:
             {
                 "way of cleaning": way,
                 "knows": ", ".join(facts.knows) if facts else "not said",
-                "blind rule": (facts.blind if facts else "last") + ", not tuned" * untuned,
+                "blind pick": BLIND[facts.blind if facts else "last"] + ", not tuned" * untuned,
                 "paper": facts.paper if facts else "yours",
                 "runs": int(own["runs"].sum()),
             }

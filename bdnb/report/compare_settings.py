@@ -178,8 +178,10 @@ def change_table(rows: pd.DataFrame, base: str = "main") -> Styler:
     """Return ``changes`` to read: means over seeds, and from which seed's to which in brackets."""
 
     def spread(values: pd.Series) -> str:
-        between = f" ({values.min():+.1f} to {values.max():+.1f})" if len(values) > 1 else ""
-        return f"{values.mean():+.1f}{between}"
+        # Rounded first: -0.04 is "0.0" to the reader, not "-0.0".
+        first, last, mean = (round(x, 1) + 0.0 for x in (values.min(), values.max(), values.mean()))
+        between = f" ({first:+.1f} to {last:+.1f})" if len(values) > 1 else ""
+        return f"{mean:+.1f}{between}"
 
     made = changes(rows, base).groupby(["setting", "objective"])
     frame = made[list(CHANGED)].agg(spread).rename(columns=CHANGED)

@@ -63,9 +63,12 @@ def training(rows: pd.DataFrame, kept: pd.DataFrame | None = None) -> Figure:
 
     rows: of training runs, a panel an objective, of one seed or several (then mean and standard
     deviation), with columns objective, epoch, seed, accuracy, asr (percent). kept: rows of the
-    models that are cleaned later, which get a red star. Errors: ConfigError for missing columns.
+    models that are cleaned later, of which those of these runs get a red star. Errors: ConfigError
+    for missing columns.
     """
     need(rows, "objective", "epoch", "seed", "accuracy", "asr")
+    if kept is not None and "run" in kept:
+        kept = kept[kept["run"].isin(rows["run"])]
     objectives = list(pd.unique(rows["objective"]))
     figure = Figure(figsize=(max(6.5, 4.5 * len(objectives)), 3.8), layout="constrained")
     panels = figure.subplots(1, len(objectives), sharey=True, squeeze=False)[0]

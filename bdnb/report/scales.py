@@ -18,8 +18,8 @@ FOLLOWS = {
     "patch, of the side": "a larger patch is easier to learn, and easier to tell from the image",
     "pairs to clean with, of those": "a larger share can teach the model anew: cleaning is easier",
     "cleaning steps, of pre-training's": "more steps: cleaning is easier, and costs more",
-    "passes, pre-training and cleaning": "",
-    "steps, pre-training and cleaning": "",
+    "passes, pre-training and cleaning": "fewer passes: less is learnt by heart, poison as well",
+    "steps, pre-training and cleaning": "fewer steps: models know less, and SSL is less finished",
     "seeds": "intervals over seeds, where there are two or more",
     "hours of one device": "",
 }

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from bdnb.analysis import blind
 from bdnb.analysis.arena import CELL
 from bdnb.report import arena, arena_runs, arena_ways, sortable
 from bdnb.runs import experiments
@@ -77,19 +78,25 @@ def test_the_table_has_an_entry_a_cell():
     assert 'data-column="1"' in html
 
 
+def test_each_blind_rule_has_words_for_the_epoch_that_it_keeps():
+    assert set(arena_ways.BLIND) == set(blind.RULES)
+
+
 def test_each_way_has_a_line_of_rule_knowledge_and_paper():
     both = arena_ways.ways(arena.entries(of(GOOD, BAD))).data
     assert len(both) == 2
     par = both.set_index("way of cleaning").loc["PAR"]
     assert "arXiv 2412.00727" in par["paper"]
-    assert par["blind rule"].startswith("best_accuracy")
+    assert par["blind pick"].startswith("the most accurate epoch")
     assert par["knows"] == "clean pairs"
     assert par["runs"] == len(of(GOOD, BAD).query("defence == 'par'")["run"].unique())
     mine = arena_ways.ways(arena.entries(runs(("mine", "mmcl_ssl"), GOOD))).data.iloc[0]
-    assert (mine["paper"], mine["knows"], mine["blind rule"][:4]) == ("yours", "not said", "last")
-    assert "not tuned" not in par["blind rule"]
+    assert (mine["paper"], mine["knows"]) == ("yours", "not said")
+    assert mine["blind pick"].startswith("the last epoch")
+    assert "not tuned" not in par["blind pick"]
     other = arena_ways.ways(arena.entries(runs(PAR, GOOD, attack="sig"))).data.iloc[0]
-    assert other["blind rule"] == "best_accuracy, not tuned"  # settings are frozen on BadNet
+    # Settings are frozen on BadNet.
+    assert other["blind pick"] == "the most accurate epoch, not tuned"
     assert "Nothing" in arena_ways.ways(pd.DataFrame()).data
 
 

@@ -142,8 +142,10 @@ def test_training_stars_the_kept_epochs_of_each_objective_on_both_curves() -> No
     rows = pd.DataFrame(
         {"epoch": [0, 1, 2], "seed": 0, "accuracy": [1, 50, 60], "asr": [0, 80, 90]}
     )
-    both = pd.concat([rows.assign(objective=one) for one in ("mmcl", "mmcl_ssl")])
+    both = pd.concat([rows.assign(objective=one, run=one) for one in ("mmcl", "mmcl_ssl")])
     kept = both[(both["epoch"] == 1) & (both["objective"] == "mmcl")]
+    clean = kept.assign(run="trained without poison", asr=0)  # has no curve here, and no star
+    kept = pd.concat([kept, clean])
     figure = figures.training(both, kept)
     assert points(figure.axes[0], figures.RED) == {(1, 50), (1, 80)}
     assert points(figure.axes[1], figures.RED) == set()
