@@ -1,7 +1,7 @@
-"""What the contrast hangs on: explanations as claims, and the map's correlation; older than rows.
+"""What the contrast may hang on, as numbers of a run or a seed, and the map's correlation.
 
-Rows of cleaning runs in (of CleanCLIP, and of the measurements ``probe`` and ``swap``), verdicts
-and numbers out. Every explanation is decided by the rule of ``verdict_rules``.
+Rows of cleaning runs in (of CleanCLIP, and of the measurements ``probe`` and ``swap``), numbers
+out; ``explanations`` makes claims of them.
 """
 
 import math
@@ -10,12 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bdnb.analysis.arms import Arm
-from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
-from bdnb.analysis.metrics import candidates
-from bdnb.analysis.verdict_rules import Claim, Conclusion, Measure, judge
+from bdnb.analysis.metrics import before, candidates
 
-NAMES = {WEAK: "MMCL", STRONG: "MMCL + SSL"}
 BESIDE = ("accuracy", "loss_mmcl", "loss_ssl")
 """What may change when ASR does."""
 FEWEST = 5
@@ -84,78 +80,13 @@ def asr_after(rows: pd.DataFrame) -> float:
     return float(candidates(rows)["asr"].mean())
 
 
-def _arm(poisoned: str, **where: str) -> Arm:
-    return Arm(poisoned=poisoned, where=where)
+def regained(rows: pd.DataFrame) -> float:
+    """Return by how much (points) ASR is higher after fine-tuning a cleaned model, mean over runs.
 
-
-def _contrast(quantity: str, measure: Measure, *, weak_first: bool, **where: str) -> Claim:
-    models = (WEAK, STRONG) if weak_first else (STRONG, WEAK)
-    of, less = (_arm(model, **where) for model in models)
-    words = f"{quantity}, {NAMES[models[0]]} minus {NAMES[models[1]]}"
-    return Claim(quantity=words, of=of, less=less, edge=CONTRAST, measure=measure)
-
-
-MAIN = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
-
-EXPLANATIONS: tuple[Conclusion, ...] = (
-    Conclusion(
-        id="W1",
-        statement="A model pre-trained with SSL has little left for SSL to change",
-        paper="not asked",
-        claims=(
-            _contrast(
-                "SSL loss at first, % of chance", ssl_at_start, weak_first=True, defence="probe"
-            ),
-            _contrast(
-                "SSL's share of the pull on the image tower",
-                ssl_share,
-                weak_first=True,
-                defence="probe",
-            ),
-        ),
-    ),
-    Conclusion(
-        id="W2",
-        statement="The backdoor lies in the image tower",
-        paper="not asked",
-        claims=tuple(
-            Claim(
-                quantity=f"ASR with the image tower alone minus with the text tower alone, {name}",
-                of=_arm(model, defence="swap", option_backdoored="image"),
-                less=_arm(model, defence="swap", option_backdoored="text"),
-                edge=CONTRAST,
-                measure=asr_after,
-            )
-            for model, name in NAMES.items()
-        ),
-    ),
-    Conclusion(
-        id="W3",
-        statement="ASR comes back within cleaning runs of MMCL + SSL models more than of MMCL's",
-        paper="figure only (5, 19, 20)",
-        claims=(_contrast("largest rise of ASR", mean_comeback, weak_first=False, **MAIN),),
-    ),
-    Conclusion(
-        id="W4",
-        statement="Where ASR rises in an MMCL + SSL model's cleaning, accuracy rises, too",
-        paper="not asked",
-        claims=(
-            Claim(
-                quantity="epochs in which both move the same way",
-                of=_arm(STRONG, **MAIN),
-                edge=50.0,
-                unit="%",
-                measure=lambda rows: same_way(rows, "accuracy"),
-            ),
-        ),
-    ),
-)
-
-
-def explanations(clean: pd.DataFrame) -> pd.DataFrame:
-    """Return each explanation's verdict, as ``verdict_rules.judge`` does. clean: rows, or none."""
-    missing = {name: None for name in ("option_backdoored",) if name not in clean and len(clean)}
-    return judge(EXPLANATIONS, clean.assign(**missing))
+    The highest of a run's epochs counts: a user may stop at any.
+    """
+    rises = [candidates(run)["asr"].max() - before(run).asr for _, run in rows.groupby("run")]
+    return float(np.mean(rises))
 
 
 class Relation(NamedTuple):

@@ -14,7 +14,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis import conclusions, crossing, regime_criteria
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
-from bdnb.analysis.effect import explanations
+from bdnb.analysis.explanations import explanations
 from bdnb.analysis.metrics import Spread, over_seeds
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD
 from bdnb.report import style

@@ -1,0 +1,161 @@
+"""Why the contrast is as it is: explanations as claims, each older than the rows that decide it.
+
+Rows of cleaning runs in, verdicts out, by the rule of ``verdict_rules``. W5 to W8 were added later
+than the others, before any of their rows had been looked at.
+"""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from bdnb.analysis.arms import Arm
+from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
+from bdnb.analysis.effect import (
+    asr_after,
+    mean_comeback,
+    regained,
+    same_way,
+    ssl_at_start,
+    ssl_share,
+)
+from bdnb.analysis.verdict_rules import Claim, Conclusion, Measure, judge
+
+NAMES = {WEAK: "MMCL", STRONG: "MMCL + SSL"}
+
+
+def _arm(poisoned: str, **where: str) -> Arm:
+    return Arm(poisoned=poisoned, where=where)
+
+
+def _like(poisoned: str, other: Arm, **where: str) -> Arm:
+    """An arm at the seeds and learning rates of another alone."""
+    return Arm(poisoned=poisoned, where=where, like=other)
+
+
+def _contrast(quantity: str, measure: Measure, *, weak_first: bool, **where: str) -> Claim:
+    models = (WEAK, STRONG) if weak_first else (STRONG, WEAK)
+    of, less = (_arm(model, **where) for model in models)
+    words = f"{quantity}, {NAMES[models[0]]} minus {NAMES[models[1]]}"
+    return Claim(quantity=words, of=of, less=less, edge=CONTRAST, measure=measure)
+
+
+MAIN = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
+CLEANCLIP = MAIN | {"study": "crossing"}
+BARLOW = "train_mmcl_barlow"
+
+EXPLANATIONS: tuple[Conclusion, ...] = (
+    Conclusion(
+        id="W1",
+        statement="A model pre-trained with SSL has little left for SSL to change",
+        paper="not asked",
+        claims=(
+            _contrast(
+                "SSL loss at first, % of chance", ssl_at_start, weak_first=True, defence="probe"
+            ),
+            _contrast(
+                "SSL's share of the pull on the image tower",
+                ssl_share,
+                weak_first=True,
+                defence="probe",
+            ),
+        ),
+    ),
+    Conclusion(
+        id="W2",
+        statement="The backdoor lies in the image tower",
+        paper="not asked",
+        claims=tuple(
+            Claim(
+                quantity=f"ASR with the image tower alone minus with the text tower alone, {name}",
+                of=_arm(model, defence="swap", option_backdoored="image"),
+                less=_arm(model, defence="swap", option_backdoored="text"),
+                edge=CONTRAST,
+                measure=asr_after,
+            )
+            for model, name in NAMES.items()
+        ),
+    ),
+    Conclusion(
+        id="W3",
+        statement="ASR comes back within cleaning runs of MMCL + SSL models more than of MMCL's",
+        paper="figure only (5, 19, 20)",
+        claims=(_contrast("largest rise of ASR", mean_comeback, weak_first=False, **MAIN),),
+    ),
+    Conclusion(
+        id="W4",
+        statement="Where ASR rises in an MMCL + SSL model's cleaning, accuracy rises, too",
+        paper="not asked",
+        claims=(
+            Claim(
+                quantity="epochs in which both move the same way",
+                of=_arm(STRONG, **MAIN),
+                edge=50.0,
+                unit="%",
+                measure=lambda rows: same_way(rows, "accuracy"),
+            ),
+        ),
+    ),
+    Conclusion(
+        id="W5",
+        statement="A self-supervised loss cleans better where it is new to the model",
+        paper="not asked",
+        claims=(
+            Claim(
+                quantity="kept accuracy under CleanCLIP, MMCL + Barlow Twins minus MMCL + SSL",
+                of=_arm(BARLOW, **CLEANCLIP),
+                less=_like(STRONG, _arm(BARLOW, **CLEANCLIP), **MAIN),
+                edge=CONTRAST,
+            ),
+            Claim(
+                quantity="the same under Barlow Twins, MMCL + SSL minus MMCL + Barlow Twins",
+                of=_arm(STRONG, **CLEANCLIP | {"loss": "mmcl_barlow"}),
+                less=_arm(BARLOW, **CLEANCLIP | {"loss": "mmcl_barlow"}),
+                edge=CONTRAST,
+            ),
+        ),
+    ),
+    Conclusion(
+        id="W6",
+        statement="It is SSL of images, not of captions, that makes cleaning costlier",
+        paper="not asked",
+        claims=(
+            Claim(
+                quantity="kept accuracy, MMCL + SSL of captions minus MMCL + SSL of images",
+                of=_arm(f"{STRONG}_text", **CLEANCLIP),
+                less=_arm(f"{STRONG}_image", **CLEANCLIP),
+                edge=CONTRAST,
+            ),
+        ),
+    ),
+    Conclusion(
+        id="W7",
+        statement="Second views unlike those of pre-training clean an MMCL + SSL model better",
+        paper="not asked",
+        claims=(
+            Claim(
+                quantity="kept accuracy of MMCL + SSL, cleaned with crops minus AutoAugment",
+                of=_arm(STRONG, study="views", image_views="crop_flip"),
+                less=_like(STRONG, _arm(STRONG, study="views", image_views="crop_flip"), **MAIN),
+                edge=CONTRAST,
+            ),
+        ),
+    ),
+    Conclusion(
+        id="W8",
+        statement="A user's fine-tuning brings ASR back more in cleaned MMCL + SSL models",
+        paper="not asked",
+        claims=(
+            replace(
+                _contrast("ASR regained", regained, weak_first=False, study="rebound"),
+                cleaned=True,
+            ),
+        ),
+    ),
+)
+
+
+def explanations(clean: pd.DataFrame) -> pd.DataFrame:
+    """Return each explanation's verdict, as ``verdict_rules.judge`` does. clean: rows, or none."""
+    asked = ("option_backdoored", "image_views")
+    missing = {name: None for name in asked if name not in clean and len(clean)}
+    return judge(EXPLANATIONS, clean.assign(**missing))
