@@ -63,3 +63,28 @@ FACTS: dict[str, DefenceFacts] = {
 
 MEASUREMENTS = ("detect", "probe", "swap")
 """Entered as defences for the sake of their rows; they clean nothing."""
+
+
+@dataclass(frozen=True)
+class DetectorFacts:
+    """One detector. of: what it judges, training "pairs" or test "images". paper: its source."""
+
+    words: str
+    of: str
+    paper: str
+
+
+DAO = "Huang et al. 2025, arXiv 2502.01385"
+
+DETECTORS: dict[str, DetectorFacts] = {
+    "k_distance": DetectorFacts("k-distance", "pairs", DAO),
+    "lid": DetectorFacts("LID", "pairs", DAO),
+    "slof": DetectorFacts("SLOF", "pairs", DAO),
+    "dao": DetectorFacts("DAO", "pairs", DAO),
+    "isolation_forest": DetectorFacts("isolation forest", "pairs", "Liu et al. 2008"),
+    "clip_score": DetectorFacts("CLIPScore", "pairs", "Hessel et al. 2021, arXiv 2104.08718"),
+    "gmm": DetectorFacts("mixture of cosines", "pairs", "Yang et al. 2024, arXiv 2310.05862"),
+    "bdetclip": DetectorFacts("BDetCLIP", "images", "Niu et al. 2025, arXiv 2405.15269"),
+    "subspace": DetectorFacts("Subspace Detection", "images", "Song and others 2026"),
+}
+"""Detectors of poison by name; one that is not here is a reader's own."""

@@ -20,6 +20,8 @@ from bdnb.runtime.errors import ConfigError
 
 NO_WAYS = (*MEASUREMENTS, "screen", "retrain")
 """What is registered as a defence, and leaves no cleaned model to use."""
+AFTERWARDS = "rebound"
+"""Study of runs that start from cleaned models, to see what comes back: no way of cleaning."""
 YOURS = ("defence", "code", "loss", "options", "lr", "epochs", "seed", "poisoned")
 """Parameters of the page that ask for runs of a defence of the reader's."""
 WHICH = ("seed", "poisoned")
@@ -77,10 +79,11 @@ def _to_do(runs: Sequence[Stage]) -> list[Stage]:
     return [run for run in once if not experiments.recorded(run, warn=False)]
 
 
-def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
+def rows(scale: str, runs: Sequence[CleanConfig] = (), *, measured: bool = False) -> pd.DataFrame:
     """Return all rows with columns ``CELL`` and ``source``: here, shipped or yours.
 
-    runs: the reader's own. Only runs of experiments of cleaning count, on
+    runs: the reader's own. measured: those that measure something, in place of the ways of
+    cleaning. Only runs of experiments of cleaning count, on
     models that a training experiment of the scale made.
     """
     both = [anywhere.rows_of_scale(scale)[1], results.rows(runs).assign(source="yours")]
@@ -89,7 +92,8 @@ def rows(scale: str, runs: Sequence[CleanConfig]) -> pd.DataFrame:
         return pd.DataFrame()
     made = pd.concat(both, ignore_index=True)
     plain = made["experiment"].str.partition("_")[0] == "clean"
-    made = made[plain & ~made["defence"].isin(NO_WAYS)]
+    ways = ~made["defence"].isin(NO_WAYS) & (made["study"] != AFTERWARDS)
+    made = made[plain & (~ways if measured else ways)]
     made = made.drop_duplicates(["run", "epoch"], keep="last")
     names = [n for n in made["poisoned"].unique() if experiments.is_experiment(scale, n)]
     models = {name: experiments.trained(scale, name, 0) for name in names}
@@ -112,7 +116,8 @@ def planned(scale: str) -> pd.DataFrame:
         ran = shipped.shipped_name(one) in there or experiments.recorded(one, warn=False)
         cleaning = isinstance(one, CleanConfig)
         model = experiments.trained(scale, one.poisoned, one.seed) if cleaning else one
-        way = (one.defence, one.loss) if cleaning and one.defence not in NO_WAYS else ("", "")
+        ways = cleaning and one.defence not in NO_WAYS and one.study != AFTERWARDS
+        way = (one.defence, one.loss) if ways else ("", "")
         lines.append((*way, *_cell(model, several=False), ran))
     return pd.DataFrame(lines, columns=["defence", "loss", *CELL, "ran"])
 

@@ -6,7 +6,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
 from bdnb.analysis.effect import BESIDE, comeback, same_way
-from bdnb.analysis.metrics import Spread, by_seed, over_seeds
+from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.style import NAMES, short
 from bdnb.report.tables import styled
@@ -54,6 +54,40 @@ def table(made: pd.DataFrame) -> Styler | Markdown:
             }
         )
     return styled(pd.DataFrame(lines), formats={"MMCL loss": FINE, "SSL loss": FINE})
+
+
+def users(clean: pd.DataFrame) -> Styler | Markdown:
+    """Return what a user's fine-tuning with MMCL alone does to cleaned models: study ``rebound``.
+
+    Means over seeds, by the rate of cleaning and that of the fine-tuning; ASR and accuracy
+    (percent) of the cleaned model and after the last epoch, and the highest ASR of any.
+    """
+    mine = (
+        clean[(clean["study"] == "rebound") & clean["poisoned"].isin(MODELS)]
+        if len(clean)
+        else clean
+    )
+    if mine.empty:
+        return Markdown("*No cleaned model has been fine-tuned yet.*")
+    mine = mine.assign(cleaned_at=[one["lr"] for one in mine["cleaned"]])
+    lines = []
+    for values, own in mine.groupby(["poisoned", "cleaned_at", "lr"]):
+        model, cleaned_at, lr = map(str, values)
+        start, last = before(own), last_epoch(own)
+        lines.append(
+            {
+                "pre-trained with": NAMES[MODELS[model]],
+                "cleaned at": short(float(cleaned_at)),
+                "fine-tuned at": short(float(lr)),
+                "ASR, cleaned": start.asr,
+                "highest ASR": own[own["epoch"] > 0].groupby("seed")["asr"].max().mean(),
+                "last ASR": last["asr"].mean(),
+                "accuracy, cleaned": start.accuracy,
+                "last accuracy": last["accuracy"].mean(),
+                "seeds": own["seed"].nunique(),
+            }
+        )
+    return styled(pd.DataFrame(lines))
 
 
 def answer(made: pd.DataFrame, clean: pd.DataFrame) -> Markdown:

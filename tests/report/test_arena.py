@@ -224,3 +224,21 @@ def test_the_table_sorts_and_filters_and_two_curves_are_drawn_offline(tmp_path):
         assert page.js("document.querySelectorAll('form select').length") == 3
         page.picture(tmp_path / "picture.png")
         assert (page.errors, page.requests) == ([], [])
+
+
+def test_what_only_measures_and_what_comes_after_cleaning_is_no_way_of_cleaning(monkeypatch):
+    about = {"poisoned": "train_mmcl", "defence": "cleanclip", "loss": "mmcl", "study": "main"}
+    kinds = {"clean_control": {}, "clean_rebound": {"study": "rebound"}}
+    kinds |= {f"clean_{name}": {"defence": name} for name in ("swap", "detect")}
+    frame = pd.DataFrame(
+        [about | more | {"experiment": e, "run": e, "epoch": 1} for e, more in kinds.items()]
+    )
+    monkeypatch.setattr(arena_runs.anywhere, "rows_of_scale", lambda _: (pd.DataFrame(), frame))
+    ways = arena_runs.rows("arena")
+    assert ways["experiment"].tolist() == ["clean_control"]
+    assert ways[CELL].to_numpy().tolist() == [["badnet", "scratch", "mmcl"]]
+    others = arena_runs.rows("arena", measured=True)["experiment"]
+    assert others.tolist() == ["clean_rebound", "clean_swap", "clean_detect"]
+    planned = arena_runs.planned("arena").query("attack == 'badnet' and objective == 'mmcl'")
+    control = planned[(planned["defence"] == "cleanclip") & (planned["loss"] == "mmcl")]
+    assert len(control) == 6  # three rates, two seeds; rebound's runs stand by themselves

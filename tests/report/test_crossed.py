@@ -1,0 +1,71 @@
+"""Every objective against every way of cleaning, on hand-made rows."""
+
+import pandas as pd
+import pytest
+
+from bdnb.report import comebacks, crossed
+from tests.analysis.test_effect import MODELS, SEEDS, run
+
+FAIR, POOR = [20.0, 4.0, 1.0], [60.0, 50.0, 30.0]
+OF = {"train_mmcl": "mmcl", "train_mmcl_ssl": "mmcl_ssl", "train_mmcl_barlow": "mmcl_barlow"}
+
+
+def made(model, asrs, *, rates=(3e-4, 1e-3), seeds=SEEDS, experiment="clean", **columns):
+    about = {
+        "pretrain_objective": OF[model],
+        "experiment": experiment,
+        "image_views": "autoaugment",
+    }
+    return [run(model, s, asrs, lr=lr, **about | columns) for s in seeds for lr in rates]
+
+
+def test_each_model_has_a_line_and_each_way_a_column():
+    rows = made(MODELS[0], FAIR, rates=(1e-4, 3e-4, 1e-3)) + made(MODELS[1], POOR)
+    rows += made(MODELS[1], FAIR, study="views", image_views="none", experiment="clean_views")
+    rows += made(MODELS[1], POOR, defence="par", study="crossing", experiment="clean_crossing")
+    rows += made(
+        "train_mmcl_barlow", FAIR, loss="mmcl_barlow", study="crossing", experiment="clean_parts"
+    )
+    clean = pd.concat(rows, ignore_index=True)
+    lines = crossed.table(clean).data.set_index(crossed.MODEL)
+    views = "CleanCLIP without second views"
+    assert set(lines) == {"CleanCLIP", views, "PAR", "MMCL + Barlow Twins"}
+    assert lines.loc["MMCL + SSL", "CleanCLIP"] == "0.0 (0 to 0), n = 3"
+    assert lines.loc["MMCL + SSL", views].endswith("n = 3")
+    assert lines.loc["MMCL", "PAR"] == "–"
+    said = crossed.answer(clean).data
+    assert f"{views} on MMCL + SSL" in said
+    assert "(3e-4, 1e-3)" in said  # 1e-4 was not run everywhere
+    assert "7 of 12 pairs" in said
+
+
+def test_rates_that_one_way_alone_was_run_at_count_for_none():
+    rows = made(MODELS[0], POOR) + made(MODELS[0], FAIR, rates=(1e-4,))
+    rows += made(MODELS[1], POOR)
+    lines = crossed.table(pd.concat(rows, ignore_index=True)).data.set_index(crossed.MODEL)
+    assert lines.loc["MMCL", "CleanCLIP"].startswith("0.0")
+
+
+@pytest.mark.parametrize(
+    "what", [{"defence": "swap"}, {"study": "rebound"}, {"experiment": "clean_vit"}]
+)
+def test_other_runs_do_not_count(what):
+    rows = pd.concat(made(MODELS[0], FAIR), ignore_index=True).assign(**what)
+    assert "Nothing" in crossed.table(rows).data
+    assert "Nothing" in crossed.answer(pd.DataFrame()).data
+
+
+def test_a_user_s_fine_tuning_has_its_asr_before_at_most_and_after():
+    rows = [
+        run(MODELS[0], s, [10.0, 30.0 + s, 20.0], study="rebound", lr=1e-4).assign(
+            asr=lambda own: own["asr"].where(own["epoch"] > 0, 2.0),
+            cleaned=[{"experiment": "clean", "lr": 3e-4}] * 4,
+        )
+        for s in (0, 1)
+    ]
+    line = comebacks.users(pd.concat(rows, ignore_index=True)).data.iloc[0]
+    assert line["ASR, cleaned"] == 2
+    assert line["highest ASR"] == 30.5
+    assert line["last ASR"] == 20
+    assert (line["cleaned at"], line["fine-tuned at"], line["seeds"]) == ("3e-4", "1e-4", 2)
+    assert "No cleaned model" in comebacks.users(pd.DataFrame()).data

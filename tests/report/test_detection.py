@@ -1,0 +1,84 @@
+"""Detectors, swapped towers and inverted triggers of the arena, from rows as runs leave them."""
+
+import pandas as pd
+import pytest
+
+from bdnb.config.defence_facts import DETECTORS
+from bdnb.evaluate.detectors import registry
+from bdnb.report import arena_diagnostics, detection
+
+CELL = {"attack": "badnet", "route": "scratch", "objective": "mmcl"}
+
+
+def detected(seed, objective="mmcl", **auroc):
+    """Epoch 0, and the row of a run that looks for poison."""
+    about = CELL | {"objective": objective, "defence": "detect", "seed": seed, "run": f"{seed}"}
+    values = {f"{name}_auroc": value for name, value in auroc.items()}
+    values |= {f"{name}_fpr95": 100 - value for name, value in auroc.items()}
+    return pd.DataFrame([about | {"epoch": 0}, about | {"epoch": 1} | values])
+
+
+def test_the_facts_of_detectors_are_those_of_the_detectors_there_are():
+    ours = {name: of for name, of in registry.OF.items() if name in DETECTORS}
+    assert ours == {name: facts.of for name, facts in DETECTORS.items()}
+    theirs = [n for n, f in registry.DETECTORS.items() if f.__module__.startswith("bdnb.")]
+    assert set(theirs) == set(DETECTORS)
+
+
+def test_each_detector_has_a_line_the_best_first():
+    rows = pd.concat([detected(0, dao=90.0, lid=20.0), detected(1, dao=70.0, lid=30.0)])
+    lines = detection.table(detection.found(rows)).data
+    assert lines["detector"].tolist() == ["DAO", "LID"]
+    assert lines["AUROC, %"].tolist() == [80.0, 25.0]
+    assert lines["FPR at 95 % TPR, %"].tolist() == [20.0, 75.0]
+    assert lines["seeds"].tolist() == [2, 2]
+    assert "F1, %" not in lines  # no row has one
+    assert lines["judges"].unique() == ["pairs"]
+
+
+def test_the_answer_names_the_best_of_each_objective_and_what_points_the_wrong_way():
+    rows = [detected(0, dao=90.0, lid=20.0, mine=60.0)]
+    rows += [detected(0, "mmcl_ssl", dao=55.0, lid=30.0, mine=95.0)]
+    said = detection.answer(detection.found(pd.concat(rows))).data
+    assert "DAO on MMCL (AUROC 90 %); mine on MMCL + SSL (AUROC 95 %)" in said
+    assert "with LID on every model" in said
+    good = detection.answer(detection.found(detected(0, dao=90.0, lid=51.0))).data
+    assert "every model" not in good
+
+
+@pytest.mark.parametrize("rows", [pd.DataFrame(), detected(0).assign(defence="swap")])
+def test_without_detectors_the_page_says_so(rows):
+    made = detection.found(rows)
+    assert "No detector" in detection.answer(made).data
+    assert "No detector" in detection.table(made).data
+
+
+def test_swapped_towers_are_means_over_seeds():
+    about = CELL | {"defence": "swap", "aligned": 0.9}
+    rows = [
+        about | {"seed": s, "epoch": e, "option_backdoored": t, "accuracy": 60 + s, "asr": asr}
+        for s in (0, 1)
+        for t, asr in (("image", 10 * s), ("text", 0.0))
+        for e in (0, 1)
+    ]
+    lines = arena_diagnostics.swaps(pd.DataFrame(rows)).data
+    assert lines["backdoored tower"].tolist() == ["image", "text"]
+    assert lines["ASR, %"].tolist() == [5.0, 0.0]
+    assert lines["seeds"].tolist() == [2, 2]
+    assert "No towers" in arena_diagnostics.swaps(pd.DataFrame()).data
+
+
+def test_inverted_triggers_are_counted_by_run():
+    about = {"defence": "invertune", "inverted_asr": 80.0, "mask_share": 0.25}
+    rows = pd.DataFrame(
+        [
+            about | {"run": str(i), "epoch": e, "found_target": target if e else None}
+            for i, target in enumerate(["banana", "banana", "moai"])
+            for e in (0, 1, 2)
+        ]
+    )
+    said = arena_diagnostics.inverted(rows, "banana").data
+    assert "**2 of 3 runs** (else it took moai for it)" in said
+    assert "80 % of the images" in said
+    assert "a mask of 25 %" in said
+    assert arena_diagnostics.inverted(pd.DataFrame(), "banana").data == ""
