@@ -69,9 +69,8 @@ def users(clean: pd.DataFrame) -> Styler | Markdown:
     )
     if mine.empty:
         return Markdown("*No cleaned model has been fine-tuned yet.*")
-    mine = mine.assign(cleaned_at=[one["lr"] for one in mine["cleaned"]])
     lines = []
-    for values, own in mine.groupby(["poisoned", "cleaned_at", "lr"]):
+    for values, own in mine.groupby(["poisoned", "cleaned_lr", "lr"]):
         model, cleaned_at, lr = map(str, values)
         start, last = before(own), last_epoch(own)
         lines.append(

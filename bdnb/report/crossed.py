@@ -10,20 +10,21 @@ from bdnb.report import tables
 from bdnb.report.answers import NOTHING
 from bdnb.report.style import NAMES, short, some
 
+RATES = (3.0e-4, 1.0e-3)
+"""Learning rates that every one of these ways is run at."""
 STUDIES = ("main", "crossing", "views")
 VIEWS = {"crop_flip": "with crops for second views", "none": "without second views"}
 MODEL, WAY = "pre-trained with", "way"
 
 
 def labelled(clean: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows to compare, at the learning rates that every way was run at.
+    """Return the rows to compare: at ``RATES``, of seeds with whole runs at all of them.
 
-    clean: rows of a scale's cleaning runs. New columns: ``MODEL`` and ``WAY``, in words. Only
-    models trained from scratch with the trigger and poison of the scale's main ones are taken,
-    which are those of the studies of ``STUDIES`` and of defences that leave a model.
+    clean: rows of a scale's cleaning runs. New columns: ``MODEL`` and ``WAY``, in words.
     """
     if clean.empty:
         return clean
+    clean = clean[clean["finished"].notna()] if "finished" in clean else clean
     plain = clean["defence"].isin(("cleanclip", "par")) & clean["study"].isin(STUDIES)
     rows = clean[plain & clean["experiment"].isin(EXPERIMENTS)]
     if rows.empty:
@@ -34,8 +35,8 @@ def labelled(clean: pd.DataFrame) -> pd.DataFrame:
             WAY: [_way(*one) for one in rows[list(SAID)].itertuples(index=False, name=None)],
         }
     )
-    rates = [set(own["lr"]) for _, own in rows.groupby([MODEL, WAY])]
-    return rows[rows["lr"].isin(set.intersection(*rates))]
+    rows = rows[rows["lr"].isin(RATES)]
+    return rows.groupby([MODEL, WAY, "seed"]).filter(lambda own: own["lr"].nunique() == len(RATES))
 
 
 EXPERIMENTS = (
@@ -95,7 +96,7 @@ def answer(clean: pd.DataFrame) -> Markdown:
     made = numbers(clean)
     if made.empty:
         return NOTHING
-    rates = ", ".join(short(rate) for rate in sorted(labelled(clean)["lr"].unique()))
+    rates = " and ".join(map(short, RATES))
     best = []
     for model, line in made.iterrows():
         there = {way: one.mean for way, one in line.items() if one is not None}
@@ -105,7 +106,7 @@ def answer(clean: pd.DataFrame) -> Markdown:
     blank = int(made.isna().to_numpy().sum())
     return Markdown(
         f"**Most is kept by {'; '.join(best) or 'the one way that was run'}**: means over seeds, "
-        f"at the learning rates that every way was run at ({rates}); no claim."
+        f"each way at learning rates {rates}; no claim."
         + f" {blank} of {some(made.size, 'pair')} of a model and a way have no rows."
         * bool(blank)
     )

@@ -83,9 +83,17 @@ def answer(made: pd.DataFrame) -> Markdown:
         f"(AUROC {own.max():.0f} %)"
         for objective, own in mean.items()
     ]
+    gap = (mean.max(axis=1) - mean.min(axis=1)).dropna()
     wrong = [_words(str(name)) for name in mean.index[(mean < CHANCE).all(axis=1)]]
     attacks = some(made["attack"].nunique(), "attack")
     text = f"**Poison is found best by {'; '.join(said)}**, over {attacks}."
+    if len(said) > 1:
+        name = str(gap.idxmax())
+        ends = ", ".join(
+            f"{value:.0f} % on {NAMES.get(str(objective), objective)}"
+            for objective, value in mean.loc[name].items()
+        )
+        text += f" It depends on the pre-training objective most for {_words(name)}: {ends}."
     if wrong:
         text += (
             f" An AUROC below 50 % says that clean samples look the more suspicious: so it is "

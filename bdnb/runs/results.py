@@ -87,11 +87,17 @@ def rows(requested: Sequence[Stage]) -> pd.DataFrame:
             names = {"scale": config.scale, "experiment": config.experiment}
             if isinstance(config, CleanConfig):
                 names |= {"poisoned": config.poisoned, "study": config.study}
-                names |= {f"option_{name}": value for name, value in config.options.items()}
+                for kind, own in (("option", config.options), ("cleaned", config.cleaned)):
+                    names |= {f"{kind}_{name}": _cell(value) for name, value in own.items()}
             frames.append(frame.assign(**names))
     made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     made.attrs["left_out"] = left_out
     return made
+
+
+def _cell(value: Any) -> Any:
+    """A value of a row: a list or mapping in words, as ``records`` has it."""
+    return str(value) if isinstance(value, dict | list | tuple) else value
 
 
 def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from bdnb.report import comebacks, crossed
+from bdnb.runs import experiments
 from tests.analysis.test_effect import MODELS, SEEDS, run
 
 FAIR, POOR = [20.0, 4.0, 1.0], [60.0, 50.0, 30.0]
@@ -35,8 +36,24 @@ def test_each_model_has_a_line_and_each_way_a_column():
     assert lines.loc["MMCL", "PAR"] == "–"
     said = crossed.answer(clean).data
     assert f"{views} on MMCL + SSL" in said
-    assert "(3e-4, 1e-3)" in said  # 1e-4 was not run everywhere
+    assert "3e-4 and 1e-3" in said
     assert "7 of 12 pairs" in said
+
+
+def test_every_way_is_run_at_the_rates_that_are_compared():
+    for name in crossed.EXPERIMENTS:
+        runs = experiments.of_file("effect", name)
+        rates = {}
+        for one in runs:
+            key = (one.poisoned, one.defence, one.loss, one.image_views, one.seed)
+            rates.setdefault(key, set()).add(one.lr)
+        assert all(set(crossed.RATES) <= own for own in rates.values()), name
+
+
+def test_a_seed_without_one_of_the_rates_does_not_count():
+    rows = made(MODELS[0], POOR) + made(MODELS[0], FAIR, rates=(3e-4,), seeds=(7,))
+    lines = crossed.table(pd.concat(rows, ignore_index=True)).data
+    assert lines["CleanCLIP"].tolist() == ["0.0 (0 to 0), n = 3"]
 
 
 def test_rates_that_one_way_alone_was_run_at_count_for_none():
@@ -59,7 +76,7 @@ def test_a_user_s_fine_tuning_has_its_asr_before_at_most_and_after():
     rows = [
         run(MODELS[0], s, [10.0, 30.0 + s, 20.0], study="rebound", lr=1e-4).assign(
             asr=lambda own: own["asr"].where(own["epoch"] > 0, 2.0),
-            cleaned=[{"experiment": "clean", "lr": 3e-4}] * 4,
+            cleaned_lr=3e-4,
         )
         for s in (0, 1)
     ]

@@ -42,6 +42,7 @@ def test_the_answer_names_the_best_of_each_objective_and_what_points_the_wrong_w
     said = detection.answer(detection.found(pd.concat(rows))).data
     assert "DAO on MMCL (AUROC 90 %); mine on MMCL + SSL (AUROC 95 %)" in said
     assert "with LID on every model" in said
+    assert "most for DAO: 90 % on MMCL, 55 % on MMCL + SSL" in said
     good = detection.answer(detection.found(detected(0, dao=90.0, lid=51.0))).data
     assert "every model" not in good
 
