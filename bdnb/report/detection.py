@@ -1,15 +1,18 @@
 """How well poison is found with a backdoored model: rows of ``detect`` in, a table out."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis.arena import CELL
 from bdnb.analysis.metrics import over_seeds
 from bdnb.config.defence_facts import DETECTORS, DetectorFacts
-from bdnb.report import tables
+from bdnb.report import style, tables
 from bdnb.report.style import NAMES, some
 
 CHANCE = 50.0
@@ -68,6 +71,32 @@ def table(made: pd.DataFrame) -> Styler | Markdown:
     )
 
 
+def figure(made: pd.DataFrame) -> Figure | Markdown:
+    """Draw each detector's AUROC on models of each objective, means over attacks and seeds."""
+    if made.empty:
+        return NOTHING
+    mean = _mean(made)
+    drawn = Figure(figsize=(7.5, 0.36 * len(mean) + 1.4), layout="constrained")
+    axes, places = drawn.subplots(), np.arange(len(mean))
+    axes.hlines(places, mean.min(axis=1), mean.max(axis=1), color="0.7", lw=2, zorder=1)
+    for objective, mark in style.palette("pretrain_objective", mean).items():
+        label = f"pre-trained with {NAMES.get(str(objective), objective)}"
+        look: Any = {"color": mark.colour, "marker": mark.marker, "label": label}
+        axes.scatter(mean[objective], places, s=60, zorder=2, **look)
+    axes.axvline(CHANCE, color="0.3", ls="--", lw=1, label="chance")
+    axes.set(yticks=places, yticklabels=[_words(str(name)) for name in mean.index])
+    axes.set(xlim=(0, 100), xlabel="AUROC (%)")
+    axes.invert_yaxis()
+    drawn.legend(loc="outside lower center", ncols=3, frameon=False)
+    return drawn
+
+
+def _mean(made: pd.DataFrame) -> pd.DataFrame:
+    """AUROC by detector and objective, mean over attacks."""
+    numbers = made.assign(auroc=[one.mean for one in made["auroc"]])
+    return numbers.pivot_table(index="detector", columns="objective", values="auroc", sort=False)
+
+
 def _words(name: str) -> str:
     return DETECTORS.get(name, OURS).words or name
 
@@ -76,8 +105,7 @@ def answer(made: pd.DataFrame) -> Markdown:
     """Say which detector finds most on each objective, and which scores point the wrong way."""
     if made.empty:
         return NOTHING
-    numbers = made.assign(auroc=[one.mean for one in made["auroc"]])
-    mean = numbers.pivot_table(index="detector", columns="objective", values="auroc", sort=False)
+    mean = _mean(made)
     said = [
         f"{_words(str(own.idxmax()))} on {NAMES.get(str(objective), objective)} "
         f"(AUROC {own.max():.0f} %)"

@@ -47,11 +47,21 @@ def test_the_answer_names_the_best_of_each_objective_and_what_points_the_wrong_w
     assert "every model" not in good
 
 
+def test_the_figure_has_a_mark_for_each_detector_and_objective():
+    rows = pd.concat([detected(0, dao=90.0, lid=20.0), detected(0, "mmcl_ssl", dao=55.0, lid=30.0)])
+    (axes,) = detection.figure(detection.found(rows)).axes
+    marks = {one.get_label(): one.get_offsets().tolist() for one in axes.collections[1:]}
+    assert marks["pre-trained with MMCL"] == [[90.0, 0.0], [20.0, 1.0]]
+    assert marks["pre-trained with MMCL + SSL"] == [[55.0, 0.0], [30.0, 1.0]]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["DAO", "LID"]
+
+
 @pytest.mark.parametrize("rows", [pd.DataFrame(), detected(0).assign(defence="swap")])
 def test_without_detectors_the_page_says_so(rows):
     made = detection.found(rows)
     assert "No detector" in detection.answer(made).data
     assert "No detector" in detection.table(made).data
+    assert "No detector" in detection.figure(made).data
 
 
 def test_swapped_towers_are_means_over_seeds():
