@@ -129,7 +129,8 @@ def across(made: pd.DataFrame) -> pd.DataFrame:
     Means over the attacks that did not fail. Columns: ``WAY``; mmcl, mmcl_ssl (percent); attacks;
     contrast (``Spread`` over seeds of the first less the second) and side: "mmcl" or "mmcl_ssl"
     where its interval lies beyond ``CONTRAST`` points on that side, else ""; level: whether it lies
-    within them; gains: the objectives on which it is better than the control by as much.
+    within them; gains: the objectives on which it is better than the control by as much; edge:
+    whether its best models lie at an edge of the learning rates in any cell.
     """
     lines = []
     good = made[~made["failed"]] if len(made) else made
@@ -146,6 +147,7 @@ def across(made: pd.DataFrame) -> pd.DataFrame:
         line |= {"contrast": over_seeds(gap)}
         line |= {"side": next((o for o, word in sides.items() if word == HOLDS), "")}
         line |= {"level": all(word == FAILS for word in sides.values()), "gains": _gains(own)}
+        line |= {"edge": bool(own["edge"].any())}
         lines.append(line)
     return pd.DataFrame(lines)
 

@@ -96,7 +96,8 @@ def answer(made: pd.DataFrame) -> Markdown:
     both = arena.across(made) if len(made) else made
     if both.empty:
         return Markdown("**No way of cleaning was run on models of both objectives yet.**")
-    both = both.assign(way=named(both))
+    edge = both["edge"].map({True: ", best at an edge of its learning rates", False: ""})
+    both = both.assign(way=named(both) + edge)
 
     def names(mask: pd.Series) -> str:
         found = both["way"][mask]
@@ -106,13 +107,13 @@ def answer(made: pd.DataFrame) -> Markdown:
     attacks = list(dict.fromkeys(map(_attack, good["attack"], good["route"])))
     tried = f"{some(int(good['seeds'].max()), 'seed')} of {some(len(attacks), 'attack')}"
     listed = "; ".join(f"`{one}`" for one in attacks)
-    undecided = ~both["level"] & (both["side"] == "")
+    undecided, weak = ~both["level"] & (both["side"] == ""), both["side"] == "mmcl"
     first = (
         f"{tried} decide nothing about the {ways} compared: for none is it known whether it keeps "
         f"more of the accuracy of MMCL models or of MMCL + SSL models."
         if undecided.all()
         else f"Of {ways} that were run on models of both objectives ({tried}), "
-        f"{names(both['side'] == 'mmcl')} keep more on MMCL models by over {CONTRAST:g} "
+        f"{names(weak)} keep{'s' * bool(weak.sum() < 2)} more on MMCL models by over {CONTRAST:g} "
         f"points, {names(both['side'] == 'mmcl_ssl')} on MMCL + SSL models, and "
         f"{names(both['level'])} as much on both; of {undecided.sum()} it is not decided."
     )

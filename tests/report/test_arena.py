@@ -27,8 +27,8 @@ def of(first, second, **columns):
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (GOOD, BAD, "1 (PAR) keep more on MMCL models by over 5 points, none on MMCL + SSL"),
-        (BAD, GOOD, "none keep more on MMCL models by over 5 points, 1 (PAR) on MMCL + SSL"),
+        (GOOD, BAD, "1 (PAR) keeps more on MMCL models by over 5 points, none on MMCL + SSL"),
+        (BAD, GOOD, "none keeps more on MMCL models by over 5 points, 1 (PAR) on MMCL + SSL"),
         (GOOD, GOOD, "and 2 (PAR; MMCL alone) as much on both"),
     ],
 )
@@ -36,6 +36,12 @@ def test_the_sentence_follows_the_rows(first, second, said):
     found = arena.answer(arena.entries(of(first, second))).data
     assert "Of 2 ways of cleaning that were run on models of both objectives" in found
     assert said in found
+
+
+def test_a_way_whose_best_lie_at_an_edge_is_said_to():
+    rows = pd.concat([of(GOOD, BAD), runs(PAR, BAD, lr=1e-3)])
+    found = arena.answer(arena.entries(rows)).data
+    assert "1 (PAR, best at an edge of its learning rates) keeps more on MMCL" in found
 
 
 def test_a_sentence_that_says_nothing_is_decided_says_so_plainly():
