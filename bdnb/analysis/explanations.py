@@ -62,7 +62,7 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
     ),
     Conclusion(
         id="W2",
-        statement="The backdoor lies in the image tower",
+        statement="The image tower alone carries the backdoor over to a clean text tower",
         paper="not asked",
         claims=tuple(
             Claim(
