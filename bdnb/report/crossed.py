@@ -13,6 +13,16 @@ from bdnb.report.style import NAMES, short, some
 RATES = (3.0e-4, 1.0e-3)
 """Learning rates that every one of these ways is run at."""
 STUDIES = ("main", "crossing", "views")
+EXPERIMENTS = (
+    "clean",
+    "clean_crossing",
+    "clean_terms",
+    "clean_parts",
+    "clean_views",
+    "clean_siglip",
+)
+"""Whose models differ in the objective alone."""
+SAID = ("defence", "loss", "study", "image_views")
 VIEWS = {"crop_flip": "with crops for second views", "none": "without second views"}
 MODEL, WAY = "pre-trained with", "way"
 
@@ -37,18 +47,6 @@ def labelled(clean: pd.DataFrame) -> pd.DataFrame:
     )
     rows = rows[rows["lr"].isin(RATES)]
     return rows.groupby([MODEL, WAY, "seed"]).filter(lambda own: own["lr"].nunique() == len(RATES))
-
-
-EXPERIMENTS = (
-    "clean",
-    "clean_crossing",
-    "clean_terms",
-    "clean_parts",
-    "clean_views",
-    "clean_siglip",
-)
-"""Whose models differ in the objective alone."""
-SAID = ("defence", "loss", "study", "image_views")
 
 
 def _way(defence: str, loss: str, study: str, views: str) -> str:
