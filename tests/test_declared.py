@@ -93,3 +93,14 @@ def test_every_folder_at_the_top_that_is_committed_is_in_the_readme():
     folders = {path.partition("/")[0] + "/" for path in listed if "/" in path}
     text = (REPOSITORY / "README.md").read_text("utf-8")
     assert [f for f in folders if not f.startswith(".") and f"    {f}" not in text] == []
+
+
+def test_nothing_lies_at_the_top_that_was_not_meant_to():
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    seen = {line.partition("/")[0] for line in listed.stdout.splitlines()}
+    folders = {"bdnb", "book", "notebooks", "params", "tests"}
+    files = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"}
+    hidden = {name for name in seen if name.startswith(".")}
+    assert seen - hidden == folders | files | {"pyproject.toml"}
