@@ -18,6 +18,7 @@ from bdnb.analysis.effect import (
     ssl_at_start,
     ssl_share,
 )
+from bdnb.analysis.price import kept_accuracy
 from bdnb.analysis.verdict_rules import Claim, Conclusion, Measure, judge
 
 NAMES = {WEAK: "MMCL", STRONG: "MMCL + SSL"}
@@ -27,21 +28,21 @@ def _arm(poisoned: str, **where: str) -> Arm:
     return Arm(poisoned=poisoned, where=where)
 
 
-def _like(poisoned: str, other: Arm, **where: str) -> Arm:
-    """An arm at the seeds and learning rates of another alone."""
-    return Arm(poisoned=poisoned, where=where, like=other)
+def _more(quantity: str, of: Arm, less: Arm, measure: Measure = kept_accuracy) -> Claim:
+    """By ``CONTRAST`` points more than of the other arm."""
+    return Claim(quantity=quantity, of=of, less=less, edge=CONTRAST, measure=measure)
 
 
 def _contrast(quantity: str, measure: Measure, *, weak_first: bool, **where: str) -> Claim:
     models = (WEAK, STRONG) if weak_first else (STRONG, WEAK)
     of, less = (_arm(model, **where) for model in models)
-    words = f"{quantity}, {NAMES[models[0]]} minus {NAMES[models[1]]}"
-    return Claim(quantity=words, of=of, less=less, edge=CONTRAST, measure=measure)
+    return _more(f"{quantity}, {NAMES[models[0]]} minus {NAMES[models[1]]}", of, less, measure)
 
 
 MAIN = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
-CLEANCLIP = MAIN | {"study": "crossing"}
-BARLOW = "train_mmcl_barlow"
+CROSSING = MAIN | {"study": "crossing"}
+BARLOW = _arm("train_mmcl_barlow", **CROSSING)
+CROPS = _arm(STRONG, study="views", image_views="crop_flip")
 
 EXPLANATIONS: tuple[Conclusion, ...] = (
     Conclusion(
@@ -65,12 +66,11 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="The image tower alone carries the backdoor over to a clean text tower",
         paper="not asked",
         claims=tuple(
-            Claim(
-                quantity=f"ASR with the image tower alone minus with the text tower alone, {name}",
-                of=_arm(model, defence="swap", option_backdoored="image"),
-                less=_arm(model, defence="swap", option_backdoored="text"),
-                edge=CONTRAST,
-                measure=asr_after,
+            _more(
+                f"ASR with the image tower alone minus with the text tower alone, {name}",
+                _arm(model, defence="swap", option_backdoored="image"),
+                _arm(model, defence="swap", option_backdoored="text"),
+                asr_after,
             )
             for model, name in NAMES.items()
         ),
@@ -100,17 +100,15 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="A self-supervised loss cleans better where it is new to the model",
         paper="not asked",
         claims=(
-            Claim(
-                quantity="kept accuracy under CleanCLIP, MMCL + Barlow Twins minus MMCL + SSL",
-                of=_arm(BARLOW, **CLEANCLIP),
-                less=_like(STRONG, _arm(BARLOW, **CLEANCLIP), **MAIN),
-                edge=CONTRAST,
+            _more(
+                "kept accuracy under CleanCLIP, MMCL + Barlow Twins minus MMCL + SSL",
+                BARLOW,
+                Arm(poisoned=STRONG, where=MAIN, like=BARLOW),
             ),
-            Claim(
-                quantity="the same under Barlow Twins, MMCL + SSL minus MMCL + Barlow Twins",
-                of=_arm(STRONG, **CLEANCLIP | {"loss": "mmcl_barlow"}),
-                less=_arm(BARLOW, **CLEANCLIP | {"loss": "mmcl_barlow"}),
-                edge=CONTRAST,
+            _more(
+                "the same under Barlow Twins, MMCL + SSL minus MMCL + Barlow Twins",
+                _arm(STRONG, **CROSSING | {"loss": "mmcl_barlow"}),
+                _arm("train_mmcl_barlow", **CROSSING | {"loss": "mmcl_barlow"}),
             ),
         ),
     ),
@@ -119,11 +117,10 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="It is SSL of images, not of captions, that makes cleaning costlier",
         paper="not asked",
         claims=(
-            Claim(
-                quantity="kept accuracy, MMCL + SSL of captions minus MMCL + SSL of images",
-                of=_arm(f"{STRONG}_text", **CLEANCLIP),
-                less=_arm(f"{STRONG}_image", **CLEANCLIP),
-                edge=CONTRAST,
+            _more(
+                "kept accuracy, MMCL + SSL of captions minus MMCL + SSL of images",
+                _arm(f"{STRONG}_text", **CROSSING),
+                _arm(f"{STRONG}_image", **CROSSING),
             ),
         ),
     ),
@@ -132,11 +129,10 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="Second views unlike those of pre-training clean an MMCL + SSL model better",
         paper="not asked",
         claims=(
-            Claim(
-                quantity="kept accuracy of MMCL + SSL, cleaned with crops minus AutoAugment",
-                of=_arm(STRONG, study="views", image_views="crop_flip"),
-                less=_like(STRONG, _arm(STRONG, study="views", image_views="crop_flip"), **MAIN),
-                edge=CONTRAST,
+            _more(
+                "kept accuracy of MMCL + SSL, cleaned with crops minus AutoAugment",
+                CROPS,
+                Arm(poisoned=STRONG, where=MAIN, like=CROPS),
             ),
         ),
     ),
