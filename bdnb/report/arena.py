@@ -38,7 +38,7 @@ def named(made: pd.DataFrame) -> pd.Series:
     losses = made.groupby("defence")["loss"].nunique()
     return pd.Series(
         [
-            _name(defence, loss, several=losses[defence] > 1)
+            way(defence, loss, several=losses[defence] > 1)
             for defence, loss in zip(made["defence"], made["loss"], strict=True)
         ],
         index=made.index,
@@ -46,11 +46,13 @@ def named(made: pd.DataFrame) -> pd.Series:
     )
 
 
-def _name(defence: str, loss: str, *, several: bool) -> str:
-    if defence == "cleanclip":
-        return style.name("defence", defence) if loss == "mmcl_ssl" else f"{NAMES[loss]} alone"
+def way(defence: str, loss: str, *, several: bool = False) -> str:
+    """Return how a way of cleaning is called. several: whether its loss has to be said, too."""
+    words = NAMES.get(loss, loss)
+    if defence == "cleanclip" and loss != "mmcl_ssl":
+        return words if "+" in words else f"{words} alone"
     name = style.name("defence", defence).replace("_", " ")
-    return f"{name}, {NAMES[loss]}" if several else name
+    return f"{name}, {words}" if several and defence != "cleanclip" else name
 
 
 def leaderboard(made: pd.DataFrame) -> HTML | Markdown:

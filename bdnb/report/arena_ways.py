@@ -9,6 +9,7 @@ from bdnb.config.defence_facts import FACTS
 from bdnb.report import tables
 from bdnb.report.answers import NOTHING
 from bdnb.report.arena import named
+from bdnb.report.style import some
 
 BLIND = {
     "last": "the last epoch",
@@ -40,3 +41,23 @@ def ways(made: pd.DataFrame) -> Styler | Markdown:
             }
         )
     return tables.styled(pd.DataFrame(lines))
+
+
+def inverted(rows: pd.DataFrame, target: str) -> Markdown:
+    """Say in how many runs InverTune found the target, and what its trigger does. target: a class.
+
+    rows: of the ways of cleaning.
+    """
+    mine = rows[(rows["defence"] == "invertune") & (rows["epoch"] > 0)] if len(rows) else rows
+    if mine.empty:
+        return Markdown("")
+    runs = mine.groupby("run").first()
+    hit = int((runs["found_target"] == target).sum())
+    guesses = sorted(set(runs["found_target"]) - {target})
+    also = f" (else it took {', '.join(guesses[:5])} for it)" if guesses else ""
+    return Markdown(
+        f"InverTune finds the target in **{hit} of {some(len(runs), 'run')}**{also}. Before it "
+        f"tunes, its trigger takes {runs['inverted_asr'].mean():.0f} % of the images that it was "
+        "found on to the class that it suspects, with a mask of "
+        f"{100 * runs['mask_share'].mean():.0f} % of the image."
+    )

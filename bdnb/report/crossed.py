@@ -6,7 +6,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis.metrics import Spread, by_seed, over_seeds
 from bdnb.analysis.price import kept_accuracy, most
-from bdnb.report import tables
+from bdnb.report import arena, tables
 from bdnb.report.answers import NOTHING
 from bdnb.report.style import NAMES, short, some
 
@@ -50,13 +50,8 @@ def labelled(clean: pd.DataFrame) -> pd.DataFrame:
 
 
 def _way(defence: str, loss: str, study: str, views: str) -> str:
-    if defence == "par":
-        return "PAR"
-    if study == "views":
-        return f"CleanCLIP {VIEWS.get(views, views)}"
-    return {"mmcl_ssl": "CleanCLIP", "mmcl": "MMCL alone", "ssl": "SSL alone"}.get(
-        loss, NAMES.get(loss, loss)
-    )
+    other = f" {VIEWS.get(views, views)}" if study == "views" else ""
+    return arena.way(defence, loss) + other
 
 
 def numbers(clean: pd.DataFrame) -> pd.DataFrame:

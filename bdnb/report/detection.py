@@ -111,11 +111,11 @@ def answer(made: pd.DataFrame) -> Markdown:
         f"(AUROC {own.max():.0f} %)"
         for objective, own in mean.items()
     ]
-    gap = (mean.max(axis=1) - mean.min(axis=1)).dropna()
+    gap = (mean.max(axis=1) - mean.min(axis=1))[mean.notna().all(axis=1)]
     wrong = [_words(str(name)) for name in mean.index[(mean < CHANCE).all(axis=1)]]
     attacks = some(made["attack"].nunique(), "attack")
     text = f"**Poison is found best by {'; '.join(said)}**, over {attacks}."
-    if len(said) > 1:
+    if len(said) > 1 and len(gap):
         name = str(gap.idxmax())
         ends = ", ".join(
             f"{value:.0f} % on {NAMES.get(str(objective), objective)}"

@@ -35,6 +35,13 @@ WORDS = {
     "aligned": "cosine of the features after the turn",
 }
 """Columns of the rows of ``probe`` and ``swap`` in words."""
+HEADS = {
+    "poisoned": "pre-trained with",
+    "objective": "pre-trained with",
+    "attack": "attack",
+    "option_backdoored": "backdoored tower",
+}
+"""Columns that tell such rows apart, as heads of a table."""
 POSITIVE = (0.0, math.inf)
 LIMITS = {"accuracy": (0.0, 100.0), "asr": (0.0, 100.0)}
 LIMITS |= dict.fromkeys(("pull_cosine_image", "aligned"), (-1.0, 1.0))
@@ -201,17 +208,25 @@ def _interval(values: pd.Series) -> str:
     return f"{spread.mean:+.1f}{between}"
 
 
-def measurements(clean: pd.DataFrame, defence: str, columns: tuple[str, ...]) -> Styler | Markdown:
-    """Return the rows of ``probe`` or ``swap``: means over seeds, from three on with intervals."""
+def measurements(
+    clean: pd.DataFrame,
+    defence: str,
+    columns: tuple[str, ...],
+    by: tuple[str, ...] = ("poisoned",),
+) -> Styler | Markdown:
+    """Return the rows of ``probe`` or ``swap``: means over seeds, from three on with intervals.
+
+    by: columns of ``HEADS`` that tell the lines apart.
+    """
     mine = clean[(clean["defence"] == defence) & (clean["epoch"] > 0)] if len(clean) else clean
     if mine.empty:
         return Markdown(f"*No run of `{defence}` is recorded yet.*")
-    keys = ["poisoned"] + (["option_backdoored"] if defence == "swap" else [])
     lines = []
-    for values, own in mine.groupby(keys):
-        line: dict[str, Any] = {"pre-trained with": NAMES[MODELS[str(values[0])]]}
-        if len(values) > 1:
-            line["backdoored tower"] = values[1]
+    for values, own in mine.groupby(list(by)):
+        said = [MODELS.get(str(value), str(value)) for value in values]
+        line: dict[str, Any] = {
+            HEADS[name]: NAMES.get(value, value) for name, value in zip(by, said, strict=True)
+        }
         for column in columns:
             if column in own:
                 seeds, limits = own.groupby("seed")[column].mean(), LIMITS.get(column, POSITIVE)

@@ -187,6 +187,13 @@ def test_a_setting_is_compared_with_the_base_s_same_seed(seeds):
     assert ("wrap", 3) not in made.index
 
 
+def test_a_change_too_small_to_show_has_no_minus_sign():
+    base = changed("main", "mmcl", 1, [(80.0, 70), (60, 50)])
+    other = changed("wrap", "mmcl", 1, [(79.96, 70), (60, 50)])
+    shown = compare_settings.change_table(pd.DataFrame([*base, *other])).data
+    assert shown["accuracy before, points"].tolist() == ["+0.0"]
+
+
 def test_the_table_says_means_and_ranges_over_all_seeds(seeds):
     shown = compare_settings.change_table(seeds).data.set_index("setting")
     assert shown["accuracy before, points"].tolist() == [

@@ -1,11 +1,11 @@
-"""Detectors, swapped towers and inverted triggers of the arena, from rows as runs leave them."""
+"""Detectors and inverted triggers of the arena, from rows as runs leave them."""
 
 import pandas as pd
 import pytest
 
 from bdnb.config.defence_facts import DETECTORS
 from bdnb.evaluate.detectors import registry
-from bdnb.report import arena_diagnostics, detection
+from bdnb.report import arena_ways, detection
 
 CELL = {"attack": "badnet", "route": "scratch", "objective": "mmcl"}
 
@@ -43,6 +43,10 @@ def test_the_answer_names_the_best_of_each_objective_and_what_points_the_wrong_w
     assert "DAO on MMCL (AUROC 90 %); mine on MMCL + SSL (AUROC 95 %)" in said
     assert "with LID on every model" in said
     assert "most for DAO: 90 % on MMCL, 55 % on MMCL + SSL" in said
+    apart = [detected(0, dao=90.0), detected(0, "mmcl_ssl", mine=95.0)]
+    said = detection.answer(detection.found(pd.concat(apart))).data
+    assert "mine on MMCL + SSL" in said
+    assert "depends on" not in said  # nothing was run on both
     good = detection.answer(detection.found(detected(0, dao=90.0, lid=51.0))).data
     assert "every model" not in good
 
@@ -64,21 +68,6 @@ def test_without_detectors_the_page_says_so(rows):
     assert "No detector" in detection.figure(made).data
 
 
-def test_swapped_towers_are_means_over_seeds():
-    about = CELL | {"defence": "swap", "aligned": 0.9}
-    rows = [
-        about | {"seed": s, "epoch": e, "option_backdoored": t, "accuracy": 60 + s, "asr": asr}
-        for s in (0, 1)
-        for t, asr in (("image", 10 * s), ("text", 0.0))
-        for e in (0, 1)
-    ]
-    lines = arena_diagnostics.swaps(pd.DataFrame(rows)).data
-    assert lines["backdoored tower"].tolist() == ["image", "text"]
-    assert lines["ASR, %"].tolist() == [5.0, 0.0]
-    assert lines["seeds"].tolist() == [2, 2]
-    assert "No towers" in arena_diagnostics.swaps(pd.DataFrame()).data
-
-
 def test_inverted_triggers_are_counted_by_run():
     about = {"defence": "invertune", "inverted_asr": 80.0, "mask_share": 0.25}
     rows = pd.DataFrame(
@@ -88,8 +77,8 @@ def test_inverted_triggers_are_counted_by_run():
             for e in (0, 1, 2)
         ]
     )
-    said = arena_diagnostics.inverted(rows, "banana").data
+    said = arena_ways.inverted(rows, "banana").data
     assert "**2 of 3 runs** (else it took moai for it)" in said
     assert "80 % of the images" in said
     assert "a mask of 25 %" in said
-    assert arena_diagnostics.inverted(pd.DataFrame(), "banana").data == ""
+    assert arena_ways.inverted(pd.DataFrame(), "banana").data == ""

@@ -117,16 +117,24 @@ def test_without_rows_nothing_of_the_reason_is_decided():
 
 def test_measurements_are_means_over_seeds_of_each_model_and_tower():
     rows = runs("CleanCLIP", (CLEANED, COSTLY)).assign(defence="swap", aligned=0.5)
-    made = effect.measurements(rows.assign(option_backdoored="image"), "swap", ("asr", "aligned"))
+    towers = ("poisoned", "option_backdoored")
+    image = rows.assign(option_backdoored="image")
+    made = effect.measurements(image, "swap", ("asr", "aligned"), towers)
+    assert made.data["pre-trained with"].tolist() == ["MMCL", "MMCL + SSL"]
+    by = ("attack", "objective", "option_backdoored")
+    cells = image.assign(attack="badnet", objective=image["poisoned"].str.removeprefix("train_"))
+    lines = effect.measurements(cells, "swap", ("asr", "aligned"), by).data
+    assert lines.drop(columns="attack").equals(made.data)
+    assert set(lines["attack"]) == {"badnet"}
     assert made.data["backdoored tower"].tolist() == ["image"] * 2
     assert made.data["seeds"].tolist() == [3, 3]
     assert all(" to " in cell for cell in made.data["ASR, %"])
     spread = rows.assign(
         option_backdoored="image", asr=rows["seed"].map({0: 1.0, 1: 50.0, 2: 99.0})
     )
-    wide = effect.measurements(spread, "swap", ("asr",)).data["ASR, %"]
+    wide = effect.measurements(spread, "swap", ("asr",), towers).data["ASR, %"]
     assert wide.tolist() == ["50.00 (0.00 to 100.00)"] * 2
-    few = effect.measurements(spread[spread["seed"] < 2], "swap", ("asr",)).data["ASR, %"]
+    few = effect.measurements(spread[spread["seed"] < 2], "swap", ("asr",), towers).data["ASR, %"]
     assert few.tolist() == ["25.50"] * 2
     assert "No run of `probe`" in effect.measurements(rows, "probe", ("loss_ssl",)).data
 
