@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from bdnb.analysis.metrics import before, best_point, by_seed
+from bdnb.analysis.metrics import before, best_point, by_seed, candidates
 from bdnb.analysis.price import KEPT_AT, kept_accuracy
 
 BACKDOORED = 80.0
@@ -22,6 +22,8 @@ SWAMPED, IDLE = 10.0, 0.01
 """A penalty more than ten times, or less than a hundredth of, the rest of the loss."""
 DESTROYED = 0.1
 """Share of the accuracy before, below which shrinking and perturbing left no model to clean."""
+BROKEN = 0.5
+"""The same of swapping a tower, below which an ASR says nothing of where the backdoor is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,22 @@ def no_backdoor(rows: pd.DataFrame) -> str:
     return f"no backdoor to clean: {said}" if said else ""
 
 
+def not_clean(rows: pd.DataFrame) -> str:
+    """How many runs start from a model that was to be clean and is not; empty for less than half.
+
+    Clean is an ASR that kept accuracy allows, at most.
+    """
+    start = rows[rows["epoch"] == 0].groupby(["poisoned", "run"])["asr"].mean().reset_index()
+    left = start[~(start["asr"] <= max(KEPT_AT))]
+    if 2 * len(left) < len(start):
+        return ""
+    whose = words(left["poisoned"].iloc[0])
+    return (
+        f"{len(left)} of {len(start)} runs on {whose} start with the backdoor, ASR "
+        f"{left['asr'].min():.0f} to {left['asr'].max():.0f} %"
+    )
+
+
 def inert(rows: pd.DataFrame) -> str:
     """What kept most runs from being a test of what was tried; empty when nothing did."""
     after = rows[rows["epoch"] > 0]
@@ -112,6 +130,8 @@ def inert(rows: pd.DataFrame) -> str:
         return "the penalty is nothing beside the loss"
     if _most(rows, _destroyed):
         return "the model that was picked is destroyed"
+    if _most(rows, _broken):
+        return f"swapping towers breaks the {words(rows['poisoned'].iloc[0])}"
     return ""
 
 
@@ -149,6 +169,12 @@ def _destroyed(run: pd.DataFrame) -> bool:
     return bool(run["picked_accuracy"].max() < DESTROYED * before(run).accuracy)
 
 
+def _broken(run: pd.DataFrame) -> bool:
+    if run["defence"].iloc[0] != "swap":
+        return False
+    return bool(candidates(run)["accuracy"].max() < BROKEN * before(run).accuracy)
+
+
 def at_floor(of: pd.DataFrame, less: pd.DataFrame) -> bool:
     """Whether in most seeds neither of two arms has any model at the ASRs of kept accuracy."""
     floor = (by_seed(of, kept_accuracy) == 0) & (by_seed(less, kept_accuracy) == 0)
@@ -159,7 +185,7 @@ def at_edge(rows: pd.DataFrame) -> bool:
     """Whether most seeds have their best models at the largest or the smallest learning rate.
 
     A seed has when more than half of the thresholds of kept accuracy with a model have; one without
-    any model has when there are fewer than three rates, so that all are at the edge.
+    any model has when its lowest ASR does, so that a rate beyond might reach them.
     """
     rates = rows["lr"].unique()
     edges = (rates.min(), rates.max())
@@ -167,5 +193,7 @@ def at_edge(rows: pd.DataFrame) -> bool:
     for _, own in rows.groupby("seed"):
         best = [best_point(own, threshold) for threshold in KEPT_AT]
         there = [point["lr"] in edges for point in best if point is not None]
-        found.append(sum(there) > len(there) / 2 if there else len(rates) < 3)
+        models = candidates(own)
+        lowest = models.loc[models["asr"] == models["asr"].min(), "lr"]
+        found.append(sum(there) > len(there) / 2 if there else bool(lowest.isin(edges).all()))
     return sum(found) > len(found) / 2

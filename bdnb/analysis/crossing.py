@@ -1,8 +1,9 @@
 """Does the contrast belong to the model or to the cleaning loss? The rule, older than its rows.
 
 Rows of cleaning runs in, a finding a way of cleaning out. The contrast of a way is the price number
-of the MMCL model less that of the MMCL + SSL model, by seed, at the learning rates that CleanCLIP
-was run at, too. If the objective alone made a backdoor strong, all ways would have CleanCLIP's.
+of the MMCL model less that of the MMCL + SSL model, by seed, at the learning rates that both models
+were cleaned at in both ways. If the objective alone made a backdoor strong, all ways would have
+CleanCLIP's. A contrast has a sign: a way whose contrast is negative depends on the objective, too.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from bdnb.analysis.arms import Arm
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
 from bdnb.analysis.metrics import by_seed
 from bdnb.analysis.price import curve, kept_accuracy
-from bdnb.analysis.verdict_rules import MUTE, OPEN, decide, joint
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, Measure, decide, joint
 
 CLEANCLIP = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
 WAYS = {
@@ -27,11 +28,15 @@ WAYS = {
 RULE = (
     "The number is kept accuracy; where, in most seeds, neither model keeps any under one of the "
     "two ways, it is for both ways the mean of the whole price curve, over ASRs of 1 to 100 %. "
-    "*CleanCLIP depends more on the objective*: the interval of CleanCLIP's contrast minus the "
+    "*The contrast is larger under CleanCLIP*: the interval of CleanCLIP's contrast minus the "
     f"other way's is above {CONTRAST:g} points; not if below. *It crosses*: CleanCLIP's contrast "
     f"is above {CONTRAST:g} points and the other's below -{CONTRAST:g}; not if one of them lies "
-    "wholly on the other side. Seeds and learning rates are those of both ways. A model without a "
-    "backdoor before cleaning says nothing; a best model at the edge of the rates is named."
+    "wholly on the other side. Seeds and learning rates are those that both models have in both "
+    "ways. A model without a backdoor before cleaning says nothing; a best model at the edge of "
+    "the rates is named. Added after the rows, and never in a claim's favour: the first is asked "
+    "once more with all learning rates that CleanCLIP has, and counts as shown only where it holds "
+    "both times; and as everywhere in this book it cannot be told where a best model lies at the "
+    "edge of the rates and a better one beyond it would weaken the verdict."
 )
 
 Pair = list[tuple[Arm, pd.DataFrame]]
@@ -43,7 +48,7 @@ class Crossing:
     """What the rows say of CleanCLIP beside another way."""
 
     way: str
-    depends: str
+    larger: str
     """Verdict on CleanCLIP's contrast less the other's."""
     crosses: str
     """Verdict on the two contrasts lying on two sides."""
@@ -52,6 +57,10 @@ class Crossing:
     """Index seed, columns (way, model), the way "CleanCLIP" or the other."""
     edges: tuple[str, ...] = ()
     """Where the best models lie at the edge of the rates: others might do better elsewhere."""
+    further: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
+    """CleanCLIP's contrast by seed with all of its rates; empty where it has no others."""
+    wider: str = ""
+    """Verdict on that less the other's contrast; that of ``larger`` where there is no other."""
 
     @property
     def contrasts(self) -> pd.DataFrame:
@@ -76,7 +85,7 @@ def crossings(clean: pd.DataFrame) -> list[Crossing]:
 def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Crossing:
     if clean.empty:
         return _undecided(name, "no rows")
-    ways = {"CleanCLIP": _pair(CLEANCLIP, where, clean), name: _pair(where, CLEANCLIP, clean)}
+    ways = _shared({"CleanCLIP": _pair(CLEANCLIP, clean), name: _pair(where, clean)})
     both = [one for pair in ways.values() for one in pair]
     if reasons := [why for arm, rows in both if (why := arms.not_ready(arm, rows))]:
         return _undecided(name, reasons[0])
@@ -84,16 +93,24 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
     measure = whole_curve if floor else kept_accuracy
     by = {(w, a.poisoned): by_seed(rows, measure) for w, pair in ways.items() for a, rows in pair}
     numbers = pd.DataFrame(by).dropna()
-    found = Crossing(way=name, depends="", crosses="", numbers=numbers)
+    found = Crossing(way=name, larger="", crosses="", numbers=numbers)
     ours, theirs = (found.contrasts[way] for way in ways)
-    depends = decide(ours - theirs, CONTRAST)
+    further = _further(clean, measure, numbers.index)
+    further = further if (further - ours).abs().max() > 0 else further.iloc[:0]
+    larger = _told(decide(ours - theirs, CONTRAST), ways)
+    wider = larger
+    if len(further):
+        more = {name: ways[name], "CleanCLIP": _shared({"": _pair(CLEANCLIP, clean)})[""]}
+        wider = _told(decide((further - theirs).dropna(), CONTRAST), more)
     crosses = joint([decide(ours, CONTRAST), decide(theirs, -CONTRAST, above=False)])
     if weak := [why for _, rows in both if (why := arms.no_backdoor(rows))]:
-        depends = crosses = f"{MUTE} ({weak[0]})"
+        larger = wider = crosses = f"{MUTE} ({weak[0]})"
     return replace(
         found,
-        depends=depends,
+        larger=larger,
         crosses=crosses,
+        further=further,
+        wider=wider,
         number="mean of the whole price curve" if floor else "kept accuracy",
         edges=tuple(
             f"{way} on {arms.words(arm.poisoned)}"
@@ -104,12 +121,46 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
     )
 
 
+def _told(verdict: str, ways: Mapping[str, Pair]) -> str:
+    """A verdict on CleanCLIP's contrast less the other's, unless an edge could weaken it."""
+    if not verdict.startswith((HOLDS, FAILS)):
+        return verdict
+    for way, pair in ways.items():
+        # What a better model of this way would do to the difference.
+        weak_adds = way == "CleanCLIP"
+        rises = dict(zip((WEAK, STRONG), (weak_adds, not weak_adds), strict=True))
+        for arm, rows in pair:
+            if rises[arm.poisoned] == verdict.startswith(FAILS) and arms.at_edge(rows):
+                about = f"{way} on {arms.words(arm.poisoned)}"
+                return f"{MUTE} (best at the edge of the learning rates: {about})"
+    return verdict
+
+
 def _undecided(name: str, why: str) -> Crossing:
-    return Crossing(way=name, depends=f"{OPEN} ({why})", crosses=f"{OPEN} ({why})")
+    word = f"{OPEN} ({why})"
+    return Crossing(way=name, larger=word, crosses=word, wider=word)
 
 
-def _pair(where: Mapping[str, str], other: Mapping[str, str], clean: pd.DataFrame) -> Pair:
-    """The rows of one way, at the seeds and rates of the other."""
-    models = (WEAK, STRONG)
-    wanted = [Arm(poisoned=m, where=where, like=Arm(poisoned=m, where=other)) for m in models]
-    return [(arm, arm.rows(clean)) for arm in wanted]
+def _pair(where: Mapping[str, str], clean: pd.DataFrame) -> Pair:
+    """The rows of one way on both models."""
+    both = [Arm(poisoned=model, where=where) for model in (WEAK, STRONG)]
+    return [(arm, arm.rows(clean)) for arm in both]
+
+
+def _shared(ways: Mapping[str, Pair]) -> dict[str, Pair]:
+    """The same at the seeds and learning rates that both models have in all ways."""
+    frames = [rows[["seed", "lr"]].drop_duplicates() for pair in ways.values() for _, rows in pair]
+    common = frames[0]
+    for frame in frames[1:]:
+        common = common.merge(frame)
+    return {
+        way: [(arm, rows.merge(common, on=["seed", "lr"])) for arm, rows in pair]
+        for way, pair in ways.items()
+    }
+
+
+def _further(clean: pd.DataFrame, measure: Measure, seeds: pd.Index) -> pd.Series:
+    """CleanCLIP's contrast with all rates that both models have, at these seeds."""
+    pair = _shared({"CleanCLIP": _pair(CLEANCLIP, clean)})["CleanCLIP"]
+    weak, strong = (by_seed(rows, measure) for _, rows in pair)
+    return (weak - strong).reindex(seeds).dropna()

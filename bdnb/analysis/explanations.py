@@ -83,7 +83,7 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
     ),
     Conclusion(
         id="W4",
-        statement="Where ASR rises in an MMCL + SSL model's cleaning, accuracy rises, too",
+        statement="In an MMCL + SSL model's cleaning ASR and accuracy move the same way",
         paper="not asked",
         claims=(
             Claim(

@@ -32,7 +32,7 @@ CRITERIA = (
     Criterion("ASR, lower model", "the attack worked on both", 95.0, 100.0),
     Criterion("distance of accuracies", "matched by the paper's rule (Appendix A)", 0.0, 3.0),
     Criterion("retraining ratio", "the clean pairs cannot train the model anew", 0.0, 0.25),
-    Criterion("fall of the SSL loss", "share of its loss that the last epoch took", -1.0, 0.05),
+    Criterion("fall of the SSL loss", "share of its loss that the kept epoch took", -1.0, 0.05),
     Criterion("minutes of a cleaning run", "many runs can be paid for", 0.0, 3.0),
 )  # fmt: skip
 
@@ -55,9 +55,10 @@ def retraining_ratio(fresh: pd.DataFrame, accuracy: float) -> float:
 
 
 def fall_of_ssl(train: pd.DataFrame) -> float:
-    """Return by what share of its value the SSL loss fell in the last epoch of training.
+    """Return by what share of its value the SSL loss fell in the last of these epochs.
 
-    train: rows of one run that has ``loss_ssl``. NaN for fewer than two epochs.
+    train: rows of one run that has ``loss_ssl``, to the epoch that is kept: what is trained beyond
+    it is not used. NaN for fewer than two epochs.
     """
     losses = train[train["epoch"] > 0].sort_values("epoch")["loss_ssl"]
     if len(losses) < 2:
@@ -95,6 +96,7 @@ def numbers(
     of a fresh model trained on the clean pairs. epochs: objective -> kept epoch.
     """
     models = kept(train, epochs)
+    ssl = train[(train["objective"] == "mmcl_ssl") & (train["epoch"] <= epochs["mmcl_ssl"])]
     accuracies = models["accuracy"]
     minutes = clean.groupby("run")[["seconds", "eval_seconds"]].sum().sum(axis=1) / 60
     return {
@@ -103,6 +105,6 @@ def numbers(
         "ASR, lower model": float(models["asr"].min()),
         "distance of accuracies": float(accuracies.max() - accuracies.min()),
         "retraining ratio": retraining_ratio(fresh, float(accuracies.min())),
-        "fall of the SSL loss": fall_of_ssl(train[train["objective"] == "mmcl_ssl"]),
+        "fall of the SSL loss": fall_of_ssl(ssl),
         "minutes of a cleaning run": float(minutes.median()),
     }

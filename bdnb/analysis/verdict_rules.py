@@ -25,9 +25,9 @@ from bdnb.runtime.errors import ConfigError
 HOLDS, FAILS, OPEN, MUTE = "holds", "does not hold", "not decided", "cannot tell here"
 LEAST_SPREAD = 2.0
 """Standard deviation over seeds (points) that is assumed at least: what the sampling of 1,500 test
-images does to one seed's kept accuracy (``price.sampling_error``). With it a claim that lies at its
-edge is decided either way in at most 6 % of draws, where seeds spread by up to 9 points and there
-are 3 to 8 of them."""
+images does to one seed's kept accuracy (``price.sampling_error``). A claim that lies right at its
+edge is decided, wrongly, in 10 % of draws of 3 to 5 seeds that spread by 9 points, 6 % of 8 seeds;
+where they spread by 40 points in 20 % of 2 or 3 seeds, 11 % of 4."""
 MIN_SEEDS = 2
 COLUMNS = ("run", "seed", "epoch", "accuracy", "asr", "poisoned", "defence", "loss", "lr", "study")
 
@@ -39,7 +39,7 @@ class Claim:
     """A number per seed, and the side of an edge that it must lie on.
 
     measure: rows of one seed of an arm -> number. less: the arm whose number is taken off, by seed.
-    cleaned: its runs start from models that were cleaned before, so need no backdoor.
+    cleaned: its runs start from models that were cleaned before, and must have been.
     """
 
     quantity: str
@@ -183,8 +183,8 @@ def _mute(claim: Claim, found: str, of: pd.DataFrame, less: pd.DataFrame | None)
     """Why the numbers are no answer here; empty when they are one."""
     sides = [of] if less is None else [of, less]
     for rows in sides:
-        weak = "" if claim.cleaned else arms.no_backdoor(rows)
-        if reason := weak or arms.inert(rows):
+        fit = arms.not_clean(rows) if claim.cleaned else arms.no_backdoor(rows)
+        if reason := fit or arms.inert(rows):
             return reason
     if claim.measure is not kept_accuracy:
         return ""

@@ -9,21 +9,19 @@ from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis import conclusions, crossing, regime_criteria
-from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
+from bdnb.analysis import conclusions, regime_criteria
+from bdnb.analysis.crossing import Crossing
 from bdnb.analysis.explanations import explanations
 from bdnb.analysis.metrics import Spread, over_seeds
-from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD
-from bdnb.report import style
+from bdnb.analysis.verdict_rules import FAILS, HOLDS
+from bdnb.report import crossing
 from bdnb.report.answers import NOTHING, main_study
-from bdnb.report.price import colour
+from bdnb.report.crossing import MODELS
 from bdnb.report.style import NAMES, some
 from bdnb.report.tables import FEW, styled
 
-MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
 WORDS = {
     "loss_mmcl": "MMCL loss",
     "loss_ssl": "SSL loss",
@@ -54,19 +52,19 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
     between = "" if pd.isna(first["low"]) else f" ({first['low']:+.1f} to {first['high']:+.1f})"
     number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
     return Markdown(
-        f"That cleaning costs the MMCL + SSL model more: **{_short(first['verdict'])}**"
+        f"That cleaning costs the MMCL + SSL model more: **{crossing.short(first['verdict'])}**"
         f"{number if first['n'] else ''}."
     )
 
 
-def reason(clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
+def reason(clean: pd.DataFrame, found: list[Crossing]) -> Markdown:
     """Say what of the reason is decided, what is refuted, what is left. found: ``crossings``."""
     why = explanations(clean)
-    verdicts = [_short(one.depends) for one in found] + list(why["verdict"])
+    verdicts = [*map(crossing.settled, found), *map(crossing.short, why["verdict"])]
     parts = []
     for verdict, words in ((HOLDS, "Of the reason this holds"), (FAILS, "This does not hold")):
-        ways = [_more(one) for one in found if _short(one.depends) == verdict]
-        more = "what CleanCLIP keeps depends more on the pre-training objective "
+        ways = [crossing.more(one) for one in found if crossing.settled(one) == verdict]
+        more = "what MMCL models keep beyond MMCL + SSL models is more with CleanCLIP "
         said = [more + " and ".join(ways)] * bool(ways)
         said += [
             one[0].lower() + one[1:] for one in why.loc[why["verdict"] == verdict, "statement"]
@@ -75,18 +73,6 @@ def reason(clean: pd.DataFrame, found: list[crossing.Crossing]) -> Markdown:
     left = sum(verdict not in (HOLDS, FAILS) for verdict in verdicts)
     parts += [f"Of {len(verdicts)} claims about it {left} are not decided."] * bool(left)
     return Markdown(" ".join(parts))
-
-
-def _more(one: crossing.Crossing) -> str:
-    """Return than what CleanCLIP depends more on the objective, and by how much."""
-    way = {"PAR": "the defence PAR", "MMCL alone": "fine-tuning with MMCL alone"}[one.way]
-    by = _interval(one.contrasts.iloc[:, 0] - one.contrasts[one.way])
-    return f"than what {way} keeps (by {by} points, {some(len(one.contrasts), 'seed')})"
-
-
-def _short(verdict: str) -> str:
-    """A verdict without its reason in brackets."""
-    return verdict.partition(" (")[0]
 
 
 def criteria(train: pd.DataFrame, clean: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
@@ -149,63 +135,6 @@ def criteria_answer(made: pd.DataFrame) -> Markdown:
     words = f"**Of {count} criteria {met.sum()} are met in every seed** ({seeds})."
     words += f" Not met: {'; '.join(failed)}." if failed else ""
     return Markdown(words + (f" Not measured yet: {', '.join(unknown)}." if unknown else ""))
-
-
-def crossing_figure(found: list[crossing.Crossing]) -> Figure | Markdown:
-    """Draw each seed's number under each way of cleaning, its two models joined by a line."""
-    there = [one for one in found if len(one.contrasts)]
-    if not there:
-        return NOTHING
-    figure = Figure(figsize=(4.6 * len(there), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(there), squeeze=False)[0]
-    for axes, one in zip(panels, there, strict=True):
-        for place, way in enumerate(one.contrasts):
-            ends = one.numbers.xs(way, axis=1, level=0)
-            xs = (place - 0.15, place + 0.15)
-            for line in ends[[WEAK, STRONG]].to_numpy():
-                axes.plot(xs, line, color="0.6", lw=1, zorder=1)
-            for x, (model, objective) in zip(xs, MODELS.items(), strict=True):
-                look: Any = {
-                    "color": colour(objective),
-                    "marker": style.OBJECTIVES[objective].marker,
-                }
-                label = f"pre-trained with {NAMES[objective]}" if not place else None
-                axes.scatter([x] * len(ends), ends[model], s=40, label=label, zorder=2, **look)
-        axes.set(xticks=range(2), xticklabels=[f"cleaned with\n{way}" for way in one.contrasts])
-        axes.set(xlim=(-0.5, 1.5), ylabel=f"{one.number}, %")
-        axes.set_title(f"n = {some(len(one.contrasts), 'seed')}", loc="left")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def crossing_answer(found: list[crossing.Crossing]) -> Markdown:
-    """Say for each way without SSL whether CleanCLIP depends more on the objective, and crosses."""
-    lines = []
-    for one in found:
-        words = (
-            f"**That CleanCLIP depends more on the objective than {one.way} does: {one.depends}.** "
-        )
-        if len(one.contrasts):
-            ours, theirs = (one.contrasts[way] for way in one.contrasts)
-            parts = (("CleanCLIP", ours), (one.way, theirs), ("difference", ours - theirs))
-            said = [f"{name} {_interval(values)}" for name, values in parts]
-            words += f"Contrast in {one.number} at the seeds and learning rates of both, points: "
-            words += f"{'; '.join(said)}. "
-            more = int((ours - theirs > CONTRAST).sum())
-            words += f"By more than {CONTRAST:g} points in {more} of {some(len(ours), 'seed')}. "
-            words += f"**That it crosses: {one.crosses}.**"
-        if one.edges:
-            words += " Best at the edge of the learning rates, so perhaps better beyond it: "
-            words += f"{', '.join(one.edges)}."
-        lines.append(f"- {words}")
-    return Markdown("\n".join(lines))
-
-
-def _interval(values: pd.Series) -> str:
-    spread = over_seeds(values, least_spread=LEAST_SPREAD)
-    between = "" if spread.n < 2 else f" ({spread.low:+.1f} to {spread.high:+.1f})"
-    return f"{spread.mean:+.1f}{between}"
 
 
 def measurements(

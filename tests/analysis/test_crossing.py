@@ -31,7 +31,7 @@ def of_par(*frames):
 
 def test_it_crosses_where_each_way_cleans_another_model():
     found = of_par(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, CLEANED)))
-    assert (found.depends, found.crosses, found.number) == ("holds", "holds", "kept accuracy")
+    assert (found.larger, found.crosses, found.number) == ("holds", "holds", "kept accuracy")
     assert found.contrasts["CleanCLIP"].tolist() == pytest.approx([50] * 3)
     assert found.contrasts["PAR"].tolist() == pytest.approx([-50] * 3)
     assert found.edges == ()
@@ -39,18 +39,18 @@ def test_it_crosses_where_each_way_cleans_another_model():
 
 def test_it_does_not_where_both_ways_have_the_same_contrast():
     found = of_par(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (CLEANED, COSTLY)))
-    assert (found.depends, found.crosses) == ("does not hold", "does not hold")
+    assert (found.larger, found.crosses) == ("does not hold", "does not hold")
 
 
-def test_depending_more_is_not_crossing():
+def test_a_larger_contrast_is_not_crossing():
     found = of_par(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (CLEANED, CLEANED)))
-    assert (found.depends, found.crosses) == ("holds", "does not hold")
+    assert (found.larger, found.crosses) == ("holds", "does not hold")
 
 
 def test_one_seed_of_both_ways_decides_nothing():
     one = {"seeds": (2,)}
     found = of_par(runs("CleanCLIP", (CLEANED, COSTLY), **one), runs("PAR", (COSTLY, CLEANED)))
-    assert found.depends == "not decided (one seed)"
+    assert found.larger == "not decided (one seed)"
     assert found.contrasts.index.tolist() == [2]
 
 
@@ -64,16 +64,40 @@ def test_where_a_way_cleans_neither_model_the_whole_curve_counts():
 def test_a_model_without_a_backdoor_says_nothing():
     ends = (CLEANED, COSTLY)
     found = of_par(runs("CleanCLIP", ends), runs("PAR", ends, start=50.0))
-    assert found.depends.startswith("cannot tell here (no backdoor")
+    assert found.larger.startswith("cannot tell here (no backdoor")
 
 
-def test_rates_that_only_one_way_was_run_at_do_not_count_and_edges_are_named():
-    more = runs("CleanCLIP", (NEVER, NEVER), rates=(2e-3,))
-    best = more.assign(asr=more["asr"].where(more["epoch"] == 0, 0.0), accuracy=60.0)
+def test_rates_that_only_one_way_was_run_at_are_asked_for_apart():
+    more = runs("CleanCLIP", (NEVER, NEVER), rates=(2e-3, 3e-3))
+    best = (more["epoch"] > 0) & (more["lr"] < 3e-3)
+    better = more.assign(asr=more["asr"].where(~best, 0.0), accuracy=60.0)
+    pair = [runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, COSTLY))]
+    plain, wide = of_par(*pair), of_par(*pair, better)
+    assert (plain.larger, plain.wider, len(plain.further)) == ("holds", "holds", 0)
+    assert wide.contrasts.equals(plain.contrasts)
+    assert wide.further.tolist() == pytest.approx([0] * 3)  # both models keep all at 2e-3
+    assert (wide.larger, wide.wider) == ("holds", "does not hold")
+
+
+def test_a_rate_counts_where_both_models_were_cleaned_at_it_in_both_ways():
     pair = [runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, CLEANED))]
-    assert of_par(*pair, best).contrasts.equals(of_par(*pair).contrasts)
-    fewer = [frame[frame["lr"] <= 3e-4] for frame in pair]
-    assert "PAR on MMCL + SSL models" in of_par(*fewer).edges
+    lacks = (pair[1]["poisoned"] == "train_mmcl") & (pair[1]["lr"] == 3e-4)
+    numbers = of_par(pair[0], pair[1][~lacks]).numbers
+    assert (numbers == 0).all(axis=None) or numbers["PAR", "train_mmcl_ssl"].max() < 100
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "edge"),
+    [
+        ((CLEANED, COSTLY), (COSTLY, CLEANED), "CleanCLIP on MMCL + SSL models"),
+        ((COSTLY, CLEANED), (CLEANED, COSTLY), "CleanCLIP on MMCL models"),
+    ],
+)
+def test_an_edge_that_could_weaken_a_verdict_takes_it_back(ours, theirs, edge):
+    rates = (1e-4, 3e-4)  # the best lie at the largest
+    found = of_par(runs("CleanCLIP", ours, rates=rates), runs("PAR", theirs, rates=rates))
+    assert found.larger == f"cannot tell here (best at the edge of the learning rates: {edge})"
+    assert "PAR on MMCL + SSL models" in found.edges
 
 
 def test_without_rows_or_with_half_of_them_nothing_is_decided():

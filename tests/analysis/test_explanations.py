@@ -51,6 +51,17 @@ def test_w2_compares_the_towers(image, text, said):
     assert verdict("W2", *made) == said
 
 
+def test_w2_says_nothing_of_a_model_that_the_swap_breaks():
+    made = [
+        run(model, seed, [asr], defence="swap", option_backdoored=tower, accuracy=[60.0, after])
+        for model, after in zip(MODELS, (40.0, 25.0), strict=True)
+        for seed in SEEDS
+        for tower, asr in (("image", 97 if after > 30 else 2), ("text", 2))
+    ]
+    said = verdict("W2", *made)
+    assert said == "cannot tell here (swapping towers breaks the MMCL + SSL models)"
+
+
 def test_w3_compares_how_far_asr_comes_back():
     back, stays = [20.0, 60.0, 50.0], [40.0, 20.0, 20.0]
     for ends, said in (((stays, back), "holds"), ((back, stays), "does not hold")):
@@ -123,6 +134,17 @@ def test_w7_compares_other_views_with_those_of_pre_training(crops, same, said):
     made += kept(MODELS[1], same[::-1], study="views", image_views="none")
     made += kept(MODELS[1], same, image_views="autoaugment")
     assert verdict("W7", *made) == said
+
+
+def test_w8_says_nothing_of_models_that_were_not_clean():
+    lines = zip(MODELS, (3.0, 60.0), strict=True)
+    made = [
+        run(model, seed, [asr, asr], study="rebound", loss="mmcl").assign(asr=asr)
+        for model, asr in lines
+        for seed in SEEDS
+    ]
+    said = verdict("W8", *made)
+    assert said.startswith("cannot tell here (3 of 3 runs on MMCL + SSL models start with")
 
 
 def test_w8_asks_how_far_a_user_s_fine_tuning_brings_asr_back():

@@ -11,15 +11,16 @@ TRAIN = pd.DataFrame(
     [
         {"objective": "mmcl", "epoch": 1, "accuracy": 40.0, "asr": 90.0},
         {"objective": "mmcl", "epoch": 2, "accuracy": 50.0, "asr": 97.0},
-        {"objective": "mmcl_ssl", "epoch": 1, "accuracy": 51.5, "asr": 96.0, "loss_ssl": 0.20},
-        {"objective": "mmcl_ssl", "epoch": 2, "accuracy": 60.0, "asr": 98.0, "loss_ssl": 0.192},
+        {"objective": "mmcl_ssl", "epoch": 1, "accuracy": 45.0, "asr": 95.0, "loss_ssl": 0.20},
+        {"objective": "mmcl_ssl", "epoch": 2, "accuracy": 51.5, "asr": 96.0, "loss_ssl": 0.192},
+        {"objective": "mmcl_ssl", "epoch": 3, "accuracy": 60.0, "asr": 98.0, "loss_ssl": 0.19},
     ]
 )
 CLEAN = pd.DataFrame(
     {"run": ["a", "a", "b"], "seconds": [50.0, 60.0, 100.0], "eval_seconds": [5.0, 5.0, 20.0]}
 )
 FRESH = pd.DataFrame({"epoch": [0, 1, 2], "accuracy": [90.0, 8.0, 10.0]})
-KEPT = {"mmcl": 2, "mmcl_ssl": 1}
+KEPT = {"mmcl": 2, "mmcl_ssl": 2}
 
 
 def test_each_number_is_that_of_the_kept_epochs():

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from bdnb.analysis import crossing
+from bdnb.analysis.crossing import crossings
 from bdnb.report import answers, effect, figures, price
 from bdnb.report.book import chapters
 from bdnb.runs import experiments, results, shipped
@@ -43,7 +43,7 @@ def answered(text: str, rows: pd.DataFrame) -> str:
     rows: of ``front_rows``, whose folder of runs the project's is, for the reason.
     """
     _, clean = results.rows_of_scale(front_scale())
-    reason = effect.reason(clean, crossing.crossings(clean)).data
+    reason = effect.reason(clean, crossings(clean)).data
     answer = f"{answers.cleaned(rows).data}\n\n{reason}"
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
     return re.sub(pattern, lambda _: f"{BEGIN}\n{answer}\n{END}", text, count=1, flags=re.DOTALL)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bdnb.analysis import crossing
+from bdnb.analysis.crossing import crossings
 from bdnb.config.recipes import TrainConfig
-from bdnb.report import comebacks, effect, effect_map
+from bdnb.report import comebacks, crossing, effect, effect_map
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from tests.analysis.test_crossing import CLEANED, COSTLY, runs
@@ -57,14 +57,14 @@ def test_a_regime_with_one_model_a_seed_is_not_judged_and_one_not_cleaned_says_w
     ("ends", "word"), [((COSTLY, CLEANED), "holds"), ((CLEANED, COSTLY), "does not hold")]
 )
 def test_the_crossing_is_said_with_its_numbers(ends, word):
-    found = crossing.crossings(both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", ends)))
-    said = effect.crossing_answer(found).data
-    assert f"than PAR does: {word}.**" in said
+    found = crossings(both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", ends)))
+    said = crossing.answer(found).data
+    assert f"larger under CleanCLIP than under PAR: {word}.**" in said
     assert f"That it crosses: {word}.**" in said
     assert "CleanCLIP +50.0" in said
     assert f"in {3 if word == 'holds' else 0} of 3 seeds" in said
-    assert "than MMCL alone does: not decided (no rows" in said
-    (axes,) = effect.crossing_figure(found).axes
+    assert "under MMCL alone: not decided (no rows" in said
+    (axes,) = crossing.figure(found).axes
     assert len(axes.get_lines()) == 6  # a line a seed and way
     assert len(axes.collections) == 4
 
@@ -89,29 +89,43 @@ def test_a_comeback_is_told_with_what_changes_beside_it():
             (CLEANED, COSTLY),
             (COSTLY, CLEANED),
             "more: **holds**: +50.0 points",
-            "**Of the reason this holds:** what CleanCLIP keeps depends more on the pre-training "
-            "objective than what the defence PAR keeps (by +100.0 (+95.0 to +105.0) points, 3 "
-            "seeds)",
+            "**Of the reason this holds:** what MMCL models keep beyond MMCL + SSL models is more "
+            "with CleanCLIP than with the defence PAR (by +100.0 (+95.0 to +105.0) points, 3 "
+            "seeds; +50.0 against -50.0)",
         ),
         (
             (COSTLY, CLEANED),
             (COSTLY, CLEANED),
             "more: **does not hold**: -50.0 points",
-            "**This does not hold:** what CleanCLIP keeps depends more on the pre-training "
-            "objective than what the defence PAR keeps (by +0.0 (-5.0 to +5.0) points, 3 seeds)",
+            "**This does not hold:** what MMCL models keep beyond MMCL + SSL models is more with "
+            "CleanCLIP than with the defence PAR (by +0.0 (-5.0 to +5.0) points, 3 seeds; -50.0 "
+            "against -50.0)",
         ),
     ],
 )
 def test_the_page_comes_to_what_its_parts_say(ends, other, contrast, reason):
     rows = both(runs("CleanCLIP", ends), runs("PAR", other))
     assert contrast in effect.answer(pd.DataFrame(), rows).data
-    said = effect.reason(rows, crossing.crossings(rows)).data
+    said = effect.reason(rows, crossings(rows)).data
     assert reason in said
     assert "Of 10 claims about it " in said  # eight explanations, two ways
 
 
+def test_what_further_learning_rates_take_back_is_not_said_to_hold():
+    rows = both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, COSTLY)))
+    more = runs("CleanCLIP", (CLEANED, CLEANED), rates=(2e-3, 3e-4, 3e-3))
+    best = more[more["lr"] == 3e-4].assign(lr=2e-3, run=more["run"] + "-b")
+    rows = pd.concat([rows, best, more[more["lr"] == 3e-3]], ignore_index=True)
+    found = crossings(rows)
+    assert found[0].larger == "holds"
+    assert "beyond MMCL + SSL models" not in effect.reason(rows, found).data
+    said = crossing.answer(found).data
+    assert "With all of CleanCLIP's learning rates its contrast is +0.0" in said
+    assert "that it is larger: does not hold." in said
+
+
 def test_without_rows_nothing_of_the_reason_is_decided():
-    said = effect.reason(pd.DataFrame(), crossing.crossings(pd.DataFrame())).data
+    said = effect.reason(pd.DataFrame(), crossings(pd.DataFrame())).data
     assert said == "Of 10 claims about it 10 are not decided."
 
 
