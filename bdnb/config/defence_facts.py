@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class DefenceFacts:
     """One defence.
 
-    knows: at most, with any of its options; of "clean pairs", "class names", "training pairs",
-    "trigger", "nothing". blind: the rule of ``analysis.blind`` that picks its epoch. paper: its
-    source. licence: of its authors' code ("none": nobody may copy it; nothing here is copied).
+    knows: at most, with any of its options, its blind rule included; of "clean pairs", "class
+    names", "labelled images" (whose classes tell it its accuracy), "training pairs", "trigger",
+    "nothing". blind: the rule of ``analysis.blind`` that picks its epoch. paper: its source.
+    licence: of its authors' code ("none": nobody may copy it; nothing here is copied).
     """
 
     knows: tuple[str, ...]
@@ -19,6 +20,7 @@ class DefenceFacts:
 
 
 PAIRS = ("clean pairs",)
+LABELS = "labelled images"
 OURS = "the paper's control or ablation"
 
 FACTS: dict[str, DefenceFacts] = {
@@ -36,14 +38,15 @@ FACTS: dict[str, DefenceFacts] = {
         "CC BY-NC 4.0",
     ),
     "par": DefenceFacts(
-        PAIRS, "best_accuracy", "Singh, Croce and Hein 2024, arXiv 2412.00727", "none"
+        (*PAIRS, LABELS), "best_accuracy", "Singh, Croce and Hein 2024, arXiv 2412.00727", "none"
     ),
     "interpolate": DefenceFacts(
-        PAIRS, "accuracy_floor", "Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903", "MIT"
+        (*PAIRS, LABELS),
+        "accuracy_floor",
+        "Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903",
+        "MIT",
     ),
-    "clp": DefenceFacts(
-        ("nothing",), "accuracy_floor", "Zheng et al. 2022, arXiv 2208.03111", "none"
-    ),
+    "clp": DefenceFacts((LABELS,), "accuracy_floor", "Zheng et al. 2022, arXiv 2208.03111", "none"),
     "fine_pruning": DefenceFacts(
         PAIRS,
         "last",
@@ -67,24 +70,32 @@ MEASUREMENTS = ("detect", "probe", "swap")
 
 @dataclass(frozen=True)
 class DetectorFacts:
-    """One detector. of: what it judges, training "pairs" or test "images". paper: its source."""
+    """One detector.
+
+    of: what it judges, training "pairs" or test "images". paper: its source. null: AUROC (percent)
+    of poison that is close together and no further from clean images than these from each other,
+    where 2 % are poisoned and, by neighbours, 16 of a group of 128: ``evaluate.detectors.density``.
+    """
 
     words: str
     of: str
     paper: str
+    null: float = 50.0
 
 
 DAO = "Huang et al. 2025, arXiv 2502.01385"
 
 DETECTORS: dict[str, DetectorFacts] = {
-    "k_distance": DetectorFacts("k-distance", "pairs", DAO),
-    "lid": DetectorFacts("LID", "pairs", DAO),
-    "slof": DetectorFacts("SLOF", "pairs", DAO),
+    "k_distance": DetectorFacts("k-distance", "pairs", DAO, 33.0),
+    "lid": DetectorFacts("LID", "pairs", DAO, 4.0),
+    "slof": DetectorFacts("SLOF", "pairs", DAO, 48.0),
     "dao": DetectorFacts("DAO", "pairs", DAO),
-    "isolation_forest": DetectorFacts("isolation forest", "pairs", "Liu et al. 2008"),
+    "isolation_forest": DetectorFacts("isolation forest", "pairs", "Liu et al. 2008", 1.0),
     "clip_score": DetectorFacts("CLIPScore", "pairs", "Hessel et al. 2021, arXiv 2104.08718"),
     "gmm": DetectorFacts("mixture of cosines", "pairs", "Yang et al. 2024, arXiv 2310.05862"),
     "bdetclip": DetectorFacts("BDetCLIP", "images", "Niu et al. 2025, arXiv 2405.15269"),
     "subspace": DetectorFacts("Subspace Detection", "images", "Song and others 2026"),
 }
 """Detectors of poison by name; one that is not here is a reader's own."""
+NEIGHBOURS = ("k_distance", "lid", "slof", "dao")
+"""Those that look for neighbours, in groups of what they judge or among clean pairs."""

@@ -50,7 +50,8 @@ def deep_cluster(
     lookup: an image's cluster is that of the start of the epoch, or the centroid nearest to its
     features in the batch (authors). features: of the model in evaluation or training mode
     (authors) are clustered. head: drawn anew whenever labels are made (paper), or once in a run.
-    head_bias: as in the authors' code. head_lr, head_decay: of the head; None: the encoder's.
+    head_bias: as in the authors' code. head_lr, head_decay: of the head; None: the encoder's. A
+    ``head_lr`` stays as it is to the end: a head drawn anew late in a run must learn as well.
     A row's ``loss_deep_cluster_chance`` is ln k, the loss of a head that knows nothing.
     Errors: ConfigError.
     """

@@ -37,7 +37,7 @@ def detect(
     """Leave the model as it is; its row has ``<detector>_auroc``, ``_fpr95`` and ``_f1``.
 
     detectors: by name; (): all there are. options: of each, by its name. reference: clean images
-    that a method may take its threshold from. Errors: ConfigError.
+    that a method may take its threshold from, or look for neighbours among. Errors: ConfigError.
     """
     names, given = detectors or tuple(registry.DETECTORS), options or {}
     for name in (*names, *given):
@@ -115,13 +115,14 @@ def trained_on(model: Model, batches: Batches) -> tuple[Samples, np.ndarray]:
 def tested(model: Model, setting: Setting) -> tuple[Samples, np.ndarray]:
     """Return test images without and with the trigger, and which are with it.
 
-    Those of the target class have no trigger: they would be taken for it in any case.
+    With it are the attacked, but none of the target class, which would be taken for it anyway.
     """
     benchmark = setting.benchmark
     assert benchmark is not None
     clean, triggered = benchmark.sets[0], benchmark.triggered
     features = [seen(model, np.asarray(clean.images))]
     if triggered is not None:
-        features.append(seen(model, triggered[np.asarray(clean.labels) != benchmark.target]))
+        labels = np.asarray(clean.labels)[benchmark.attacked]
+        features.append(seen(model, triggered[labels != benchmark.target]))
     samples = Samples(torch.cat(features))
     return samples, np.arange(len(samples.image)) >= len(clean)

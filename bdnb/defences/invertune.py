@@ -48,8 +48,9 @@ def invertune(
     stage_count: stages tuned, those that the trigger moves most. A row has ``found_target`` (a
     class name), ``inverted_asr`` (percent of clean images that the inverted trigger takes there,
     before tuning) and ``mask_share`` (mean of the mask). Unlike the authors', tuning goes over all
-    clean pairs with the run's schedule and no clipping, not over one batch 200 times; the run's
-    loss is not used. Errors: ConfigError without ResNet, and with micro_batch.
+    clean pairs with the run's schedule and weight decay (theirs: 1e-4) and no clipping, not over
+    one batch 200 times; the run's loss is not used. Errors: ConfigError without ResNet, and with
+    micro_batch.
     """
     if setting.compute.micro_batch:
         raise ConfigError("invertune with micro_batch: activations of a whole batch are needed")

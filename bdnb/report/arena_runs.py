@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
+from statistics import mode
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,8 @@ from bdnb.runtime.errors import ConfigError
 
 NO_WAYS = (*MEASUREMENTS, "screen", "retrain")
 """What is registered as a defence, and leaves no cleaned model to use."""
+OWN_OBJECTIVE = ("drop",)
+"""Ways of cleaning that train with the model's own objective: it is no part of the way."""
 AFTERWARDS = "rebound"
 """Study of runs that start from cleaned models, to see what comes back: no way of cleaning."""
 YOURS = ("defence", "code", "loss", "options", "lr", "epochs", "seed", "poisoned")
@@ -80,11 +83,11 @@ def _to_do(runs: Sequence[Stage]) -> list[Stage]:
 
 
 def rows(scale: str, runs: Sequence[CleanConfig] = (), *, measured: bool = False) -> pd.DataFrame:
-    """Return all rows with columns ``CELL`` and ``source``: here, shipped or yours.
+    """Return the rows of finished runs with columns ``CELL`` and ``source``: here, shipped, yours.
 
     runs: the reader's own. measured: those that measure something, in place of the ways of
-    cleaning. Only runs of experiments of cleaning count, on
-    models that a training experiment of the scale made.
+    cleaning. Only runs of experiments of cleaning count, on models that a training experiment of
+    the scale made. loss: "" of those in ``OWN_OBJECTIVE``.
     """
     both = [anywhere.rows_of_scale(scale)[1], results.rows(runs).assign(source="yours")]
     both = [frame for frame in both if len(frame)]
@@ -93,12 +96,12 @@ def rows(scale: str, runs: Sequence[CleanConfig] = (), *, measured: bool = False
     made = pd.concat(both, ignore_index=True)
     plain = made["experiment"].str.partition("_")[0] == "clean"
     ways = ~made["defence"].isin(NO_WAYS) & (made["study"] != AFTERWARDS)
-    made = made[plain & (~ways if measured else ways)]
+    made = made[made["finished"].notna() & plain & (~ways if measured else ways)]
     made = made.drop_duplicates(["run", "epoch"], keep="last")
+    made = made.assign(loss=made["loss"].mask(made["defence"].isin(OWN_OBJECTIVE), ""))
     names = [n for n in made["poisoned"].unique() if experiments.is_experiment(scale, n)]
-    models = {name: experiments.trained(scale, name, 0) for name in names}
-    several = len({model.model for model in models.values()}) > 1
-    cells = {name: _cell(model, several=several) for name, model in models.items()}
+    usual = _usual_model(scale)
+    cells = {name: _cell(experiments.trained(scale, name, 0), usual) for name in names}
     made = made[made["poisoned"].isin(names)].drop(columns=CELL, errors="ignore")
     values = pd.DataFrame([cells[n] for n in made["poisoned"]], columns=CELL, index=made.index)
     return made.join(values)
@@ -107,23 +110,30 @@ def rows(scale: str, runs: Sequence[CleanConfig] = (), *, measured: bool = False
 def planned(scale: str) -> pd.DataFrame:
     """Return the runs that a scale plans, a line each: defence, loss, CELL, ran.
 
-    defence, loss: "" for a run that is no way of cleaning: of training, or one that only measures.
-    ran: whether its rows are recorded here or shipped.
+    defence, loss: "" for a run that is no way of cleaning: of training, or one that only measures;
+    loss, too, of those in ``OWN_OBJECTIVE``. ran: whether its rows are recorded here or shipped.
     """
     listed = [one for made in experiments.of_scale(scale).values() for one in made]
-    there, lines = set(shipped.read(scale)), []
+    there, usual, lines = set(shipped.read(scale)), _usual_model(scale), []
     for one in experiments.by_folder(listed).values():
         ran = shipped.shipped_name(one) in there or experiments.recorded(one, warn=False)
         cleaning = isinstance(one, CleanConfig)
         model = experiments.trained(scale, one.poisoned, one.seed) if cleaning else one
         ways = cleaning and one.defence not in NO_WAYS and one.study != AFTERWARDS
-        way = (one.defence, one.loss) if ways else ("", "")
-        lines.append((*way, *_cell(model, several=False), ran))
+        loss = "" if not ways or one.defence in OWN_OBJECTIVE else one.loss
+        lines.append((one.defence if ways else "", loss, *_cell(model, usual), ran))
     return pd.DataFrame(lines, columns=["defence", "loss", *CELL, "ran"])
 
 
-def _cell(config: TrainConfig, *, several: bool) -> tuple[str, str, str]:
-    """Attack, route (with the model, where there are several) and objective."""
+def _usual_model(scale: str) -> str:
+    """The architecture that most training experiments of a scale have; routes do not name it."""
+    first = [made[0] for made in experiments.of_scale(scale).values()]
+    return mode([one.model for one in first if isinstance(one, TrainConfig)] or [""])
+
+
+def _cell(config: TrainConfig, usual: str) -> tuple[str, str, str]:
+    """Attack, route (with the model, where it is not the usual one) and objective."""
     how = "" if config.attack == "template" else f", {config.attack.replace('_', '-')}"
-    route = ("fine-tuned" if config.init else "scratch") + f", {config.model}" * several
+    model = "" if config.model == usual else f", {config.model}"
+    route = ("fine-tuned" if config.init else "scratch") + model
     return f"{config.trigger}{how}", route, config.objective

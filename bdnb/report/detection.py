@@ -1,4 +1,7 @@
-"""How well poison is found with a backdoored model: rows of ``detect`` in, a table out."""
+"""How well poison is found with a backdoored model: rows of ``detect`` in; a table, a figure out.
+
+``rows`` are those of the arena's measurements, a line an epoch.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,44 +12,34 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis.arena import CELL
-from bdnb.analysis.metrics import over_seeds
-from bdnb.config.defence_facts import DETECTORS, DetectorFacts
+from bdnb.analysis.arena import OBJECTIVES
+from bdnb.analysis.detection import CHANCE, MARGIN, Compared, compared, flags_all, found
+from bdnb.config.defence_facts import DETECTORS, NEIGHBOURS, DetectorFacts
 from bdnb.report import style, tables
 from bdnb.report.style import NAMES, some
 
-CHANCE = 50.0
-"""AUROC (percent) of a coin."""
 NUMBERS = {"auroc": "AUROC, %", "fpr95": "FPR at 95 % TPR, %", "f1": "F1, %"}
 OURS = DetectorFacts("", "not said", "yours")
 NOTHING = Markdown("*No detector has been run yet.*")
+ALONE = Markdown("*No detector has been run on models of both objectives that one attack took in.*")
+SIDES = {
+    (1, -1): "above chance on every {} model and below it on every {} model",
+    (-1, 1): "below chance on every {} model and above it on every {} model",
+    (-1, -1): "below chance on every {} model and on every {} model",
+}
+"""``Compared.sides`` of a detector that is of no use for an objective -> in words."""
+NEAR = 1.1
+"""An F1 of at most so many times that of flagging everything is said to be of that."""
 
 
-def found(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a line for each detector in each cell: ``CELL``, detector, ``NUMBERS``, seeds.
-
-    rows: of the arena's measurements, a line an epoch. Numbers are ``Spread`` over seeds, percent.
-    """
-    mine = rows[(rows["defence"] == "detect") & (rows["epoch"] > 0)] if len(rows) else rows
-    lines = []
-    for cell, own in mine.groupby(CELL, sort=False) if len(mine) else ():
-        for name in _detectors(own):
-            columns = {key: f"{name}_{key}" for key in NUMBERS}
-            seeds = own.groupby("seed")[[one for one in columns.values() if one in own]].mean()
-            by = {key: over_seeds(seeds[one]) for key, one in columns.items() if one in seeds}
-            if by["auroc"].n:
-                lines.append(dict(zip(CELL, cell, strict=True)) | {"detector": name} | by)
-    return pd.DataFrame(lines)
+def _words(name: str, reference: str = "group") -> str:
+    known = DETECTORS.get(name, OURS).words or name
+    return known + ", clean reference" * (reference == "clean")
 
 
-def _detectors(rows: pd.DataFrame) -> Iterator[str]:
-    for column in rows:
-        if str(column).endswith("_auroc"):
-            yield str(column).removesuffix("_auroc")
-
-
-def table(made: pd.DataFrame) -> Styler | Markdown:
-    """Return a line a detector and cell, the best first. made: of ``found``."""
+def table(rows: pd.DataFrame) -> Styler | Markdown:
+    """Return a line a detector, reference, attack and objective, the best first."""
+    made = found(rows)
     if made.empty:
         return NOTHING
     lines = []
@@ -54,13 +47,13 @@ def table(made: pd.DataFrame) -> Styler | Markdown:
         facts = DETECTORS.get(line["detector"], OURS)
         lines.append(
             {
-                "detector": _words(line["detector"]),
+                "detector": _words(line["detector"], line["reference"]),
                 "judges": facts.of,
                 "attack": line["attack"],
                 "objective": NAMES.get(line["objective"], line["objective"]),
             }
-            | {words: line[key].mean for key, words in NUMBERS.items() if key in line}
-            | {"seeds": line["auroc"].n, "paper": facts.paper}
+            | {title: line[key].mean for key, title in NUMBERS.items() if key in line}
+            | {"models": line["auroc"].n, "paper": facts.paper}
         )
     return tables.styled(
         pd.DataFrame(lines).sort_values(
@@ -71,60 +64,117 @@ def table(made: pd.DataFrame) -> Styler | Markdown:
     )
 
 
-def figure(made: pd.DataFrame) -> Figure | Markdown:
-    """Draw each detector's AUROC on models of each objective, means over attacks and seeds."""
-    if made.empty:
-        return NOTHING
-    mean = _mean(made)
-    drawn = Figure(figsize=(7.5, 0.36 * len(mean) + 1.4), layout="constrained")
-    axes, places = drawn.subplots(), np.arange(len(mean))
-    axes.hlines(places, mean.min(axis=1), mean.max(axis=1), color="0.7", lw=2, zorder=1)
-    for objective, mark in style.palette("pretrain_objective", mean).items():
-        label = f"pre-trained with {NAMES.get(str(objective), objective)}"
+def figure(rows: pd.DataFrame) -> Figure | Markdown:
+    """Draw each detector's AUROC on models of either objective, over the attacks on both."""
+    made = found(rows)
+    both = compared(made)
+    if not both:
+        return NOTHING if made.empty else ALONE
+    means = np.array([[*one.mean.values()] for one in both])
+    drawn = Figure(figsize=(7.5, 0.36 * len(both) + 1.4), layout="constrained")
+    axes, places = drawn.subplots(), np.arange(len(both))
+    axes.hlines(places, means.min(axis=1), means.max(axis=1), color="0.7", lw=2, zorder=1)
+    palette = style.palette("pretrain_objective", OBJECTIVES)
+    for (objective, mark), of in zip(palette.items(), means.T, strict=True):
+        label = f"pre-trained with {NAMES[str(objective)]}"
         look: Any = {"color": mark.colour, "marker": mark.marker, "label": label}
-        axes.scatter(mean[objective], places, s=60, zorder=2, **look)
-    axes.axvline(CHANCE, color="0.3", ls="--", lw=1, label="chance")
-    axes.set(yticks=places, yticklabels=[_words(str(name)) for name in mean.index])
-    axes.set(xlim=(0, 100), xlabel="AUROC (%)")
+        axes.scatter(of, places, s=60, zorder=2, **look)
+    nulls = [one.null for one in both]
+    axes.scatter(nulls, places, s=200, marker="|", color="0.3", label="chance")
+    counts = [" + ".join(str(len(of)) for of in one.models.values()) for one in both]
+    names = [f"{_words(*one[:2])} ({n})" for one, n in zip(both, counts, strict=True)]
+    axes.set(yticks=places, yticklabels=names, xlim=(-2, 102), xlabel="AUROC (%)")
     axes.invert_yaxis()
     drawn.legend(loc="outside lower center", ncols=3, frameon=False)
     return drawn
 
 
-def _mean(made: pd.DataFrame) -> pd.DataFrame:
-    """AUROC by detector and objective, mean over attacks."""
-    numbers = made.assign(auroc=[one.mean for one in made["auroc"]])
-    return numbers.pivot_table(index="detector", columns="objective", values="auroc", sort=False)
+def answer(rows: pd.DataFrame) -> Markdown:
+    """Say what finds most on each objective, what depends on it, and what chance is."""
+    made = found(rows)
+    both = compared(made)
+    if not both:
+        return NOTHING if made.empty else ALONE
+    first = [_best(both), _depends(both)]
+    then = [*_chance(both), *_sides(both), *_alone(both), *_flagged(made)]
+    return Markdown("\n\n".join(" ".join(said) for said in (first, then)).strip())
 
 
-def _words(name: str) -> str:
-    return DETECTORS.get(name, OURS).words or name
+def _best(both: list[Compared]) -> str:
+    most = max(one.attacks for one in both)
+    said = []
+    for objective in OBJECTIVES:
+        best = max((o for o in both if o.attacks == most), key=lambda one: one.mean[objective])
+        models = some(len(best.models[objective]), "model")
+        number = f"AUROC {best.mean[objective]:.0f} %, {models}"
+        said.append(f"{_words(*best[:2])} on {NAMES[objective]} ({number})")
+    return f"**Poison is found best by {'; '.join(said)}**, over {some(most, 'attack')}."
 
 
-def answer(made: pd.DataFrame) -> Markdown:
-    """Say which detector finds most on each objective, and which scores point the wrong way."""
-    if made.empty:
-        return NOTHING
-    mean = _mean(made)
-    said = [
-        f"{_words(str(own.idxmax()))} on {NAMES.get(str(objective), objective)} "
-        f"(AUROC {own.max():.0f} %)"
-        for objective, own in mean.items()
-    ]
-    gap = (mean.max(axis=1) - mean.min(axis=1))[mean.notna().all(axis=1)]
-    wrong = [_words(str(name)) for name in mean.index[(mean < CHANCE).all(axis=1)]]
-    attacks = some(made["attack"].nunique(), "attack")
-    text = f"**Poison is found best by {'; '.join(said)}**, over {attacks}."
-    if len(said) > 1 and len(gap):
-        name = str(gap.idxmax())
-        ends = ", ".join(
-            f"{value:.0f} % on {NAMES.get(str(objective), objective)}"
-            for objective, value in mean.loc[name].items()
+def _depends(both: list[Compared]) -> str:
+    one = max(both, key=lambda one: abs(one.mean[OBJECTIVES[0]] - one.mean[OBJECTIVES[1]]))
+    name = _words(*one[:2])
+    return f"It depends on the pre-training objective most for {name}: {_numbers(one)}."
+
+
+def _numbers(one: Compared) -> str:
+    return ", ".join(
+        f"{mean:.0f} % on {NAMES[objective]} ({some(len(one.models[objective]), 'model')})"
+        for objective, mean in one.mean.items()
+    )
+
+
+def _chance(both: list[Compared]) -> Iterator[str]:
+    """What dense poison that is no outlier has by each detector, where that is not a coin's."""
+    said = [f"{one.null:.0f} % by {_words(*one[:2])}" for one in both if one.null != CHANCE]
+    if said:
+        yield (
+            "Chance is not 50 % for every detector: in a simulation, poison that lies close "
+            "together, no further from clean pairs than these from each other, has an AUROC of "
+            f"about {', '.join(said)}, because it is dense."
         )
-        text += f" It depends on the pre-training objective most for {_words(name)}: {ends}."
-    if wrong:
-        text += (
-            f" An AUROC below 50 % says that clean samples look the more suspicious: so it is "
-            f"with {', '.join(wrong)} on every model."
+
+
+def _sides(both: list[Compared]) -> Iterator[str]:
+    """Which detectors are below chance for an objective, whatever their reference."""
+    said: dict[str, list[str]] = {}
+    for own in _by_name(both):
+        first, last = own[0], own[-1]
+        if first.sides == last.sides and (where := SIDES.get(first.sides)):
+            ends = " (in groups and against clean pairs alike)" * (len(own) > 1)
+            said.setdefault(where, []).append(_words(first.name) + ends)
+        if first.sides != last.sides and first.attacks == last.attacks:
+            numbers = "; ".join(f"{_words(*one[:2])}, {_numbers(one)}" for one in own)
+            yield f"Who the neighbours are decides what is found: {numbers}."
+    objectives = [NAMES[one] for one in OBJECTIVES]
+    for where, names in said.items():
+        yield f"By {MARGIN:g} points or more {where.format(*objectives)}: {', '.join(names)}."
+
+
+def _alone(both: list[Compared]) -> Iterator[str]:
+    """Which detectors were not run against clean pairs."""
+    own = [one[0] for one in _by_name(both) if [o.reference for o in one] == ["group"]]
+    names = [_words(one.name) for one in own if one.name in NEIGHBOURS]
+    if names:
+        yield (
+            f"By {', '.join(names)} neighbours were looked for in groups alone, not among clean "
+            "pairs: part of what these say may be the grouping."
         )
-    return Markdown(text)
+
+
+def _by_name(both: list[Compared]) -> list[list[Compared]]:
+    names = dict.fromkeys(one.name for one in both)
+    return [[one for one in both if one.name == name] for name in names]
+
+
+def _flagged(made: pd.DataFrame) -> Iterator[str]:
+    """Detectors of pairs whose own threshold flags nearly everything, told by their F1."""
+    for name, own in made.groupby("detector", sort=False):
+        every = flags_all(own["poison"])
+        f1 = pd.Series([one.mean for one in own["f1"]] if "f1" in own else np.nan, index=own.index)
+        if DETECTORS.get(str(name), OURS).of == "pairs" and (f1 / every).between(0.99, NEAR).all():
+            yield (
+                f"At the threshold of the {_words(str(name))} nearly every pair is flagged: its F1 "
+                f"of {f1.mean():.1f} % is hardly more than {every.mean():.1f} %, that of flagging "
+                "all."
+            )

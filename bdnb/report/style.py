@@ -27,7 +27,7 @@ NAMES = {
 """Pre-training objectives and cleaning losses in words."""
 DEFENCE_NAMES = {
     "cleanclip": "CleanCLIP",
-    "heavy_regularisation": "L2 penalty",
+    "heavy_regularisation": "heavy L2",
     "shrink_perturb": "shrink and perturb",
     "screen": "only shrunk and perturbed",
     "deep_cluster": "deep clustering",

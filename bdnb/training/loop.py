@@ -56,9 +56,9 @@ class Loop:
     """Model, optimiser, schedule and progress of a run.
 
     extra: a module that is trained beside the model, with ``extra_options`` (lr, weight_decay) of
-    its own. used: the tokens (R,) that the run can use, where no more than their rows of the token
-    embedding need be trained. kept: tensors that a hook before an epoch or the loss made and later
-    steps need, such as labels.
+    its own; a learning rate of its own stays as it is. used: the tokens (R,) that the run can use,
+    where no more than their rows of the token embedding need be trained. kept: tensors that a hook
+    before an epoch or the loss made and later steps need, such as labels.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Loop:
             warmup_steps=optimiser.warmup_steps,
             total_steps=epochs * epoch_steps,
             late=epoch_steps if optimiser.schedule == "authors" else 0,
+            constant="lr" in (extra_options or {}),
         )
         self.peaks = list(self.schedule.base_lrs)
         self.forward, self.optimizer = accelerator.prepare(model, optimizer)

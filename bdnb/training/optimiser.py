@@ -69,7 +69,13 @@ def warmup_cosine(*, warmup_steps: int, total_steps: int, late: int = 0) -> Call
     return share
 
 
-def schedule(optimizer: AdamW, *, warmup_steps: int, total_steps: int, late: int = 0) -> LambdaLR:
-    """The schedule of ``warmup_cosine`` on an optimiser, a step a batch."""
+def schedule(
+    optimizer: AdamW, *, warmup_steps: int, total_steps: int, late: int = 0, constant: int = 0
+) -> LambdaLR:
+    """The schedule of ``warmup_cosine`` on an optimiser, a step a batch.
+
+    constant: parameter groups, the last so many, that keep their learning rate.
+    """
     share = warmup_cosine(warmup_steps=warmup_steps, total_steps=total_steps, late=late)
-    return LambdaLR(optimizer, share)
+    follow = len(optimizer.param_groups) - constant
+    return LambdaLR(optimizer, [share] * follow + [lambda _: 1.0] * constant)

@@ -5,7 +5,7 @@ import pytest
 from bdnb import defences
 from bdnb.config.defence_facts import FACTS, MEASUREMENTS
 
-WORDS = {"clean pairs", "class names", "training pairs", "trigger", "nothing"}
+WORDS = {"clean pairs", "class names", "labelled images", "training pairs", "trigger", "nothing"}
 RULES = {"last", "best_accuracy", "loss_plateau", "accuracy_floor"}
 
 

@@ -62,11 +62,12 @@ def test_a_head_with_a_learning_rate_of_its_own_learns_and_a_row_says_what_chanc
 
 
 def test_the_head_s_decay_and_learning_rate_are_its_own_when_given(tiny, monkeypatch):
-    real, groups = registry.fit, []
+    real, groups, lasts = registry.fit, [], []
 
     def spy(loop, *given, **options):
         groups.append(loop.optimizer.param_groups[-1])
-        return real(loop, *given, **options)
+        yield from real(loop, *given, **options)
+        lasts.append(groups[-1]["lr"])
 
     monkeypatch.setattr(registry, "fit", spy)
     theirs = authors.DEFENCES["deep_cluster"]
@@ -75,6 +76,7 @@ def test_the_head_s_decay_and_learning_rate_are_its_own_when_given(tiny, monkeyp
     usual, own = groups
     assert (usual["weight_decay"], own["weight_decay"]) == (0.1, 0.0)
     assert (usual["initial_lr"], own["initial_lr"]) == (1e-3, 0.5)
+    assert lasts == [pytest.approx(0), 0.5]  # the encoder's falls, its own stays
     assert [tuple(p.shape) for p in usual["params"]] == [(7, 32)]
     assert [tuple(p.shape) for p in own["params"]] == [(7, 32), (7,)]
 

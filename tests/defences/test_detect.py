@@ -1,19 +1,24 @@
 """Detection as a run: what its row has, and training without what was found."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from bdnb import clean
+from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig
+from bdnb.data import datasets
 from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.defences import detect as module
 from bdnb.evaluate.detectors import Scored, registry
 from bdnb.runs import experiments, results
 from bdnb.runtime.errors import ConfigError
+from bdnb.training import setup
+from bdnb.training.attacks import Attack
 
 
 def config(**changes) -> CleanConfig:
@@ -55,6 +60,31 @@ def test_a_detector_sees_the_pairs_that_the_model_was_trained_on_with_their_pois
     assert len(seen["pairs"].image) == 96
     assert seen["images"].text is None
     assert 24 < len(seen["images"].image) < 48  # those of the target class have no trigger
+
+
+def test_of_an_attack_on_some_classes_only_their_images_stand_for_the_poison(tiny, monkeypatch):
+    data = datasets.dataset("tiny")
+    labelled = data.labelled(32)[0]
+    victim = next(name for name in labelled.classnames if name != "banana")
+    source = experiments.trained("tiny", "train_mmcl", 0)
+    attack = part(Attack, dataclasses.replace(source, attack="mismatched", victim=victim))
+    parts = setup.Parts(batch_size=2, seed=0)
+    setting = SimpleNamespace(benchmark=setup.benchmark(data, attack, parts, side=32))
+    monkeypatch.setattr(module, "seen", lambda model, images: torch.tensor(images))
+    samples, poisoned = module.tested(None, setting)
+    images = torch.tensor(labelled.images)
+    attacked = labelled.labels == labelled.class_index(victim)
+    assert torch.equal(samples.image[poisoned], images[attacked])
+    assert torch.equal(samples.image[~poisoned], images)
+
+
+def test_a_clean_reference_is_among_the_parameters_of_a_run(tiny):
+    options = {"detectors": ["lid"], "options": {"lid": {"batch": 16, "k": 3}}}
+    clear = {"detectors": ["lid"], "options": {"lid": {"batch": 16, "k": 3, "reference": "clean"}}}
+    grouped, clean_one = config(options=options), config(options=clear)
+    assert experiments.folder(grouped) != experiments.folder(clean_one)
+    before, after = (clean.clean(one).rows()[1]["lid_auroc"] for one in (grouped, clean_one))
+    assert before != after
 
 
 def test_a_detector_that_knows_the_poison_leaves_none_to_train_on(tiny, monkeypatch):

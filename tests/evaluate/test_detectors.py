@@ -8,21 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import IsolationForest
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb import models
 from bdnb.evaluate import detectors, zero_shot
 from bdnb.evaluate.benchmark import evaluating, text_features
-from bdnb.evaluate.detectors import Known, Samples, Scored, agreement, density, prompts, registry
+from bdnb.evaluate.detectors import Known, Samples, Scored, agreement, prompts, registry
 from bdnb.poison.targets import fill
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 
-N, D, K = 40, 6, 5
+N, D = 40, 6
 PAIRS = [name for name in detectors.DETECTORS if registry.OF[name] == "pairs"]
-DENSITY = ("k_distance", "lid", "slof", "dao")
 
 
 def unit(seed: int, rows: int = N, width: int = D) -> Tensor:
@@ -36,44 +34,6 @@ def known(width: int = D, **given) -> Known:
 
 def pair_scores(name: str, samples: Samples, **options) -> np.ndarray:
     return detectors.score(name, None, samples, known(), options).scores.numpy()
-
-
-def by_hand(features: np.ndarray, name: str) -> list[float]:
-    """The equations of Huang et al., by scikit-learn's neighbours, a sample at a time."""
-    fitted = NearestNeighbors(n_neighbors=K + 1, algorithm="brute").fit(features)
-    distances, places = (found[:, 1:] for found in fitted.kneighbors(features))
-    lids = [-K / sum(math.log(d / row[-1]) for d in row) for row in distances]
-    made = []
-    for x in range(len(features)):
-        far = [distances[x][-1] / distances[nb][-1] for nb in places[x]]
-        logs = [lids[nb] * math.log(one) for nb, one in zip(places[x], far, strict=True)]
-        values = {"k_distance": distances[x][-1], "lid": lids[x]}
-        values |= {"slof": sum(far) / K, "dao": sum(logs) / K}
-        made.append(values[name])
-    return made
-
-
-@pytest.mark.parametrize("name", DENSITY)
-def test_a_density_detector_is_its_equation(name):
-    features = unit(0)
-    found = pair_scores(name, Samples(features), k=K)
-    assert found == pytest.approx(by_hand(features.double().numpy(), name), rel=1e-5)
-
-
-def test_neighbours_are_looked_for_inside_random_groups_of_the_set():
-    distances, places = density.neighbours(unit(0), k=4, batch=15, seed=0)
-    links = torch.zeros(N, N)
-    links[torch.arange(N)[:, None], places] = 1
-    reached = torch.matrix_exp((links + links.T).double()) > 0
-    assert {int(row.sum()) for row in reached} <= {13, 14}
-    assert (distances.diff(dim=1) >= 0).all()
-    assert not (places == torch.arange(N)[:, None]).any()
-
-
-def test_images_that_are_the_same_have_scores():
-    same = unit(0, rows=1).expand(N, -1)
-    for name in DENSITY:
-        assert np.isfinite(pair_scores(name, Samples(same))).all()
 
 
 def test_the_isolation_forest_is_scikit_learn_s_and_flags_above_a_half():
@@ -118,15 +78,6 @@ def test_poison_that_is_apart_is_found_whole(name):
     scored = detectors.score(name, None, samples, known(), {})
     values = dict(detectors.found(scored, poisoned))
     assert (values["auroc"], values["fpr95"]) == (100, 0)
-
-
-def test_poison_of_a_higher_local_dimension_is_found_by_lid():
-    draws = torch.Generator().manual_seed(0)
-    line = torch.rand(400, 1, generator=draws) * torch.eye(D)[:1]
-    cloud = 5 + 0.1 * torch.randn(40, D, generator=draws)
-    scored = detectors.score("lid", None, Samples(torch.cat([line, cloud])), known(), {})
-    assert dict(detectors.found(scored, np.arange(440) >= 400))["auroc"] > 99
-    assert float(scored.scores[:400].median()) == pytest.approx(1, abs=0.2)
 
 
 @settings(max_examples=10, deadline=None)

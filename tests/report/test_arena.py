@@ -1,16 +1,10 @@
-"""The arena's page: its table, its sentence, and which runs a reader's defence asks for."""
-
-import json
+"""The arena's page: its table and its sentence."""
 
 import pandas as pd
 import pytest
 
-from bdnb.analysis import blind
-from bdnb.analysis.arena import CELL
-from bdnb.report import arena, arena_runs, arena_ways, sortable
-from bdnb.runs import experiments
-from bdnb.runtime.errors import ConfigError
-from tests.analysis.test_arena import BAD, CONTROL, GOOD, PAR, runs
+from bdnb.report import arena, arena_curves, sortable
+from tests.analysis.test_arena import BAD, CONTROL, COSTLY, GOOD, PAR, runs
 from tests.chrome import Chrome, in_browser
 from tests.report.test_interactive_figure import opened
 
@@ -55,8 +49,28 @@ def test_a_sentence_that_says_nothing_is_decided_says_so_plainly():
 
 
 def test_attacks_with_rows_are_named():
-    both = pd.concat([of(GOOD, BAD), of(GOOD, BAD, attack="sig")])
-    assert "Attacks with rows: `badnet`; `sig`." in arena.answer(arena.entries(both)).data
+    both = pd.concat([of(GOOD, BAD), of(GOOD, BAD, attack="sig", seeds=(0,))])
+    found = arena.answer(arena.entries(both)).data
+    assert "Attacks with rows: `badnet`; `sig`." in found
+    assert "(2 attacks with 4 seeds in all)" in found
+
+
+def test_ways_without_a_control_of_their_length_are_named():
+    short = [runs(("clp", "mmcl"), GOOD, objective=one, steps=0) for one in BOTH]
+    found = arena.answer(arena.entries(pd.concat([of(GOOD, BAD), *short]))).data
+    assert "on one: 1 (PAR). No control of their length: CLP." in found
+    assert "No control" not in arena.answer(arena.entries(of(GOOD, BAD))).data
+
+
+def test_what_keeps_most_says_over_how_many_attacks_and_whom_it_leaves_out():
+    sig = [runs(("mine", "mmcl"), GOOD, objective=one, attack="sig") for one in BOTH]
+    found = arena.answer(arena.entries(pd.concat([of(GOOD, COSTLY), *sig]))).data
+    assert "most is kept by PAR on MMCL (100 %) and by PAR on MMCL + SSL (50 %)" in found
+    assert "in the mean over 1 attack that all 2 ways compared were run on." in found
+    assert "Left out of this comparison: mine (not tuned)." in found
+    assert "Left out" not in arena.answer(arena.entries(of(GOOD, COSTLY))).data
+    untuned = arena.answer(arena.entries(of(GOOD, BAD, attack="sig"))).data
+    assert "No way was run on both objectives at the setting frozen for it." in untuned
 
 
 def test_an_interval_over_two_seeds_is_not_shown():
@@ -66,10 +80,22 @@ def test_an_interval_over_two_seeds_is_not_shown():
 
 
 def test_what_stopping_blindly_costs_is_by_the_defences_own_rule():
-    par = arena.answer(arena.entries(of(GOOD, BAD))).data  # its best accuracy is at its best epoch
+    par = arena.answer(arena.entries(of(BAD, GOOD))).data  # its best accuracy is at its best epoch
     assert "costs 0 points on average, at most 0" in par
-    last = of(GOOD, BAD).assign(defence="mine")  # the backdoor is back by its last epoch
-    assert "costs 50 points on average, at most 100" in arena.answer(arena.entries(last)).data
+    mine = pd.concat([runs(("mine", "mmcl"), GOOD, objective=objective) for objective in BOTH])
+    last = arena.answer(arena.entries(mine)).data  # the backdoor is back by its last epoch
+    assert "costs 100 points on average, at most 100 (1 line of the table" in last
+
+
+def test_what_stopping_blindly_costs_is_of_lines_with_all_settings_and_not_of_those_tuned_on():
+    mine = ("mine", "mmcl")
+    both = [runs(mine, GOOD, lr=lr) for lr in (3e-4, 1e-3)]
+    both += [runs(mine, COSTLY, objective="mmcl_ssl")]
+    found = arena.answer(arena.entries(pd.concat(both))).data
+    assert "What stopping blindly costs is not known: the table has no line with all" in found
+    both += [runs(mine, COSTLY, objective="mmcl_ssl", lr=1e-3)]
+    found = arena.answer(arena.entries(pd.concat(both))).data
+    assert "costs 0 points on average, at most 0 (1 line of the table" in found
 
 
 def test_one_objective_alone_says_nothing_of_both():
@@ -84,79 +110,30 @@ def test_the_table_has_an_entry_a_cell():
     assert 'data-column="1"' in html
 
 
-def test_each_blind_rule_has_words_for_the_epoch_that_it_keeps():
-    assert set(arena_ways.BLIND) == set(blind.RULES)
-
-
-def test_each_way_has_a_line_of_rule_knowledge_and_paper():
-    both = arena_ways.ways(arena.entries(of(GOOD, BAD))).data
-    assert len(both) == 2
-    par = both.set_index("way of cleaning").loc["PAR"]
-    assert "arXiv 2412.00727" in par["paper"]
-    assert par["blind pick"].startswith("the most accurate epoch")
-    assert par["knows"] == "clean pairs"
-    assert par["runs"] == len(of(GOOD, BAD).query("defence == 'par'")["run"].unique())
-    mine = arena_ways.ways(arena.entries(runs(("mine", "mmcl_ssl"), GOOD))).data.iloc[0]
-    assert (mine["paper"], mine["knows"]) == ("yours", "not said")
-    assert mine["blind pick"].startswith("the last epoch")
-    assert "not tuned" not in par["blind pick"]
-    other = arena_ways.ways(arena.entries(runs(PAR, GOOD, attack="sig"))).data.iloc[0]
-    # Settings are frozen on BadNet.
-    assert other["blind pick"] == "the most accurate epoch, not tuned"
-    assert "Nothing" in arena_ways.ways(pd.DataFrame()).data
+def test_a_line_says_how_many_settings_it_has_and_where_they_were_tuned():
+    rows = [runs(PAR, GOOD), runs(PAR, BAD, lr=1e-3), runs(PAR, GOOD, attack="sig")]
+    rows += [runs(("clp", "mmcl"), GOOD, attack="sig"), runs(PAR, GOOD, attack="no", asr=20.0)]
+    html = arena.leaderboard(arena.entries(pd.concat(rows))).data
+    assert html.count("(tuned here)") == 2  # in the cell and in its key to sort by
+    assert "PAR (edge of its learning rates) (tuned here)" in html
+    assert ">CLP (not tuned)<" in html
+    assert ">PAR<" in html
+    assert html.count(">1 of 2<") == 2
+    assert html.count(">2 of 2<") == html.count(">1 of 1<") == 1
 
 
 def test_an_attack_that_failed_stands_there_without_numbers():
     made = arena.entries(pd.concat([runs(PAR, GOOD, asr=50.0), runs(PAR, GOOD, attack="sig")]))
     html = arena.leaderboard(made).data
     assert "badnet (failed)" in html
-    assert "attack failed: badnet on MMCL" in arena.missing(made).data
     assert arena.leaderboard(made.iloc[:1]).data.count("–") >= 6
-
-
-def test_what_is_missing_is_said():
-    made = pd.concat([of(GOOD, BAD), runs(PAR, GOOD, attack="sig", seeds=(0,))])
-    found = arena.missing(arena.entries(made)).data
-    assert "MMCL alone: no run of sig on MMCL" in found
-    assert "PAR: fewer than 3 seeds of sig on MMCL" in found
-    assert "no attack failed" in arena.missing(arena.entries(of(GOOD, BAD))).data
-
-
-def test_what_is_planned_and_was_not_run_is_said():
-    made = arena.entries(of(GOOD, BAD))
-    lines = [("par", "mmcl", "badnet", True), ("clp", "mmcl", "badnet", False)]
-    lines += [("", "", "sig", True), ("par", "mmcl", "sig", False)]
-    plan = [(way, loss, attack, "scratch", "mmcl", ran) for way, loss, attack, ran in lines]
-    planned = pd.DataFrame(plan, columns=["defence", "loss", *CELL, "ran"])
-    found = arena.missing(made, planned).data
-    assert "2 of 4 planned runs are there" in found
-    assert "Ways not run yet: CLP. Models not cleaned yet: sig on MMCL." in found
-    assert "planned" not in arena.missing(made, planned[planned["ran"]]).data
-
-
-def test_the_plan_is_the_scale_s_and_what_was_run_counts(tiny):
-    planned = arena_runs.planned("tiny")
-    assert {"", "cleanclip"} <= set(planned["defence"])
-    listed = [one for made in experiments.of_scale("tiny").values() for one in made]
-    assert len(planned) == len({experiments.folder(one) for one in listed})
-    ran = {experiments.folder(one) for one in listed if experiments.recorded(one)}
-    assert planned["ran"].sum() == len(ran)
 
 
 def test_a_loss_is_named_where_a_defence_has_several():
     made = pd.concat([runs(("l2", loss), GOOD) for loss in BOTH])
     assert set(arena.named(made)) == {"l2, MMCL", "l2, MMCL + SSL"}
     assert set(arena.named(runs(("my_own", "mmcl"), GOOD))) == {"my own"}
-
-
-def test_two_ways_are_drawn_side_by_side_and_values_can_be_chosen():
-    spec = arena.curves(of(GOOD, BAD)).spec
-    chosen = {one["name"]: one["value"] for one in spec["params"]}
-    assert chosen == {"attack": "badnet", "first": "PAR", "second": "MMCL alone"}
-    points = pd.DataFrame(spec["data"]["values"])
-    at = points[(points["asr"] == 5) & (points["way"] == "PAR")].set_index("objective")["kept"]
-    assert at.to_dict() == {"MMCL": 100, "MMCL + SSL": 0}
-    json.dumps(spec)
+    assert set(arena.named(runs(("drop", ""), GOOD))) == {"trained anew without suspects"}
 
 
 def test_a_column_sorts_by_its_numbers_not_by_their_words():
@@ -171,38 +148,6 @@ def test_a_column_sorts_by_its_numbers_not_by_their_words():
     assert 'data-sort="">–<' in html
     assert "<option>&lt;b&gt;</option>" in html
     assert "<b>" not in html
-
-
-def test_a_readers_defence_is_asked_for_wherever_cleanclip_was_run(tiny):
-    asked = arena_runs.asked("tiny", {"scale": "tiny", "defence": "mine", "code": "mine.py"})
-    assert [(one.defence, one.poisoned) for one in asked] == [
-        ("mine", "train_mmcl"),
-        ("mine", "train_mmcl_ssl"),
-    ]
-    assert {one.code for one in asked} == {"mine.py"}
-    fewer = arena_runs.asked(
-        "tiny", {"defence": "par", "lr": [1e-3, 1e-4], "poisoned": "train_mmcl", "loss": "mmcl"}
-    )
-    assert [(one.lr, one.loss) for one in fewer] == [(1e-3, "mmcl"), (1e-4, "mmcl")]
-    assert arena_runs.asked("tiny", {"scale": "tiny"}) == []
-    missing = sum(not experiments.recorded(one) for one in experiments.needs(fewer[0]))
-    models = "1 model" if missing else "0 models"  # another test may have trained it
-    said = arena_runs.costs("tiny", fewer).data
-    assert f"2 of 2 runs to do, and {models} to train first: about" in said
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"code": "mine.py"}, "without a defence"),
-        ({"defence": "par", "pairs": 3}, "pairs: unknown"),
-        ({"defence": "par", "seed": 99}, "no such run"),
-        ({"defence": "par", "lr": -1.0}, "lr"),
-    ],
-)
-def test_what_no_run_can_have_is_refused(tiny, given, said):
-    with pytest.raises(ConfigError, match=said):
-        arena_runs.asked("tiny", given)
 
 
 @in_browser
@@ -225,26 +170,8 @@ def test_the_table_sorts_and_filters_and_two_curves_are_drawn_offline(tmp_path):
         page.js(f"{menu}.value = 'MMCL', {menu}.dispatchEvent(new Event('change'))")
         assert page.js(kept) == pytest.approx([100, 0])
         assert (page.errors, page.requests) == ([], [])
-        opened(page, tmp_path, arena.curves(rows).spec)
+        opened(page, tmp_path, arena_curves.curves(rows).spec)
         page.wait("document.querySelectorAll('.chart svg .mark-line path').length == 4")
         assert page.js("document.querySelectorAll('form select').length") == 3
         page.picture(tmp_path / "picture.png")
         assert (page.errors, page.requests) == ([], [])
-
-
-def test_what_only_measures_and_what_comes_after_cleaning_is_no_way_of_cleaning(monkeypatch):
-    about = {"poisoned": "train_mmcl", "defence": "cleanclip", "loss": "mmcl", "study": "main"}
-    kinds = {"clean_control": {}, "clean_rebound": {"study": "rebound"}}
-    kinds |= {f"clean_{name}": {"defence": name} for name in ("swap", "detect")}
-    frame = pd.DataFrame(
-        [about | more | {"experiment": e, "run": e, "epoch": 1} for e, more in kinds.items()]
-    )
-    monkeypatch.setattr(arena_runs.anywhere, "rows_of_scale", lambda _: (pd.DataFrame(), frame))
-    ways = arena_runs.rows("arena")
-    assert ways["experiment"].tolist() == ["clean_control"]
-    assert ways[CELL].to_numpy().tolist() == [["badnet", "scratch", "mmcl"]]
-    others = arena_runs.rows("arena", measured=True)["experiment"]
-    assert others.tolist() == ["clean_rebound", "clean_swap", "clean_detect"]
-    planned = arena_runs.planned("arena").query("attack == 'badnet' and objective == 'mmcl'")
-    control = planned[(planned["defence"] == "cleanclip") & (planned["loss"] == "mmcl")]
-    assert len(control) == 6  # three rates, two seeds; rebound's runs stand by themselves

@@ -1,84 +1,137 @@
-"""Detectors and inverted triggers of the arena, from rows as runs leave them."""
+"""Detectors of the arena, from rows as runs leave them."""
+
+import inspect
 
 import pandas as pd
 import pytest
 
-from bdnb.config.defence_facts import DETECTORS
+from bdnb.config.defence_facts import DETECTORS, NEIGHBOURS
 from bdnb.evaluate.detectors import registry
-from bdnb.report import arena_ways, detection
+from bdnb.report import detection
 
 CELL = {"attack": "badnet", "route": "scratch", "objective": "mmcl"}
 
 
-def detected(seed, objective="mmcl", **auroc):
+def detected(seed, objective="mmcl", *, attack="badnet", reference="", f1=None, **auroc):
     """Epoch 0, and the row of a run that looks for poison."""
-    about = CELL | {"objective": objective, "defence": "detect", "seed": seed, "run": f"{seed}"}
+    about = CELL | {"objective": objective, "attack": attack, "defence": "detect", "seed": seed}
+    about |= {"run": f"{attack}-{objective}-{seed}-{reference}"}
+    if reference:
+        about["option_options"] = str({name: {"reference": reference} for name in auroc})
     values = {f"{name}_auroc": value for name, value in auroc.items()}
     values |= {f"{name}_fpr95": 100 - value for name, value in auroc.items()}
-    return pd.DataFrame([about | {"epoch": 0}, about | {"epoch": 1} | values])
+    values |= {f"{name}_f1": value for name, value in (f1 or {}).items()}
+    return pd.DataFrame([about | {"epoch": 0, "asr": 99.0}, about | {"epoch": 1} | values])
+
+
+def both(seed=0, **auroc):
+    """Rows of a detector on models of both objectives: name=(MMCL, MMCL + SSL)."""
+    plain = {k: v for k, v in auroc.items() if k in ("attack", "reference")}
+    values = {name: pair for name, pair in auroc.items() if name not in plain}
+    rows = [
+        detected(seed, objective, **plain, **{name: pair[i] for name, pair in values.items()})
+        for i, objective in enumerate(("mmcl", "mmcl_ssl"))
+    ]
+    return pd.concat(rows)
 
 
 def test_the_facts_of_detectors_are_those_of_the_detectors_there_are():
     ours = {name: of for name, of in registry.OF.items() if name in DETECTORS}
     assert ours == {name: facts.of for name, facts in DETECTORS.items()}
-    theirs = [n for n, f in registry.DETECTORS.items() if f.__module__.startswith("bdnb.")]
+    theirs = {n: f for n, f in registry.DETECTORS.items() if f.__module__.startswith("bdnb.")}
     assert set(theirs) == set(DETECTORS)
+    refer = [n for n, f in theirs.items() if "reference" in inspect.signature(f).parameters]
+    assert set(refer) == set(NEIGHBOURS)
 
 
 def test_each_detector_has_a_line_the_best_first():
-    rows = pd.concat([detected(0, dao=90.0, lid=20.0), detected(1, dao=70.0, lid=30.0)])
-    lines = detection.table(detection.found(rows)).data
-    assert lines["detector"].tolist() == ["DAO", "LID"]
-    assert lines["AUROC, %"].tolist() == [80.0, 25.0]
-    assert lines["FPR at 95 % TPR, %"].tolist() == [20.0, 75.0]
-    assert lines["seeds"].tolist() == [2, 2]
+    rows = [detected(0, dao=90.0, lid=20.0), detected(1, dao=70.0, lid=30.0)]
+    rows += [detected(0, lid=85.0, reference="clean")]
+    lines = detection.table(pd.concat(rows)).data
+    assert lines["detector"].tolist() == ["LID, clean reference", "DAO", "LID"]
+    assert lines["AUROC, %"].tolist() == [85.0, 80.0, 25.0]
+    assert lines["FPR at 95 % TPR, %"].tolist() == [15.0, 20.0, 75.0]
+    assert lines["models"].tolist() == [1, 2, 2]
     assert "F1, %" not in lines  # no row has one
     assert lines["judges"].unique() == ["pairs"]
 
 
-def test_the_answer_names_the_best_of_each_objective_and_what_points_the_wrong_way():
-    rows = [detected(0, dao=90.0, lid=20.0, mine=60.0)]
-    rows += [detected(0, "mmcl_ssl", dao=55.0, lid=30.0, mine=95.0)]
-    said = detection.answer(detection.found(pd.concat(rows))).data
-    assert "DAO on MMCL (AUROC 90 %); mine on MMCL + SSL (AUROC 95 %)" in said
-    assert "with LID on every model" in said
-    assert "most for DAO: 90 % on MMCL, 55 % on MMCL + SSL" in said
-    apart = [detected(0, dao=90.0), detected(0, "mmcl_ssl", mine=95.0)]
-    said = detection.answer(detection.found(pd.concat(apart))).data
-    assert "mine on MMCL + SSL" in said
-    assert "depends on" not in said  # nothing was run on both
-    good = detection.answer(detection.found(detected(0, dao=90.0, lid=51.0))).data
-    assert "every model" not in good
+def test_the_answer_names_the_best_of_each_objective_with_its_models():
+    rows = [both(0, dao=(90.0, 60.0), mine=(65.0, 95.0)), both(1, dao=(80.0, 61.0))]
+    said = detection.answer(pd.concat(rows)).data
+    assert "DAO on MMCL (AUROC 85 %, 2 models); mine on MMCL + SSL (AUROC 95 %, 1 model)" in said
+    assert "over 1 attack." in said
+    assert "most for mine: 65 % on MMCL (1 model), 95 % on MMCL + SSL (1 model)" in said
+    assert "chance" not in said
 
 
-def test_the_figure_has_a_mark_for_each_detector_and_objective():
-    rows = pd.concat([detected(0, dao=90.0, lid=20.0), detected(0, "mmcl_ssl", dao=55.0, lid=30.0)])
-    (axes,) = detection.figure(detection.found(rows)).axes
+def test_the_best_is_one_that_was_run_on_all_attacks_and_no_attack_counts_on_one_objective_alone():
+    rows = [both(dao=(90.0, 90.0), gmm=(70.0, 70.0)), both(attack="stripes", gmm=(80.0, 80.0))]
+    rows += [detected(0, attack="blended", gmm=0.0)]
+    said = detection.answer(pd.concat(rows)).data
+    assert "mixture of cosines on MMCL (AUROC 75 %, 2 models)" in said
+    assert "over 2 attacks" in said
+
+
+def test_a_detector_is_called_below_chance_only_against_the_chance_that_grouping_gives():
+    said = detection.answer(both(k_distance=(30.0, 40.0), lid=(9.0, 48.0), mine=(20.0, 9.0))).data
+    chances = [f"{DETECTORS[name].null:.0f} % by" for name in ("k_distance", "lid")]
+    assert f"about {chances[0]} k-distance, {chances[1]} LID, because" in said
+    assert "below chance on every MMCL model and on every MMCL + SSL model: mine." in said
+    said = detection.answer(both(k_distance=(90.0, 14.0), dao=(86.0, 45.0))).data
+    assert "above chance on every MMCL model and below it on every MMCL + SSL model" in said
+    assert (
+        "model: k-distance. By k-distance, DAO neighbours were looked for in groups alone" in said
+    )
+    assert "may be the grouping" in said
+    said = detection.answer(both(dao=(20.0, 70.0))).data
+    assert "below chance on every MMCL model and above it on every MMCL + SSL model: DAO." in said
+
+
+def test_what_holds_in_groups_has_to_hold_against_clean_pairs():
+    rows = [both(k_distance=(90.0, 14.0), lid=(9.0, 48.0))]
+    alike = [*rows, both(reference="clean", k_distance=(95.0, 30.0), lid=(60.0, 90.0))]
+    said = detection.answer(pd.concat(alike)).data
+    assert "k-distance (in groups and against clean pairs alike)" in said
+    assert "may be the grouping" not in said
+    other = [*rows, both(reference="clean", k_distance=(95.0, 80.0), lid=(88.0, 91.0))]
+    said = detection.answer(pd.concat(other)).data
+    assert "below it" not in said
+    assert (
+        "Who the neighbours are decides what is found: LID, 9 % on MMCL (1 model), 48 % on MMCL + "
+        "SSL (1 model); LID, clean reference, 88 % on MMCL (1 model), 91 % on MMCL + SSL (1 model)."
+    ) in said
+
+
+@pytest.mark.parametrize(("f1", "is_said"), [(3.95, True), (4.2, True), (5.0, False), (0.0, False)])
+def test_a_threshold_that_flags_nearly_everything_is_told_by_its_f1(tiny, f1, is_said):
+    rows = both(gmm=(93.0, 88.0)).assign(gmm_f1=f1, scale="tiny", poisoned="train_mmcl")
+    share = detection.found(rows)["poison"].iloc[0]
+    scaled = rows.assign(gmm_f1=f1 / 3.92 * 200 * share / (1 + share))
+    assert ("nearly every pair is flagged" in detection.answer(scaled).data) == is_said
+    assert "nearly" not in detection.answer(scaled.drop(columns="scale")).data
+
+
+def test_detectors_of_one_objective_alone_are_in_the_table_only():
+    rows = pd.concat([detected(0, dao=90.0), detected(0, "mmcl_ssl", mine=95.0)])
+    assert detection.answer(rows) == detection.figure(rows) == detection.ALONE
+    assert len(detection.table(rows).data) == 2
+
+
+def test_the_figure_has_a_mark_for_each_detector_and_objective_and_its_chance():
+    rows = [both(dao=(90.0, 55.0), lid=(20.0, 30.0)), both(reference="clean", lid=(80.0, 70.0))]
+    (axes,) = detection.figure(pd.concat(rows)).axes
     marks = {one.get_label(): one.get_offsets().tolist() for one in axes.collections[1:]}
-    assert marks["pre-trained with MMCL"] == [[90.0, 0.0], [20.0, 1.0]]
-    assert marks["pre-trained with MMCL + SSL"] == [[55.0, 0.0], [30.0, 1.0]]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["DAO", "LID"]
+    assert marks["pre-trained with MMCL"] == [[90.0, 0.0], [20.0, 1.0], [80.0, 2.0]]
+    assert marks["pre-trained with MMCL + SSL"] == [[55.0, 0.0], [30.0, 1.0], [70.0, 2.0]]
+    chances = [50.0, DETECTORS["lid"].null, 50.0]
+    assert [x for x, _ in marks["chance"]] == chances
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["DAO (1 + 1)", "LID (1 + 1)", "LID, clean reference (1 + 1)"]
 
 
 @pytest.mark.parametrize("rows", [pd.DataFrame(), detected(0).assign(defence="swap")])
 def test_without_detectors_the_page_says_so(rows):
-    made = detection.found(rows)
-    assert "No detector" in detection.answer(made).data
-    assert "No detector" in detection.table(made).data
-    assert "No detector" in detection.figure(made).data
-
-
-def test_inverted_triggers_are_counted_by_run():
-    about = {"defence": "invertune", "inverted_asr": 80.0, "mask_share": 0.25}
-    rows = pd.DataFrame(
-        [
-            about | {"run": str(i), "epoch": e, "found_target": target if e else None}
-            for i, target in enumerate(["banana", "banana", "moai"])
-            for e in (0, 1, 2)
-        ]
-    )
-    said = arena_ways.inverted(rows, "banana").data
-    assert "**2 of 3 runs** (else it took moai for it)" in said
-    assert "80 % of the images" in said
-    assert "a mask of 25 %" in said
-    assert arena_ways.inverted(pd.DataFrame(), "banana").data == ""
+    assert "No detector" in detection.answer(rows).data
+    assert "No detector" in detection.table(rows).data
+    assert "No detector" in detection.figure(rows).data

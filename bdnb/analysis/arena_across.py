@@ -1,0 +1,125 @@
+"""What the arena's lines say together: each way on both objectives, and which way keeps most.
+
+Lines of ``arena.entries`` in. The unit is the attack: of several each counts once, with the mean of
+its seeds, and intervals are over attacks; of one attack alone they are over its seeds.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bdnb.analysis.arena import OBJECTIVES, WAY, kept
+from bdnb.analysis.conclusions import CONTRAST
+from bdnb.analysis.metrics import over_seeds
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, decide
+
+Attack = tuple[str, str]
+"""Attack and route."""
+
+
+class Ranking(NamedTuple):
+    """Ways of cleaning at their frozen settings, on the attacks that all of them were run on."""
+
+    ways: pd.DataFrame
+    """``WAY``, and by objective kept accuracy (percent), mean over the attacks."""
+    attacks: tuple[Attack, ...]
+    left_out: dict[tuple[str, str], str]
+    """Way that is not compared -> why."""
+
+
+def across(made: pd.DataFrame) -> pd.DataFrame:
+    """Return a line a way of cleaning: what it keeps on each objective, and what holds of both.
+
+    Over attacks that did not fail, of each only the settings and seeds that the cells of both
+    objectives have. Columns: ``WAY``; mmcl, mmcl_ssl (percent); attacks, seeds (of all attacks
+    together); contrast (``Spread`` over units of the first less the second) and side: "mmcl" or
+    "mmcl_ssl" where its interval lies beyond ``CONTRAST`` points on that side, else ""; level:
+    whether it lies within them; gains: the objectives on which it is better than the control by as
+    much; edge: whether its best models lie at an edge of the learning rates in any cell.
+    """
+    lines = []
+    good = made[~made["failed"]] if len(made) else made
+    for way, own in good.groupby(WAY, sort=False) if len(good) else ():
+        pairs = _pairs(own)
+        if not pairs:
+            continue
+        first, second = ([pair[objective] for pair in pairs.values()] for objective in OBJECTIVES)
+        gap = _units([one - other for one, other in zip(first, second, strict=True)])
+        sides = {"mmcl": decide(gap, CONTRAST), "mmcl_ssl": decide(gap, -CONTRAST, above=False)}
+        line = dict(zip(WAY, way, strict=True))
+        line |= {"attacks": len(pairs), "seeds": sum(map(len, first))}
+        line |= {"mmcl": _units(first).mean(), "mmcl_ssl": _units(second).mean()}
+        line |= {"contrast": over_seeds(gap)}
+        line |= {"side": next((o for o, word in sides.items() if word == HOLDS), "")}
+        line |= {"level": all(word == FAILS for word in sides.values())}
+        line |= {"gains": _gains(own, set(pairs)), "edge": bool(own["edge"].any())}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _pairs(own: pd.DataFrame) -> dict[Attack, dict[str, pd.Series]]:
+    """Kept accuracy by seed on both objectives, of what both were run with, for each attack."""
+    found = {}
+    for (attack, route), cells in own.groupby(["attack", "route"], sort=False):
+        by = dict(zip(cells["objective"], cells["curves"], strict=True))
+        if not set(OBJECTIVES) <= set(by):
+            continue
+        shared = by["mmcl"].index.intersection(by["mmcl_ssl"].index)
+        if len(shared):
+            sides = {objective: kept(by[objective].loc[shared]) for objective in OBJECTIVES}
+            found[str(attack), str(route)] = sides
+    return found
+
+
+def _units(of_attacks: Sequence[pd.Series]) -> pd.Series:
+    """The mean over seeds of each of several attacks; the seeds of one alone."""
+    if len(of_attacks) == 1:
+        return of_attacks[0]
+    return pd.Series([one.mean() for one in of_attacks], dtype=float)
+
+
+def _gains(own: pd.DataFrame, attacks: set[Attack]) -> tuple[str, ...]:
+    found = []
+    for objective in OBJECTIVES:
+        cells = own[own["objective"] == objective]
+        of = zip(cells["attack"], cells["route"], cells["gain"], strict=True)
+        gains = [gain for attack, route, gain in of if (attack, route) in attacks and len(gain)]
+        if gains and decide(_units(gains), CONTRAST) == HOLDS:
+            found.append(objective)
+    return tuple(found)
+
+
+def ranking(made: pd.DataFrame) -> Ranking:
+    """Return what each way keeps at its frozen setting (oracle over epochs), by objective.
+
+    Compared are the ways that were run so on both objectives of the attack that most ways were run
+    on; over the attacks that all of them have, so that a mean is of the same models for each way.
+    """
+    good = made[~made["failed"]].to_dict("records")
+    ways = dict.fromkeys(made[WAY].itertuples(index=False, name=None))
+    there = {way: _frozen([one for one in good if tuple(map(one.get, WAY)) == way]) for way in ways}
+    counts = Counter(attack for attacks in there.values() for attack in attacks)
+    most = max(counts, key=lambda attack: counts[attack], default=None)
+    compared = {way: attacks for way, attacks in there.items() if most in attacks}
+    shared = tuple(one for one in counts if all(one in by for by in compared.values()))
+    lines = [
+        dict(zip(WAY, way, strict=True))
+        | {o: sum(by[attack][o] for attack in shared) / len(shared) for o in OBJECTIVES}
+        for way, by in compared.items()
+    ]
+    tuned = {tuple(map(one.get, WAY)) for one in good if one["tuned"]}
+    why = {way: "run on no such attack" if way in tuned else "not tuned" for way in ways}
+    left_out = {way: reason for way, reason in why.items() if way not in compared}
+    return Ranking(pd.DataFrame(lines, columns=[*WAY, *OBJECTIVES]), shared, left_out)
+
+
+def _frozen(lines: Sequence[Mapping[Hashable, Any]]) -> dict[Attack, dict[str, float]]:
+    """What one way keeps at its frozen setting: attack -> objective -> percent, of both alone."""
+    found: dict[Attack, dict[str, float]] = {}
+    for one in lines:
+        if one["tuned"] and one["objective"] in OBJECTIVES:
+            by = found.setdefault((one["attack"], one["route"]), {})
+            by[one["objective"]] = one["kept_frozen"].mean
+    return {attack: by for attack, by in found.items() if len(by) == len(OBJECTIVES)}
