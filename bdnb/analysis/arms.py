@@ -65,9 +65,14 @@ class Arm:
 
 def _picked(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     """Accuracy of the shrunk and perturbed model that each run cleans; NaN where none is found."""
-    names = ["poisoned", "seed", "picked_shrink", "picked_perturb"]
+    names = ["poisoned", "seed", "shrink", "perturb"]
+    for name in names[2:]:  # picked, or as the run was given them
+        nothing = pd.Series(math.nan, index=rows.index)
+        given = (rows.get(f"{kind}_{name}", nothing) for kind in ("picked", "option"))
+        rows = rows.assign(**{name: next(given).fillna(next(given))})
+    chosen = rows.loc[chosen.index]
     screened = rows[(rows["defence"] == "screen") & (rows["epoch"] > 0)]
-    if screened.empty or not set(names) <= set(rows):
+    if screened.empty:
         return pd.Series(math.nan, index=chosen.index)
     about = ["poisoned", "seed", "option_shrink", "option_perturb"]
     accuracy = screened.groupby(about)["accuracy"].mean()

@@ -1,4 +1,4 @@
-"""Does the contrast belong to the model or to the cleaning loss? The rule, older than its rows.
+"""Does the contrast belong to the model or to the cleaning loss? The rule and its rows.
 
 Rows of cleaning runs in, a finding a way of cleaning out. The contrast of a way is the price number
 of the MMCL model less that of the MMCL + SSL model, by seed, at the learning rates that both models

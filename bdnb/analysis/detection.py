@@ -1,6 +1,7 @@
 """How well poison is found with a backdoored model: rows of ``detect`` in, numbers out.
 
-A detector that looks for neighbours is two: by groups of the set itself, and by clean pairs.
+A detector counts as several, by what it was given: unit features or raw ones, and as neighbours
+groups of the set itself or clean pairs.
 """
 
 import ast
@@ -22,6 +23,9 @@ MARGIN = 10.0
 """Points of AUROC by which every model lies beyond chance where a detector is said to: in the
 simulation that gives ``null``, the place of a cluster alone moves it by as much."""
 NUMBERS = ("auroc", "fpr95", "f1")
+ATTACK = [one for one in CELL if one != "objective"]
+GIVEN = {"features": "unit", "reference": "group"}
+"""Options of a detector that tell it from others of its name, and their defaults."""
 
 
 class Compared(NamedTuple):
@@ -31,6 +35,7 @@ class Compared(NamedTuple):
     """
 
     name: str
+    features: str
     reference: str
     attacks: int
     mean: dict[str, float]
@@ -54,22 +59,22 @@ def _side(beyond: np.ndarray) -> int:
 
 
 def found(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a line for each detector and reference in each cell.
+    """Return a line for each detector, by ``GIVEN``, in each cell.
 
     rows: of the arena's measurements, a line an epoch; a model counts if its attack did not fail
-    (``GATE``). Out: ``CELL``, detector, reference ("group", "clean"); ``NUMBERS`` as ``Spread``
-    over seeds, percent; models: AUROC of each; poison: share of the pairs, NaN where rows do not
-    say.
+    (``GATE``). Out: ``CELL``, detector, ``GIVEN``; ``NUMBERS`` as ``Spread`` over seeds, percent;
+    models: AUROC of each; poison: share of the pairs, NaN where rows do not say.
     """
     lines = []
     mine = _measured(rows) if len(rows) else rows
     for cell, own in mine.groupby(CELL, sort=False) if len(mine) else ():
         for name in _detectors(own):
-            for reference, part in own.groupby(_references(own, name), sort=False):
+            for given, part in own.groupby(_given(own, name), sort=False):
                 columns = {key: f"{name}_{key}" for key in NUMBERS if f"{name}_{key}" in own}
                 seeds = part.groupby("seed")[[*columns.values()]].mean()
                 line: dict[str, object] = dict(zip(CELL, cell, strict=True))
-                line |= {"detector": name, "reference": reference, "poison": _poison(part)}
+                line |= {"detector": name, "poison": _poison(part)}
+                line |= dict(zip(GIVEN, given, strict=True))
                 line |= {key: over_seeds(seeds[column]) for key, column in columns.items()}
                 line |= {"models": seeds[columns["auroc"]].dropna().tolist()}
                 lines += [line] if line["models"] else []
@@ -88,15 +93,16 @@ def _detectors(rows: pd.DataFrame) -> Iterator[str]:
             yield str(column).removesuffix("_auroc")
 
 
-def _references(rows: pd.DataFrame, name: str) -> pd.Series:
-    """A detector's option of that name in each row, which has all options as a mapping in words."""
-
-    def reference(options: object) -> str:
-        given = ast.literal_eval(options) if isinstance(options, str) else {}
-        return str(given.get(name, {}).get("reference", "group"))
-
+def _given(rows: pd.DataFrame, name: str) -> list[pd.Series]:
+    """What a detector was given in each row, which has all options as a mapping in words."""
     nothing = pd.Series(None, index=rows.index, dtype=object)
-    return rows.get("option_options", nothing).map(reference)
+    options = rows.get("option_options", nothing).map(
+        lambda words: ast.literal_eval(words).get(name, {}) if isinstance(words, str) else {}
+    )
+    return [
+        options.map(lambda own, option=option: str(own.get(option, GIVEN[option])))
+        for option in GIVEN
+    ]
 
 
 def _poison(rows: pd.DataFrame) -> float:
@@ -107,24 +113,26 @@ def _poison(rows: pd.DataFrame) -> float:
 
 
 def compared(made: pd.DataFrame) -> list[Compared]:
-    """Return each detector and reference that was run on both objectives. made: of ``found``."""
-    there = []
-    for (name, reference), own in _by_detector(made):
-        parts = [own[own["objective"] == one].set_index(["attack", "route"]) for one in OBJECTIVES]
-        shared = parts[0].index.intersection(parts[1].index)
-        if len(shared):
-            of = dict(zip(OBJECTIVES, (part.loc[shared] for part in parts), strict=True))
-            mean = {key: float(np.mean([o.mean for o in p["auroc"]])) for key, p in of.items()}
-            models = {key: [*map(float, p["models"].explode())] for key, p in of.items()}
-            there.append(Compared(name, reference, len(shared), mean, models))
-    return there
+    """Return each detector, by ``GIVEN``, that was run on both objectives. made: of ``found``."""
+    return [
+        Compared(str(name), str(features), str(reference), len(on), *_over(own, on))
+        for name, each in (made.groupby("detector", sort=False) if len(made) else ())
+        for (features, reference), own in each.groupby(["features", "reference"], sort=False)
+        if len(on := _shared(own))
+    ]
 
 
-def _by_detector(made: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """The lines of each detector and reference: a detector's two after each other."""
-    for name, own in made.groupby("detector", sort=False) if len(made) else ():
-        for reference, part in own.groupby("reference", sort=False):
-            yield (str(name), str(reference)), part
+def _shared(own: pd.DataFrame) -> pd.Index:
+    """The attacks of a detector's lines that are there for both objectives."""
+    first, second = (own[own["objective"] == one].set_index(ATTACK).index for one in OBJECTIVES)
+    return first.intersection(second)
+
+
+def _over(own: pd.DataFrame, attacks: pd.Index) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Mean AUROC over attacks, and that of each model, by objective."""
+    by = {o: own[own["objective"] == o].set_index(ATTACK).loc[attacks] for o in OBJECTIVES}
+    mean = {o: float(np.mean([one.mean for one in part["auroc"]])) for o, part in by.items()}
+    return mean, {o: [*map(float, part["models"].explode())] for o, part in by.items()}
 
 
 def flags_all(share: pd.Series) -> pd.Series:

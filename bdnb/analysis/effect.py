@@ -48,15 +48,31 @@ def mean_comeback(rows: pd.DataFrame) -> float:
 def same_way(rows: pd.DataFrame, column: str) -> float:
     """Return in how many percent of steps from epoch to epoch ASR and a column move the same way.
 
-    Over all epochs after the first of a seed's runs; NaN where one of them never changes. By chance
-    it is about 50.
+    Over all epochs after the first of a seed's runs; NaN where one of them never changes.
     """
+    steps = _steps(rows, column)
+    return 100 * float((steps["asr"] == steps[column]).mean()) if len(steps) else math.nan
+
+
+def same_way_by_chance(rows: pd.DataFrame, column: str) -> float:
+    """Return in how many percent they would by chance, each rising as often as it does.
+
+    Both mostly fall while a loss is trained away, so that this is more than 50.
+    """
+    steps = _steps(rows, column)
+    if steps.empty:
+        return math.nan
+    up, too = ((steps[name] > 0).mean() for name in ("asr", column))
+    return 100 * float(up * too + (1 - up) * (1 - too))
+
+
+def _steps(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The direction of ASR and of a column from epoch to epoch, where both change."""
     after = candidates(rows).sort_values(["run", "epoch"])
     if column not in after:
-        return math.nan
-    steps = np.sign(after.groupby("run")[["asr", column]].diff())
-    ways = (steps["asr"] * steps[column]).dropna()
-    return 100 * float((ways[ways != 0] > 0).mean())
+        return pd.DataFrame(columns=["asr", column])
+    steps = after.groupby("run")[["asr", column]].diff().dropna().apply(np.sign)
+    return steps[(steps != 0).all(axis=1)]
 
 
 def ssl_share(rows: pd.DataFrame) -> float:
@@ -97,7 +113,7 @@ class Relation(NamedTuple):
     n: int
 
 
-def relation(x: pd.Series, y: pd.Series, *, draws: int = 9999, seed: int = 0) -> Relation:
+def relation(x: pd.Series, y: pd.Series, *, draws: int = 99_999, seed: int = 0) -> Relation:
     """Return Spearman's rank correlation with its p of permutations; NaN below ``FEWEST`` pairs."""
     both = pd.concat([x, y], axis=1, keys=["x", "y"]).dropna().rank()
     if len(both) < FEWEST or (both.nunique() == 1).any():

@@ -26,7 +26,7 @@ HOLDS, FAILS, OPEN, MUTE = "holds", "does not hold", "not decided", "cannot tell
 LEAST_SPREAD = 2.0
 """Standard deviation over seeds (points) that is assumed at least: what the sampling of 1,500 test
 images does to one seed's kept accuracy (``price.sampling_error``). A claim that lies right at its
-edge is decided, wrongly, in 10 % of draws of 3 to 5 seeds that spread by 9 points, 6 % of 8 seeds;
+edge is decided, wrongly, in 10 % of draws of 3 or 4 seeds that spread by 9 points, 6 % of 8 seeds;
 where they spread by 40 points in 20 % of 2 or 3 seeds, 11 % of 4."""
 MIN_SEEDS = 2
 COLUMNS = ("run", "seed", "epoch", "accuracy", "asr", "poisoned", "defence", "loss", "lr", "study")

@@ -99,3 +99,5 @@ DETECTORS: dict[str, DetectorFacts] = {
 """Detectors of poison by name; one that is not here is a reader's own."""
 NEIGHBOURS = ("k_distance", "lid", "slof", "dao")
 """Those that look for neighbours, in groups of what they judge or among clean pairs."""
+LOOK_AT_IMAGES = (*NEIGHBOURS, "isolation_forest")
+"""Those that are given image features, unit or raw."""

@@ -4,12 +4,14 @@ Both look at the pairs that the model was trained on, which other defences may n
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import broadcast
+from torch import Tensor
 
 from bdnb.config.options import Count, Share
 from bdnb.data.batches import Batches, Poison
@@ -98,9 +100,12 @@ def knowledge(model: Model, pairs: Batches, setting: Setting, reference: int) ->
     """Return what a detector may know: clean images, class names."""
     images = pairs.pairs.images[: min(reference, pairs.samples)]
     templates = setting.benchmark.templates if setting.benchmark else targets.templates()
+    with lengths(model) as found:
+        features = seen(model, images)
     return Known(
         seed=setting.seed,
-        reference=seen(model, images),
+        reference=features,
+        length=torch.cat(found),
         classnames=setting.classnames,
         templates=templates,
     )
@@ -109,7 +114,22 @@ def knowledge(model: Model, pairs: Batches, setting: Setting, reference: int) ->
 def trained_on(model: Model, batches: Batches) -> tuple[Samples, np.ndarray]:
     """Return the training pairs in the model, and which of them (N,) are poisoned."""
     poisoned = np.isin(np.arange(batches.samples), list(batches.poison.images))
-    return Samples(*pair_features(model, batches)), poisoned
+    with lengths(model) as found:
+        image, text = pair_features(model, batches)
+    return Samples(image, text, torch.cat(found)), poisoned
+
+
+@contextmanager
+def lengths(model: Model) -> Iterator[list[Tensor]]:
+    """Collect the lengths (B,), before they are made unit, of image features that are made here."""
+    found: list[Tensor] = []
+    hook = model.clip.visual.register_forward_hook(
+        lambda tower, given, made: found.append(made.float().norm(dim=-1))
+    )
+    try:
+        yield found
+    finally:
+        hook.remove()
 
 
 def tested(model: Model, setting: Setting) -> tuple[Samples, np.ndarray]:

@@ -3,7 +3,7 @@
 import pandas as pd
 from IPython.display import Markdown
 
-from bdnb.analysis import conclusions, price
+from bdnb.analysis import arms, conclusions, price
 from bdnb.analysis.metrics import CLEANED, last_epoch
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN
 from bdnb.report.style import NAMES, some
@@ -12,13 +12,15 @@ from bdnb.runs import elsewhere
 NOTHING = Markdown("*Nothing is recorded yet: `make book`, `train.ipynb` or `clean.ipynb` do it.*")
 TITLE = {
     HOLDS: "The pre-training objective decides what cleaning costs here.",
-    FAILS: "The pre-training objective does not decide what cleaning costs here.",
+    FAILS: f"The MMCL + SSL model does not pay {conclusions.CONTRAST:g} points more for it here.",
 }
 OPEN_TITLE = "Whether the pre-training objective decides what cleaning costs is left open here."
 """Verdict on C0, the paper's title -> a sentence; what any other verdict comes to."""
+REVERSED = "It is the MMCL model that pays more for it here."
+"""Instead, where all of the interval lies as far on the other side."""
 FREE = {
     HOLDS: " Models pre-trained with MMCL are cleaned at no cost.",
-    FAILS: " Models pre-trained with MMCL are not cleaned for free here, either.",
+    FAILS: " Models pre-trained with MMCL are not cleaned for free here.",
 }
 """Verdict on C1 -> what stands behind it."""
 
@@ -76,35 +78,44 @@ def cleaned(rows: pd.DataFrame) -> Markdown:
         return Markdown(kept)
     between = "" if pd.isna(first["low"]) else f", {first['low']:.1f} to {first['high']:.1f}"
     word, free = (str(judged.loc[name, "verdict"]).partition(" (")[0] for name in ("C0", "C1"))
+    other = first["high"] < -conclusions.CONTRAST
+    title = REVERSED if word == FAILS and other else TITLE.get(word, OPEN_TITLE)
     return Markdown(
         f"{kept} The difference is **{first['ours']:.1f} points** "
         f"({some(first['n'], 'seed')}{between}); in the paper it is {first['paper']}. "
-        f"**{TITLE.get(word, OPEN_TITLE)}{FREE.get(free, '')}**"
+        f"**{title}{FREE.get(free, '')}**"
     )
 
 
 def stopped(rows: pd.DataFrame) -> Markdown:
-    """Return whether the last epoch of a cleaning run is one to keep."""
+    """Return whether the last epoch of a cleaning run is one to keep, by pre-training objective.
+
+    Runs on models that had no backdoor do not count: any of their epochs is one to keep.
+    """
     measured = rows[rows["asr"].notna()] if len(rows) else rows
     if measured.empty:
         return NOTHING
-    last = last_epoch(measured)
-    after = measured[measured["epoch"] > 0]
-    ever = int((after.groupby("run")["asr"].min() <= CLEANED).sum())
-    clean = int((last["asr"] <= CLEANED).sum())
-    said = []
+    start = measured[measured["epoch"] == 0].groupby("run")["asr"].mean()
+    measured = measured[measured["run"].map(start) >= arms.BACKDOORED]
+    if measured.empty:
+        return Markdown("*No model here had a backdoor to clean.*")
+    last = last_epoch(measured).groupby("run")["asr"].mean()
+    lowest = measured[measured["epoch"] > 0].groupby("run")["asr"].min()
+    ends, ever = last[last <= CLEANED].index, lowest[lowest <= CLEANED].index
+    first, then = [], []
     for objective, own in measured.groupby("pretrain_objective"):
-        ends = last.loc[last["pretrain_objective"] == objective, "asr"] <= CLEANED
+        runs, words = set(own["run"]), elsewhere.trained(str(objective), NAMES)
+        first.append(f"{len(runs & set(ends))} of {len(runs & set(ever))} {words}")
         back = conclusions.rebound(own)
-        said.append(
-            f"{elsewhere.trained(str(objective), NAMES)}, {ends.sum()} of {len(ends)} runs end at "
-            f"ASR ≤ {CLEANED:g} %, and ASR ends {back:.1f} points above its lowest"
+        then.append(f"{len(runs)} {words}, ASR ends {back:.1f} points above its lowest")
+    if not len(ever):
+        told = f"None of {some(len(last), 'run')} has an epoch at ASR ≤ {CLEANED:g} %."
+    else:
+        told = (
+            f"Of the runs that have an epoch at ASR ≤ {CLEANED:g} %, these end so: "
+            f"{'; '.join(first)}."
         )
-    word = "No" if 2 * clean <= ever or not ever else "Yes" if clean == ever else "Mostly yes"
-    return Markdown(
-        f"**{word}: of {some(len(last), 'run')}, {ever} have an epoch at ASR ≤ {CLEANED:g} %, and "
-        f"{clean} of these end so.** Of models {'; '.join(said)} (means)."
-    )
+    return Markdown(f"**{told}** In the mean of all runs, {'; '.join(then)}.")
 
 
 def defended(rows: pd.DataFrame) -> Markdown:
@@ -135,7 +146,9 @@ def defended(rows: pd.DataFrame) -> Markdown:
     if left:
         parts.append(f"of {len(left)} it is not decided or cannot be told here ({', '.join(left)})")
     count = some(len(tried), "addition")
-    return Markdown(f"**Of {count} to CleanCLIP, {'; '.join(parts)}.** In the paper none helped.")
+    return Markdown(
+        f"**Of {count} to CleanCLIP, {'; '.join(parts)}.** In the paper none cleaned it."
+    )
 
 
 def with_poisons_left(rows: pd.DataFrame) -> Markdown:

@@ -5,8 +5,8 @@ from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
-from bdnb.analysis.effect import BESIDE, comeback, same_way
-from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds
+from bdnb.analysis.effect import BESIDE, comeback, same_way, same_way_by_chance
+from bdnb.analysis.metrics import before, by_seed, last_epoch, over_seeds
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.style import NAMES, short
 from bdnb.report.tables import styled
@@ -100,22 +100,23 @@ def answer(made: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
         along = f", accuracy with it in {up} of these" if len(back) else ""
         words.append(f"{len(back)} of {len(own)} runs on {NAMES[MODELS[str(model)]]}{along}")
     moves = [
-        f"{MOVED[column]}, {NAMES[objective]}: {_percent(_moves(clean, model, column))}"
+        f"{MOVED[column]}, {NAMES[objective]}: {_moves(clean, model, column)}"
         for column in BESIDE
         for model, objective in MODELS.items()
     ]
     return Markdown(
         f"**ASR comes back by {CONTRAST:g} points or more in {'; in '.join(words)}.** From "
-        f"epoch to epoch it moves the same way (by chance in 50 %) as {'; '.join(moves)}."
+        f"epoch to epoch it moves the same way as {'; '.join(moves)}."
     )
 
 
-def _moves(clean: pd.DataFrame, model: str, column: str) -> Spread:
+def _moves(clean: pd.DataFrame, model: str, column: str) -> str:
+    """In how many percent of epochs ASR and a column move the same way, and would by chance."""
     mine = main_study(clean)
     own = mine[(mine["poisoned"] == model) & (mine["loss"] == "mmcl_ssl")]
-    return over_seeds(by_seed(own, lambda rows: same_way(rows, column)), limits=(0, 100))
-
-
-def _percent(spread: Spread) -> str:
+    spread = over_seeds(by_seed(own, lambda rows: same_way(rows, column)), limits=(0, 100))
+    if not spread.n:
+        return "not known"
+    chance = by_seed(own, lambda rows: same_way_by_chance(rows, column)).mean()
     between = "" if pd.isna(spread.low) else f" ({spread.low:.0f} to {spread.high:.0f})"
-    return f"in {spread.mean:.0f} %{between}" if spread.n else "not known"
+    return f"in {spread.mean:.0f} %{between}, by chance in {chance:.0f} %"

@@ -12,6 +12,7 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
+from bdnb.analysis.arms import BACKDOORED
 from bdnb.analysis.conclusions import CONTRAST, rebound
 from bdnb.analysis.metrics import before
 from bdnb.analysis.price import groups, kept_accuracy, kept_at
@@ -125,10 +126,15 @@ def described(rows: pd.DataFrame) -> Styler:
 def answer(rows: pd.DataFrame) -> Markdown:
     """Return in how many settings the contrast shows, and in which: counted from the rows.
 
-    First those whose models both have an ASR of ``ATTACKED`` percent or more.
+    First those whose models both have an ASR of ``ATTACKED`` percent or more; then those whose
+    models both had a backdoor at all (``arms.BACKDOORED``).
     """
-    made = compare(rows).dropna(subset=[f"kept_{o}" for o in OBJECTIVES])
-    attacked = (made[[f"asr_before_{o}" for o in OBJECTIVES]] >= ATTACKED).all(axis=1)
+    all_made = compare(rows).dropna(subset=[f"kept_{o}" for o in OBJECTIVES])
+    before_both = all_made[[f"asr_before_{o}" for o in OBJECTIVES]]
+    backdoored = (before_both >= BACKDOORED).all(axis=1)
+    without = ", ".join(all_made.loc[~backdoored, "setting"].unique())
+    made, before_both = all_made[backdoored], before_both[backdoored]
+    attacked = (before_both >= ATTACKED).all(axis=1)
     gap = made["kept_mmcl"] - made["kept_mmcl_ssl"]
     turned = gap * (made["kept_at_5_mmcl"] - made["kept_at_5_mmcl_ssl"]) < 0
     there = rows[rows["setting"].isin(made["setting"])].groupby("setting")["poisoned"]
@@ -136,6 +142,7 @@ def answer(rows: pd.DataFrame) -> Markdown:
     back = made["rebound_mmcl_ssl"] - made["rebound_mmcl"]
     most = made[["kept_mmcl", "kept_mmcl_ssl"]].max()
     points = f"{CONTRAST:g} points"
+    left_out = f" Left out, since a model had no backdoor to clean: {without}." * bool(without)
 
     def which(there: pd.Series) -> str:
         names = ", ".join(made["setting"][there].unique())
@@ -152,7 +159,7 @@ def answer(rows: pd.DataFrame) -> Markdown:
         f"the MMCL + SSL model comes back by at least {points} more than the other's in "
         f"{(back >= CONTRAST).sum()}, by as much less in {(back <= -CONTRAST).sum()}. The most "
         f"that any keeps is {most['kept_mmcl']:.1f} % for MMCL and {most['kept_mmcl_ssl']:.1f} % "
-        f"for MMCL + SSL."
+        f"for MMCL + SSL.{left_out}"
     )
 
 

@@ -14,7 +14,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.detection import CHANCE, MARGIN, Compared, compared, flags_all, found
-from bdnb.config.defence_facts import DETECTORS, NEIGHBOURS, DetectorFacts
+from bdnb.config.defence_facts import DETECTORS, LOOK_AT_IMAGES, NEIGHBOURS, DetectorFacts
 from bdnb.report import style, tables
 from bdnb.report.style import NAMES, some
 
@@ -32,13 +32,14 @@ NEAR = 1.1
 """An F1 of at most so many times that of flagging everything is said to be of that."""
 
 
-def _words(name: str, reference: str = "group") -> str:
+def _words(name: str, features: str = "unit", reference: str = "group") -> str:
     known = DETECTORS.get(name, OURS).words or name
-    return known + ", clean reference" * (reference == "clean")
+    given = ", raw features" * (features == "raw") + ", clean reference" * (reference == "clean")
+    return known + given
 
 
 def table(rows: pd.DataFrame) -> Styler | Markdown:
-    """Return a line a detector, reference, attack and objective, the best first."""
+    """Return a line a detector, what it was given, attack and objective, the best first."""
     made = found(rows)
     if made.empty:
         return NOTHING
@@ -47,7 +48,7 @@ def table(rows: pd.DataFrame) -> Styler | Markdown:
         facts = DETECTORS.get(line["detector"], OURS)
         lines.append(
             {
-                "detector": _words(line["detector"], line["reference"]),
+                "detector": _words(line["detector"], line["features"], line["reference"]),
                 "judges": facts.of,
                 "attack": line["attack"],
                 "objective": NAMES.get(line["objective"], line["objective"]),
@@ -82,7 +83,7 @@ def figure(rows: pd.DataFrame) -> Figure | Markdown:
     nulls = [one.null for one in both]
     axes.scatter(nulls, places, s=200, marker="|", color="0.3", label="chance")
     counts = [" + ".join(str(len(of)) for of in one.models.values()) for one in both]
-    names = [f"{_words(*one[:2])} ({n})" for one, n in zip(both, counts, strict=True)]
+    names = [f"{_words(*one[:3])} ({n})" for one, n in zip(both, counts, strict=True)]
     axes.set(yticks=places, yticklabels=names, xlim=(-2, 102), xlabel="AUROC (%)")
     axes.invert_yaxis()
     drawn.legend(loc="outside lower center", ncols=3, frameon=False)
@@ -95,8 +96,8 @@ def answer(rows: pd.DataFrame) -> Markdown:
     both = compared(made)
     if not both:
         return NOTHING if made.empty else ALONE
-    first = [_best(both), _depends(both)]
-    then = [*_chance(both), *_sides(both), *_alone(both), *_flagged(made)]
+    first = [_best(both), _depends(both), *_alone(both)]
+    then = [*_chance(both), *_sides(both), *_flagged(made)]
     return Markdown("\n\n".join(" ".join(said) for said in (first, then)).strip())
 
 
@@ -107,59 +108,80 @@ def _best(both: list[Compared]) -> str:
         best = max((o for o in both if o.attacks == most), key=lambda one: one.mean[objective])
         models = some(len(best.models[objective]), "model")
         number = f"AUROC {best.mean[objective]:.0f} %, {models}"
-        said.append(f"{_words(*best[:2])} on {NAMES[objective]} ({number})")
+        said.append(f"{_words(*best[:3])} on {NAMES[objective]} ({number})")
     return f"**Poison is found best by {'; '.join(said)}**, over {some(most, 'attack')}."
 
 
 def _depends(both: list[Compared]) -> str:
-    one = max(both, key=lambda one: abs(one.mean[OBJECTIVES[0]] - one.mean[OBJECTIVES[1]]))
-    name = _words(*one[:2])
-    return f"It depends on the pre-training objective most for {name}: {_numbers(one)}."
-
-
-def _numbers(one: Compared) -> str:
-    return ", ".join(
+    """Each detector counts as it depends least on the objective, of the ways that it was run."""
+    one = max((min(own, key=_gap) for own in _by_name(both)), key=_gap)
+    ends = [
         f"{mean:.0f} % on {NAMES[objective]} ({some(len(one.models[objective]), 'model')})"
         for objective, mean in one.mean.items()
-    )
+    ]
+    name = _words(*one[:3])
+    return f"It depends on the pre-training objective most for {name}: {', '.join(ends)}."
+
+
+def _gap(one: Compared) -> float:
+    return abs(one.mean[OBJECTIVES[0]] - one.mean[OBJECTIVES[1]])
 
 
 def _chance(both: list[Compared]) -> Iterator[str]:
     """What dense poison that is no outlier has by each detector, where that is not a coin's."""
-    said = [f"{one.null:.0f} % by {_words(*one[:2])}" for one in both if one.null != CHANCE]
+    nulls = {one.name: one.null for one in both if one.null != CHANCE}
+    said = [f"{null:.0f} % by {_words(name)}" for name, null in nulls.items()]
     if said:
         yield (
             "Chance is not 50 % for every detector: in a simulation, poison that lies close "
             "together, no further from clean pairs than these from each other, has an AUROC of "
-            f"about {', '.join(said)}, because it is dense."
+            f"about {', '.join(said)}, because it is dense. Among clean pairs it is 50 %."
         )
 
 
 def _sides(both: list[Compared]) -> Iterator[str]:
-    """Which detectors are below chance for an objective, whatever their reference."""
-    said: dict[str, list[str]] = {}
+    """Which detectors are below chance for an objective however they are run, or as they are."""
+    below: dict[str, list[str]] = {}
+    hangs = []
     for own in _by_name(both):
-        first, last = own[0], own[-1]
-        if first.sides == last.sides and (where := SIDES.get(first.sides)):
-            ends = " (in groups and against clean pairs alike)" * (len(own) > 1)
-            said.setdefault(where, []).append(_words(first.name) + ends)
-        if first.sides != last.sides and first.attacks == last.attacks:
-            numbers = "; ".join(f"{_words(*one[:2])}, {_numbers(one)}" for one in own)
-            yield f"Who the neighbours are decides what is found: {numbers}."
+        sides = {one.sides for one in own}
+        if len(sides) == 1 and (where := SIDES.get(own[0].sides)):
+            ways = f" (in each of {len(own)} ways)" * (len(own) > 1)
+            below.setdefault(where, []).append(_words(own[0].name) + ways)
+        elif len(sides) > 1 and len({one.attacks for one in own}) == 1:
+            hangs.append(f"{_words(own[0].name)}, {_range(own)}")
     objectives = [NAMES[one] for one in OBJECTIVES]
-    for where, names in said.items():
+    for where, names in below.items():
         yield f"By {MARGIN:g} points or more {where.format(*objectives)}: {', '.join(names)}."
+    if hangs:
+        yield f"Features and neighbours decide what is found by {'; '.join(hangs)}."
+
+
+def _range(own: list[Compared]) -> str:
+    """The least and the most that a detector has in the ways that it was run, by objective."""
+    said = []
+    for objective in OBJECTIVES:
+        means = [one.mean[objective] for one in own]
+        said.append(f"{min(means):.0f} to {max(means):.0f} % on {NAMES[objective]}")
+    return " and ".join(said)
 
 
 def _alone(both: list[Compared]) -> Iterator[str]:
-    """Which detectors were not run against clean pairs."""
-    own = [one[0] for one in _by_name(both) if [o.reference for o in one] == ["group"]]
-    names = [_words(one.name) for one in own if one.name in NEIGHBOURS]
-    if names:
-        yield (
-            f"By {', '.join(names)} neighbours were looked for in groups alone, not among clean "
-            "pairs: part of what these say may be the grouping."
-        )
+    """What detectors were not given that others of these rows may hang on."""
+    by = {own[0].name: own for own in _by_name(both)}
+    unit = [n for n in LOOK_AT_IMAGES if {one.features for one in by.get(n, [])} == {"unit"}]
+    group = [n for n in NEIGHBOURS if {one.reference for one in by.get(n, [])} == {"group"}]
+    if unit:
+        yield f"Only unit features, while their authors take raw ones, had {_listed(unit)}."
+    if group:
+        yield f"Only neighbours in groups, none among clean pairs, had {_listed(group)}."
+    causes = ["their unit length"] * bool(unit) + ["the grouping"] * bool(group)
+    if causes:
+        yield f"Part of what these say may be {' or '.join(causes)}."
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(_words(name) for name in names)
 
 
 def _by_name(both: list[Compared]) -> list[list[Compared]]:

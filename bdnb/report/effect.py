@@ -1,7 +1,7 @@
 """The page *What it hangs on*: tables, figures and the sentences that answer its questions.
 
 Rows of training and cleaning runs in; the rules are those of ``analysis.regime_criteria``,
-``analysis.crossing`` and ``analysis.effect``, all written before the rows that they are read from.
+``analysis.crossing`` and ``analysis.effect``, whose thresholds are older than their rows.
 """
 
 import math
@@ -15,7 +15,7 @@ from bdnb.analysis import conclusions, regime_criteria
 from bdnb.analysis.crossing import Crossing
 from bdnb.analysis.explanations import explanations
 from bdnb.analysis.metrics import Spread, over_seeds
-from bdnb.analysis.verdict_rules import FAILS, HOLDS
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE
 from bdnb.report import crossing
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.crossing import MODELS
@@ -62,7 +62,10 @@ def reason(clean: pd.DataFrame, found: list[Crossing]) -> Markdown:
     why = explanations(clean)
     verdicts = [*map(crossing.settled, found), *map(crossing.short, why["verdict"])]
     parts = []
-    for verdict, words in ((HOLDS, "Of the reason this holds"), (FAILS, "This does not hold")):
+    for verdict, words in (
+        (HOLDS, "Of possible reasons this holds"),
+        (FAILS, "This does not hold"),
+    ):
         ways = [crossing.more(one) for one in found if crossing.settled(one) == verdict]
         more = "what MMCL models keep beyond MMCL + SSL models is more with CleanCLIP "
         said = [more + " and ".join(ways)] * bool(ways)
@@ -70,9 +73,22 @@ def reason(clean: pd.DataFrame, found: list[Crossing]) -> Markdown:
             one[0].lower() + one[1:] for one in why.loc[why["verdict"] == verdict, "statement"]
         ]
         parts += [f"**{words}:** {'; '.join(said)}."] * bool(said)
-    left = sum(verdict not in (HOLDS, FAILS) for verdict in verdicts)
-    parts += [f"Of {len(verdicts)} claims about it {left} are not decided."] * bool(left)
+    left = [verdict for verdict in verdicts if verdict not in (HOLDS, FAILS)]
+    if left:
+        parts.append(f"Of {len(verdicts)} claims about the reason {_left(why, found)}.")
     return Markdown(" ".join(parts))
+
+
+def _left(why: pd.DataFrame, found: list[Crossing]) -> str:
+    """How many claims have no answer, by what they lack."""
+    empty = [not len(one.contrasts) for one in found] + list(why["n"] == 0)
+    words = [*map(crossing.settled, found), *map(crossing.short, why["verdict"])]
+    kinds = [
+        "have no rows yet" if none else "cannot be told here" if word == MUTE else "are not decided"
+        for none, word in zip(empty, words, strict=True)
+        if word not in (HOLDS, FAILS)
+    ]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
 
 def criteria(train: pd.DataFrame, clean: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
@@ -123,6 +139,10 @@ def criteria_answer(made: pd.DataFrame) -> Markdown:
         return NOTHING
     known = made.dropna(subset="value")
     met = known.groupby("criterion", sort=False)["met"].all()
+    counted = known.groupby("criterion", sort=False).size()
+    some_known = counted[counted < made["seed"].nunique()]
+    met = met.astype(bool)
+    met_in_all = int((met & ~met.index.isin(some_known.index)).sum())
     failed = [
         f"{name} (in {some(int((~own['met'].astype(bool)).sum()), 'seed')} of {len(own)}; mean "
         f"{own['value'].mean():.2f}, wanted {own['from'].iloc[0]:g} to {own['to'].iloc[0]:g})"
@@ -132,8 +152,10 @@ def criteria_answer(made: pd.DataFrame) -> Markdown:
     unknown = [name for name in made["criterion"].unique() if name not in met.index]
     seeds = some(made["seed"].nunique(), "seed")
     count = made["criterion"].nunique()
-    words = f"**Of {count} criteria {met.sum()} are met in every seed** ({seeds})."
+    words = f"**Of {count} criteria {met_in_all} are met in every seed** ({seeds})."
     words += f" Not met: {'; '.join(failed)}." if failed else ""
+    part = [f"{name} in {n}" for name, n in some_known[met.loc[some_known.index]].items()]
+    words += f" Measured in some seeds only, and met there: {'; '.join(part)}." * bool(part)
     return Markdown(words + (f" Not measured yet: {', '.join(unknown)}." if unknown else ""))
 
 

@@ -18,6 +18,8 @@ FOLLOWS = {
     "patch, of the side": "a larger patch is easier to learn, and easier to tell from the image",
     "pairs to clean with, of those": "a larger share can teach the model anew: cleaning is easier",
     "cleaning steps, of pre-training's": "more steps: cleaning is easier, and costs more",
+    "batch, MMCL and MMCL + SSL": "a larger batch has more negatives; at one size the objective "
+    "alone differs",
     "passes, pre-training and cleaning": "fewer passes: less is learnt by heart, poison as well",
     "steps, pre-training and cleaning": "fewer steps: models know less, and SSL is less finished",
     "seeds": "intervals over seeds, where there are two or more",
@@ -47,6 +49,10 @@ def about(scale: str) -> dict[str, str]:
         ),
         "pairs to clean with, of those": f"{cleaning:,} ({100 * cleaning / pairs:.1f} %)",
         "cleaning steps, of pre-training's": f"{100 * clean_steps / steps:.1f} %",
+        "batch, MMCL and MMCL + SSL": ", ".join(
+            str(experiments.trained(scale, name, 0).batch_size)
+            for name in ("train_mmcl", "train_mmcl_ssl")
+        ),
         "passes, pre-training and cleaning": f"{train.epochs}, {runs[0].epochs}",
         "steps, pre-training and cleaning": f"{steps:,}, {clean_steps:,}",
         "seeds": seeds(scale),

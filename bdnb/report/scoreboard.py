@@ -30,16 +30,16 @@ WIDE, MOST = 110, 50
 
 
 def judged(scales: Sequence[str]) -> pd.DataFrame:
-    """Return every conclusion's verdict, each from the first scale that has rows for it.
+    """Return every conclusion's verdict, each from the scale that has most seeds for it.
 
-    The column scale says which; the first one where none has rows.
+    The column scale says which; of several the first.
     """
     made = []
     for scale in scales:
         train, clean = results.rows_of_scale(scale)
         made.append(conclusions.verdicts(clean, train).assign(scale=scale))
     lines = zip(*(frame.to_dict("records") for frame in made), strict=True)
-    return pd.DataFrame([next((one for one in own if one["n"]), own[0]) for own in lines])
+    return pd.DataFrame([max(own, key=lambda one: one["n"]) for own in lines])
 
 
 def of_study(rows: pd.DataFrame, name: str) -> HTML | Markdown:

@@ -9,13 +9,12 @@ from bdnb.analysis import detection
 from bdnb.analysis.detection import Compared, compared, found
 
 
-def detected(seed, objective="mmcl", *, attack="badnet", asr=99.0, reference="", **auroc):
-    """Epoch 0, and the row of a run that looks for poison."""
+def detected(seed, objective="mmcl", *, attack="badnet", asr=99.0, given=None, **auroc):
+    """Epoch 0, and the row of a run that looks for poison. given: options of each detector."""
     about = {"attack": attack, "route": "scratch", "objective": objective, "defence": "detect"}
-    about |= {"seed": seed, "run": f"{attack}-{objective}-{seed}-{reference}"}
-    if reference:
-        options = {name: {"batch": 9, "reference": reference} for name in auroc}
-        about["option_options"] = str(options)
+    about |= {"seed": seed, "run": f"{attack}-{objective}-{seed}-{given}"}
+    if given:
+        about["option_options"] = str({name: {"batch": 9} | given for name in auroc})
     values = {f"{name}_auroc": value for name, value in auroc.items()}
     return pd.DataFrame([about | {"epoch": 0, "asr": asr}, about | {"epoch": 1} | values])
 
@@ -38,18 +37,23 @@ def test_a_model_whose_attack_failed_does_not_count():
     assert lines(detected(0, asr=20.0, dao=90.0)).empty
 
 
-def test_each_reference_of_a_detector_has_its_line():
+def test_each_way_of_running_a_detector_has_its_line():
+    clean, raw = {"reference": "clean"}, {"features": "raw"}
     made = lines(
         detected(0, lid=9.0, clip_score=80.0),
-        detected(0, reference="clean", lid=88.0),
-        detected(0, reference="group", lid=11.0),
-        detected(1, reference="clean", lid=90.0),
+        detected(0, given=clean, lid=88.0),
+        detected(0, given={"reference": "group"}, lid=11.0),
+        detected(0, given=raw, lid=40.0),
+        detected(0, given=clean | raw, lid=97.0),
+        detected(1, given=clean, lid=90.0),
     )
-    by = made.set_index(["detector", "reference"])["models"].to_dict()
+    by = made.set_index(["detector", "features", "reference"])["models"].to_dict()
     assert by == {
-        ("lid", "group"): [10.0],  # of one seed
-        ("lid", "clean"): [88.0, 90.0],
-        ("clip_score", "group"): [80.0],
+        ("lid", "unit", "group"): [10.0],  # of one seed
+        ("lid", "unit", "clean"): [88.0, 90.0],
+        ("lid", "raw", "group"): [40.0],
+        ("lid", "raw", "clean"): [97.0],
+        ("clip_score", "unit", "group"): [80.0],
     }
 
 
@@ -68,7 +72,7 @@ def test_objectives_are_compared_over_the_attacks_that_both_have_each_once():
         detected(0, "siglip", lid=2.0),
     )
     (one,) = compared(made)
-    assert one[:3] == ("dao", "group", 2)
+    assert one[:4] == ("dao", "unit", "group", 2)
     assert one.mean == {"mmcl": pytest.approx((78 + 60) / 2), "mmcl_ssl": 40}
     assert one.models == {"mmcl": [90, 70, 74, 60], "mmcl_ssl": [30, 50]}
 
@@ -86,7 +90,7 @@ def test_objectives_are_compared_over_the_attacks_that_both_have_each_once():
 )
 def test_a_side_is_that_of_every_model_against_its_own_chance(name, reference, models, sides):
     by = dict(zip(("mmcl", "mmcl_ssl"), models, strict=True))
-    assert Compared(name, reference, 1, {}, by).sides == sides
+    assert Compared(name, "unit", reference, 1, {}, by).sides == sides
 
 
 def test_the_share_of_poison_is_that_of_the_parameters_of_the_model(tiny):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdnb import clean
+from bdnb import clean, models
 from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig
 from bdnb.data import datasets
@@ -78,13 +78,26 @@ def test_of_an_attack_on_some_classes_only_their_images_stand_for_the_poison(tin
     assert torch.equal(samples.image[~poisoned], images)
 
 
-def test_a_clean_reference_is_among_the_parameters_of_a_run(tiny):
-    options = {"detectors": ["lid"], "options": {"lid": {"batch": 16, "k": 3}}}
-    clear = {"detectors": ["lid"], "options": {"lid": {"batch": 16, "k": 3, "reference": "clean"}}}
-    grouped, clean_one = config(options=options), config(options=clear)
-    assert experiments.folder(grouped) != experiments.folder(clean_one)
-    before, after = (clean.clean(one).rows()[1]["lid_auroc"] for one in (grouped, clean_one))
-    assert before != after
+def test_what_a_detector_is_given_is_among_the_parameters_of_a_run(tiny):
+    made = {}
+    for given in ({}, {"reference": "clean"}, {"features": "raw"}):
+        lid = {"batch": 16, "k": 3} | given
+        one = config(options={"detectors": ["lid"], "options": {"lid": lid}})
+        made[experiments.folder(one)] = clean.clean(one).rows()[1]["lid_auroc"]
+    assert len(made) == len(set(made.values())) == 3
+
+
+def test_lengths_are_those_of_the_features_that_the_tower_gives(tiny):
+    model = models.build("rn_tiny32", seed=0).eval()
+    images = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 32), dtype=np.uint8)
+    with module.lengths(model) as found:
+        unit = module.seen(model, images)
+    model.encode_image(torch.from_numpy(images))
+    (length,) = found  # of nothing that is encoded afterwards
+    pixels = (torch.from_numpy(images) - model.mean) / model.std
+    with torch.inference_mode():
+        raw = model.clip.encode_image(pixels)
+    torch.testing.assert_close(unit * length[:, None], raw)
 
 
 def test_a_detector_that_knows_the_poison_leaves_none_to_train_on(tiny, monkeypatch):

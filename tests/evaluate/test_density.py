@@ -95,6 +95,20 @@ def test_each_group_is_held_against_as_many_clean_images_drawn_anew_and_against_
     assert 30 < links.any(dim=0).sum() <= 40  # two draws of 20
 
 
+@pytest.mark.parametrize("name", [*DENSITY, "isolation_forest"])
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_raw_features_have_the_lengths_that_they_had_before_they_were_unit(name, reference):
+    lengths = torch.rand(N, generator=torch.Generator().manual_seed(4)) + 0.5
+    known = Known(seed=3, reference=unit(1), length=lengths.flip(0))
+    long = Known(seed=3, reference=unit(1) * lengths.flip(0)[:, None])
+    options = {} if name == "isolation_forest" else {"k": K, "reference": reference}
+    samples = Samples(unit(0), length=lengths)
+    raw = detectors.score(name, None, samples, known, options | {"features": "raw"}).scores
+    made = Samples(unit(0) * lengths[:, None])
+    assert torch.equal(raw, detectors.score(name, None, made, long, options).scores)
+    assert not torch.equal(raw, detectors.score(name, None, samples, known, options).scores)
+
+
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_images_that_are_the_same_have_scores(reference):
     same = unit(0, rows=1).expand(N, -1)
@@ -150,6 +164,8 @@ def test_chance_is_the_null_of_its_facts_in_groups_and_half_against_clean_images
         assert np.mean(clean) == pytest.approx(50, abs=8)
 
 
-def test_another_reference_is_refused():
+def test_another_reference_and_other_features_are_refused():
     with pytest.raises(ConfigError, match=r"reference='clear': expected one of group, clean"):
         detectors.check("dao", {"reference": "clear"})
+    with pytest.raises(ConfigError, match=r"features='unitt': expected one of unit, raw"):
+        detectors.check("dao", {"features": "unitt"})

@@ -23,9 +23,11 @@ def test_the_headline_says_what_both_keep_their_difference_and_the_verdict():
     assert "The pre-training objective decides what cleaning costs here." in said
     assert said.endswith("Models pre-trained with MMCL are cleaned at no cost.**")
     alike = answers.cleaned(cleaned(strong=CLEAN)).data
-    assert "The pre-training objective does not decide what cleaning costs here." in alike
+    assert "The MMCL + SSL model does not pay 5 points more for it here." in alike
     costly = answers.cleaned(cleaned(weak=COSTLY)).data
-    assert costly.endswith("are not cleaned for free here, either.**")
+    assert costly.endswith("are not cleaned for free here.**")
+    turned = answers.cleaned(cleaned(weak=COSTLY, strong=CLEAN)).data
+    assert "It is the MMCL model that pays more for it here." in turned
 
 
 def test_the_headline_of_one_model_has_no_difference():
@@ -62,7 +64,7 @@ def test_trained_models_are_compared_with_those_without_poison():
     assert "Nothing is recorded" in answers.trained(pd.DataFrame()).data
 
 
-def test_the_last_epoch_is_good_where_most_runs_end_clean():
+def test_of_runs_that_ever_are_clean_those_that_end_so_are_counted_by_objective():
     rows = pd.DataFrame(
         {
             "run": ["a", "a", "b", "b"],
@@ -73,11 +75,18 @@ def test_the_last_epoch_is_good_where_most_runs_end_clean():
             "asr": [90.0, 4.0, 90.0, 40.0],
         }
     )
-    said = answers.stopped(rows).data
-    assert said.startswith("**Yes: of 2 runs, 1 have an epoch at ASR ≤ 5 %, and 1 of these end so.")
+    start = "**Of the runs that have an epoch at ASR ≤ 5 %, these end so: "
+    assert answers.stopped(rows).data.startswith(f"{start}1 of 1 pre-trained with MMCL.**")
     back = pd.concat([rows, rows[:1].assign(epoch=2, asr=60.0)], ignore_index=True)
-    assert answers.stopped(back).data.startswith("**No: of 2 runs, 1 have")
-    assert answers.stopped(rows[2:]).data.startswith("**No: of 1 run, 0 have")
+    said = answers.stopped(back).data
+    assert said.startswith(f"{start}0 of 1 pre-trained with MMCL.**")
+    assert "In the mean of all runs, 2 pre-trained with MMCL, ASR ends 28.0 points above" in said
+    other = rows[2:].assign(run="c", pretrain_objective="mmcl_ssl")
+    both = pd.concat([rows, other])
+    assert "1 of 1 pre-trained with MMCL; 0 of 0" in answers.stopped(both).data
+    assert answers.stopped(rows[2:]).data.startswith("**None of 1 run has an epoch at ASR ≤ 5 %")
+    assert "no backdoor" not in answers.stopped(rows).data
+    assert "had a backdoor" in answers.stopped(rows.assign(asr=1.0)).data
     assert "Nothing is recorded" in answers.stopped(pd.DataFrame()).data
 
 
@@ -118,7 +127,9 @@ def test_the_number_shown_is_that_of_the_claim_that_decides():
     # It buys nothing, but the MMCL model keeps no more; then it buys a lot.
     second = "kept accuracy, MMCL with plain CleanCLIP minus MMCL + SSL with it: 0.0 points"
     assert shown(COSTLY, COSTLY).startswith(second)
-    assert shown(CLEAN, CLEAN).startswith("kept accuracy, with it minus with plain CleanCLIP: 49.9")
+    assert shown(CLEAN, CLEAN).startswith(
+        "kept accuracy, with the best of its settings minus with plain"
+    )
 
 
 def test_the_tally_counts_every_conclusion_once():

@@ -5,28 +5,28 @@ import inspect
 import pandas as pd
 import pytest
 
-from bdnb.config.defence_facts import DETECTORS, NEIGHBOURS
+from bdnb.config.defence_facts import DETECTORS, LOOK_AT_IMAGES, NEIGHBOURS
 from bdnb.evaluate.detectors import registry
 from bdnb.report import detection
 
+CLEAN, RAW = {"reference": "clean"}, {"features": "raw"}
 CELL = {"attack": "badnet", "route": "scratch", "objective": "mmcl"}
 
 
-def detected(seed, objective="mmcl", *, attack="badnet", reference="", f1=None, **auroc):
-    """Epoch 0, and the row of a run that looks for poison."""
+def detected(seed, objective="mmcl", *, attack="badnet", given=None, **auroc):
+    """Epoch 0, and the row of a run that looks for poison. given: options of each detector."""
     about = CELL | {"objective": objective, "attack": attack, "defence": "detect", "seed": seed}
-    about |= {"run": f"{attack}-{objective}-{seed}-{reference}"}
-    if reference:
-        about["option_options"] = str({name: {"reference": reference} for name in auroc})
+    about |= {"run": f"{attack}-{objective}-{seed}-{given}"}
+    if given:
+        about["option_options"] = str(dict.fromkeys(auroc, given))
     values = {f"{name}_auroc": value for name, value in auroc.items()}
     values |= {f"{name}_fpr95": 100 - value for name, value in auroc.items()}
-    values |= {f"{name}_f1": value for name, value in (f1 or {}).items()}
     return pd.DataFrame([about | {"epoch": 0, "asr": 99.0}, about | {"epoch": 1} | values])
 
 
 def both(seed=0, **auroc):
     """Rows of a detector on models of both objectives: name=(MMCL, MMCL + SSL)."""
-    plain = {k: v for k, v in auroc.items() if k in ("attack", "reference")}
+    plain = {k: v for k, v in auroc.items() if k in ("attack", "given")}
     values = {name: pair for name, pair in auroc.items() if name not in plain}
     rows = [
         detected(seed, objective, **plain, **{name: pair[i] for name, pair in values.items()})
@@ -40,18 +40,20 @@ def test_the_facts_of_detectors_are_those_of_the_detectors_there_are():
     assert ours == {name: facts.of for name, facts in DETECTORS.items()}
     theirs = {n: f for n, f in registry.DETECTORS.items() if f.__module__.startswith("bdnb.")}
     assert set(theirs) == set(DETECTORS)
-    refer = [n for n, f in theirs.items() if "reference" in inspect.signature(f).parameters]
-    assert set(refer) == set(NEIGHBOURS)
+    for option, names in (("reference", NEIGHBOURS), ("features", LOOK_AT_IMAGES)):
+        takes = {n for n, f in theirs.items() if option in inspect.signature(f).parameters}
+        assert takes == set(names)
 
 
 def test_each_detector_has_a_line_the_best_first():
     rows = [detected(0, dao=90.0, lid=20.0), detected(1, dao=70.0, lid=30.0)]
-    rows += [detected(0, lid=85.0, reference="clean")]
+    rows += [detected(0, lid=85.0, given=CLEAN), detected(0, lid=95.0, given=CLEAN | RAW)]
     lines = detection.table(pd.concat(rows)).data
-    assert lines["detector"].tolist() == ["LID, clean reference", "DAO", "LID"]
-    assert lines["AUROC, %"].tolist() == [85.0, 80.0, 25.0]
-    assert lines["FPR at 95 % TPR, %"].tolist() == [15.0, 20.0, 75.0]
-    assert lines["models"].tolist() == [1, 2, 2]
+    clean = ["LID, raw features, clean reference", "LID, clean reference"]
+    assert lines["detector"].tolist() == [*clean, "DAO", "LID"]
+    assert lines["AUROC, %"].tolist() == [95.0, 85.0, 80.0, 25.0]
+    assert lines["FPR at 95 % TPR, %"].tolist() == [5.0, 15.0, 20.0, 75.0]
+    assert lines["models"].tolist() == [1, 1, 2, 2]
     assert "F1, %" not in lines  # no row has one
     assert lines["judges"].unique() == ["pairs"]
 
@@ -79,28 +81,40 @@ def test_a_detector_is_called_below_chance_only_against_the_chance_that_grouping
     assert f"about {chances[0]} k-distance, {chances[1]} LID, because" in said
     assert "below chance on every MMCL model and on every MMCL + SSL model: mine." in said
     said = detection.answer(both(k_distance=(90.0, 14.0), dao=(86.0, 45.0))).data
-    assert "above chance on every MMCL model and below it on every MMCL + SSL model" in said
-    assert (
-        "model: k-distance. By k-distance, DAO neighbours were looked for in groups alone" in said
-    )
-    assert "may be the grouping" in said
+    assert "above chance on every MMCL model and below it on every MMCL + SSL model: k-di" in said
+    assert said.endswith("model: k-distance.")
     said = detection.answer(both(dao=(20.0, 70.0))).data
     assert "below chance on every MMCL model and above it on every MMCL + SSL model: DAO." in said
 
 
-def test_what_holds_in_groups_has_to_hold_against_clean_pairs():
+def test_what_a_detector_was_not_given_is_said_beside_what_it_finds():
+    rows = both(k_distance=(90.0, 14.0), isolation_forest=(34.0, 10.0), gmm=(90.0, 90.0))
+    said = detection.answer(rows).data
+    assert "Only unit features, while their authors take raw ones, had k-distance, isola" in said
+    assert "Only neighbours in groups, none among clean pairs, had k-distance. Part" in said
+    assert "may be their unit length or the grouping." in said
+    clean = pd.concat([rows, both(given=CLEAN, k_distance=(90.0, 14.0))])
+    assert "may be their unit length." in detection.answer(clean).data
+    raw = both(given=RAW, k_distance=(99.0, 94.0), isolation_forest=(99.0, 92.0))
+    said = detection.answer(pd.concat([clean, raw])).data
+    assert "Only" not in said
+
+
+def test_what_holds_in_one_way_has_to_hold_in_each():
     rows = [both(k_distance=(90.0, 14.0), lid=(9.0, 48.0))]
-    alike = [*rows, both(reference="clean", k_distance=(95.0, 30.0), lid=(60.0, 90.0))]
+    alike = [*rows, both(given=CLEAN, k_distance=(95.0, 30.0), lid=(60.0, 90.0))]
     said = detection.answer(pd.concat(alike)).data
-    assert "k-distance (in groups and against clean pairs alike)" in said
-    assert "may be the grouping" not in said
-    other = [*rows, both(reference="clean", k_distance=(95.0, 80.0), lid=(88.0, 91.0))]
+    assert "model: k-distance (in each of 2 ways)." in said
+    other = [*rows, both(given=RAW, k_distance=(99.0, 94.0), lid=(38.0, 81.0))]
     said = detection.answer(pd.concat(other)).data
     assert "below it" not in said
     assert (
-        "Who the neighbours are decides what is found: LID, 9 % on MMCL (1 model), 48 % on MMCL + "
-        "SSL (1 model); LID, clean reference, 88 % on MMCL (1 model), 91 % on MMCL + SSL (1 model)."
+        "Features and neighbours decide what is found by k-distance, 90 to 99 % on MMCL and 14 to "
+        "94 % on MMCL + SSL; LID, 9 to 38 % on MMCL and 48 to 81 % on MMCL + SSL."
     ) in said
+    assert "objective most for LID: 9 % on MMCL" in said  # k-distance does not, with raw features
+    fewer = pd.concat([*other, both(attack="stripes", k_distance=(90.0, 14.0))])
+    assert "by LID, 9 to 38 %" in detection.answer(fewer).data  # of k-distance attacks differ
 
 
 @pytest.mark.parametrize(("f1", "is_said"), [(3.95, True), (4.2, True), (5.0, False), (0.0, False)])
@@ -119,7 +133,7 @@ def test_detectors_of_one_objective_alone_are_in_the_table_only():
 
 
 def test_the_figure_has_a_mark_for_each_detector_and_objective_and_its_chance():
-    rows = [both(dao=(90.0, 55.0), lid=(20.0, 30.0)), both(reference="clean", lid=(80.0, 70.0))]
+    rows = [both(dao=(90.0, 55.0), lid=(20.0, 30.0)), both(given=CLEAN, lid=(80.0, 70.0))]
     (axes,) = detection.figure(pd.concat(rows)).axes
     marks = {one.get_label(): one.get_offsets().tolist() for one in axes.collections[1:]}
     assert marks["pre-trained with MMCL"] == [[90.0, 0.0], [20.0, 1.0], [80.0, 2.0]]

@@ -38,11 +38,17 @@ def test_the_answer_names_the_patch_and_the_most_of_all_departures(rows):
     said = fidelity.answer(rows).data
     assert said == (
         "**The authors' patch lowers the ASR before cleaning by 10.0 (MMCL) and 30.0 (MMCL + SSL) "
-        "points; no departure moves mean kept accuracy by more than 3.0 points (2 seeds).** "
-        "Accuracy before cleaning changes most with `schedule`, by -5.0 points (MMCL)."
+        "points; no departure that was run moves mean kept accuracy by more than 3.0 points (2 "
+        "seeds).** Accuracy before cleaning changes most with `schedule`, by -5.0 points (MMCL)."
     )
     without = fidelity.answer(rows[rows["setting"] != "trigger"]).data
-    assert without.startswith("**No departure moves mean kept accuracy by more than 2.5 points")
+    most = "**No departure that was run moves mean kept accuracy by more than 2.5 points"
+    assert without.startswith(most)
+    batch = rows[rows["setting"] == "schedule"].assign(setting="negatives")
+    said = fidelity.answer(pd.concat([rows, batch])).data
+    assert (
+        "With the paper's batches (`negatives`) what MMCL keeps beyond MMCL + SSL changes" in said
+    )
 
 
 def test_without_departures_the_answer_says_so(rows):

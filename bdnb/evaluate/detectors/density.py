@@ -1,9 +1,10 @@
 """Training images that lie apart from others (Huang et al. 2025, arXiv 2502.01385), by neighbours.
 
-Distances are Euclidean between unit features (theirs are not unit; ``Model`` gives no others). A
-sample's neighbours are looked for in its ``reference``: "group", a random group of the set itself,
-as published; "clean", as many images known to be clean, drawn anew for each group, so that ``k``
-means the same (by the paper's QuickStart, needed where very many of a group are poisoned).
+Distances are Euclidean between image ``features``: "raw", as the tower gives them, as published;
+"unit", all of the same length. A sample's neighbours are looked for in its ``reference``: "group",
+a random group of the set itself, as published; "clean", as many images known to be clean, drawn
+anew for each group, so that ``k`` means the same (by the paper's QuickStart, needed where very many
+of a group are poisoned).
 
 In a group poisoned images are neighbours of each other, and no longer apart where there are more
 than ``k``: ``batch`` has to be small where much is poisoned. Even then chance is not 50 %. With
@@ -30,6 +31,7 @@ TINY = 1e-9
 """Distance of two images that are the same."""
 
 Reference = Literal["group", "clean"]
+Features = Literal["unit", "raw"]
 
 
 class Near(NamedTuple):
@@ -44,24 +46,33 @@ class Near(NamedTuple):
     dimension: Tensor
 
 
-def neighbours(samples: Samples, known: Known, *, k: int, batch: int, reference: Reference) -> Near:
+def neighbours(
+    samples: Samples,
+    known: Known,
+    *,
+    k: int,
+    batch: int,
+    reference: Reference = "group",
+    features: Features = "unit",
+) -> Near:
     """Return the nearest neighbours of each image.
 
     batch: size of the groups; k: fewer where a group, or what is known to be clean, is smaller.
     """
-    features, clean = samples.image, known.reference
-    draws, count = seeds.generator(known.seed, "detector"), len(features)
+    image = _long(samples.image, samples.length, features)
+    clean = _long(known.reference, known.length, features)
+    draws, count = seeds.generator(known.seed, "detector"), len(image)
     order = draws.permutation(count)
     groups, parts = np.array_split(order, -(-count // batch)), []
     k = min(k, len(groups[-1]) - 1, len(clean) - 1 if reference == "clean" else count)
     for group in groups:
-        among = own = _take(features, group)
+        among = own = _take(image, group)
         if reference == "clean":
             among = _take(clean, draws.permutation(len(clean))[: len(group)])
         distances, places = nearest(own, among, k=k)
         theirs, _ = nearest(among, among, k=k)
         parts.append(Near(distances, theirs[:, -1][places], dimension(theirs)[places]))
-    back = torch.from_numpy(order.argsort()).to(features.device)
+    back = torch.from_numpy(order.argsort()).to(image.device)
     return Near(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
 
 
@@ -81,6 +92,14 @@ def _take(features: Tensor, places: np.ndarray) -> Tensor:
     return features[torch.from_numpy(places).to(features.device)]
 
 
+def _long(image: Tensor, length: Tensor | None, features: Features) -> Tensor:
+    """Unit features (N, D), or as they were before they were made unit."""
+    if features == "unit":
+        return image
+    assert length is not None
+    return image * length[:, None]
+
+
 def dimension(distances: Tensor) -> Tensor:
     """Return the local intrinsic dimension (N,): -k / sum_i log(d_i / d_k), maximum likelihood."""
     k = distances.shape[1]
@@ -96,9 +115,10 @@ def k_distance(
     k: Count = 16,
     batch: Count = 2048,
     reference: Reference = "group",
+    features: Features = "unit",
 ) -> Scored:
     """Distance to the k-th neighbour."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference)
+    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
     return Scored(near.distances[:, -1])
 
 
@@ -111,9 +131,10 @@ def lid(
     k: Count = 16,
     batch: Count = 2048,
     reference: Reference = "group",
+    features: Features = "unit",
 ) -> Scored:
     """Local intrinsic dimension."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference)
+    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
     return Scored(dimension(near.distances))
 
 
@@ -126,9 +147,10 @@ def slof(
     k: Count = 16,
     batch: Count = 2048,
     reference: Reference = "group",
+    features: Features = "unit",
 ) -> Scored:
     """Simplified local outlier factor: mean over neighbours of d_k / their d_k."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference)
+    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
     return Scored((near.distances[:, -1:] / near.far).mean(dim=1))
 
 
@@ -141,15 +163,23 @@ def dao(
     k: Count = 16,
     batch: Count = 2048,
     reference: Reference = "group",
+    features: Features = "unit",
 ) -> Scored:
     """Dimensionality-aware outlier detection: mean over neighbours of LID log(d_k / their d_k)."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference)
+    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
     return Scored((near.dimension * (near.distances[:, -1:] / near.far).log()).mean(dim=1))
 
 
 @detector("isolation_forest", of="pairs")
-def isolation_forest(model: Model, samples: Samples, known: Known, *, trees: Count = 100) -> Scored:
+def isolation_forest(
+    model: Model,
+    samples: Samples,
+    known: Known,
+    *,
+    trees: Count = 100,
+    features: Features = "unit",
+) -> Scored:
     """Isolation forest (Liu et al. 2008): few random cuts set an outlier apart; above 0.5."""
-    features = samples.image.cpu().numpy()
-    forest = IsolationForest(n_estimators=trees, random_state=known.seed % 2**32).fit(features)
-    return Scored(torch.from_numpy(-forest.score_samples(features)), 0.5)
+    image = _long(samples.image, samples.length, features).cpu().numpy()
+    forest = IsolationForest(n_estimators=trees, random_state=known.seed % 2**32).fit(image)
+    return Scored(torch.from_numpy(-forest.score_samples(image)), 0.5)

@@ -22,21 +22,27 @@ from bdnb.runtime.errors import ConfigError
 
 
 class Samples(NamedTuple):
-    """N samples to be judged: unit features (N, D) in the model; text: of captions, or None."""
+    """N samples to be judged: unit features (N, D) in the model.
+
+    text: of captions, or None. length: (N,) that image features had before they were made unit.
+    """
 
     image: Tensor
     text: Tensor | None = None
+    length: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """What a detector may know beside the samples.
 
-    reference: (R, D) unit features of clean images. classnames, templates: of zero-shot prompts.
+    reference: (R, D) unit features of clean images; length: (R,), as of samples. classnames,
+    templates: of zero-shot prompts.
     """
 
     seed: int
     reference: Tensor
+    length: Tensor | None = None
     classnames: Sequence[str] = ()
     templates: Sequence[str] = ()
 
