@@ -97,7 +97,7 @@ class Finding:
     @property
     def spread(self) -> Spread:
         """Mean and interval as shown, no wider than what the quantity can be."""
-        limits = (-self.most if self.claim.less else 0.0, self.most)
+        limits = (-self.most if self.claim.less or not self.claim.edge else 0.0, self.most)
         return over_seeds(self.values, least_spread=LEAST_SPREAD, limits=limits)
 
     @property
