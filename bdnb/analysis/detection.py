@@ -122,6 +122,18 @@ def compared(made: pd.DataFrame) -> list[Compared]:
     ]
 
 
+def common(made: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines on attacks that every detector, however it is run, has on both objectives.
+
+    All lines where there is no such attack.
+    """
+    groups = made.groupby(["detector", *GIVEN]) if len(made) else ()
+    there = [set(_shared(own)) for _, own in groups]
+    attacks = set.intersection(*(one for one in there if one)) if any(there) else set()
+    kept = [key in attacks for key in made[ATTACK].itertuples(index=False, name=None)]
+    return made[kept] if attacks else made
+
+
 def _shared(own: pd.DataFrame) -> pd.Index:
     """The attacks of a detector's lines that are there for both objectives."""
     first, second = (own[own["objective"] == one].set_index(ATTACK).index for one in OBJECTIVES)

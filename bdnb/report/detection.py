@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis.arena import OBJECTIVES
-from bdnb.analysis.detection import CHANCE, MARGIN, Compared, compared, flags_all, found
+from bdnb.analysis.detection import CHANCE, MARGIN, Compared, common, compared, flags_all, found
 from bdnb.config.defence_facts import DETECTORS, LOOK_AT_IMAGES, NEIGHBOURS, DetectorFacts
 from bdnb.report import style, tables
 from bdnb.report.style import NAMES, some
@@ -96,8 +96,9 @@ def answer(rows: pd.DataFrame) -> Markdown:
     both = compared(made)
     if not both:
         return NOTHING if made.empty else ALONE
-    first = [_best(both), _depends(both), *_alone(both)]
-    then = [*_chance(both), *_sides(both), *_flagged(made)]
+    fair = compared(common(made))
+    first = [_best(fair), _depends(fair), *_hangs(fair), *_alone(both)]
+    then = [*_chance(both), *_sides(fair), *_flagged(made)]
     return Markdown("\n\n".join(" ".join(said) for said in (first, then)).strip())
 
 
@@ -142,28 +143,32 @@ def _chance(both: list[Compared]) -> Iterator[str]:
 def _sides(both: list[Compared]) -> Iterator[str]:
     """Which detectors are below chance for an objective however they are run, or as they are."""
     below: dict[str, list[str]] = {}
-    hangs = []
     for own in _by_name(both):
-        sides = {one.sides for one in own}
-        if len(sides) == 1 and (where := SIDES.get(own[0].sides)):
+        if len({one.sides for one in own}) == 1 and (where := SIDES.get(own[0].sides)):
             ways = f" (in each of {len(own)} ways)" * (len(own) > 1)
             below.setdefault(where, []).append(_words(own[0].name) + ways)
-        elif len(sides) > 1 and len({one.attacks for one in own}) == 1:
-            hangs.append(f"{_words(own[0].name)}, {_range(own)}")
     objectives = [NAMES[one] for one in OBJECTIVES]
     for where, names in below.items():
         yield f"By {MARGIN:g} points or more {where.format(*objectives)}: {', '.join(names)}."
-    if hangs:
-        yield f"Features and neighbours decide what is found by {'; '.join(hangs)}."
 
 
-def _range(own: list[Compared]) -> str:
-    """The least and the most that a detector has in the ways that it was run, by objective."""
+def _hangs(both: list[Compared]) -> Iterator[str]:
+    """Which detectors hang on how they are run: on which objective, from what to what."""
     said = []
-    for objective in OBJECTIVES:
-        means = [one.mean[objective] for one in own]
-        said.append(f"{min(means):.0f} to {max(means):.0f} % on {NAMES[objective]}")
-    return " and ".join(said)
+    for own in _by_name(both):
+        if len({one.sides for one in own}) > 1 and len({one.attacks for one in own}) == 1:
+            spans = {o: sorted(own, key=lambda one, o=o: one.mean[o]) for o in OBJECTIVES}
+            most = max(spans, key=lambda o: spans[o][-1].mean[o] - spans[o][0].mean[o])
+            ends = (
+                f"{one.mean[most]:.0f} % ({_how(one)})" for one in (spans[most][0], spans[most][-1])
+            )
+            said.append(f"{_words(own[0].name)} on {NAMES[most]}, {' to '.join(ends)}")
+    if said:
+        yield f"**How it is run decides what a detector finds:** {'; '.join(said)}."
+
+
+def _how(one: Compared) -> str:
+    return f"{one.features} features" + ", clean reference" * (one.reference == "clean")
 
 
 def _alone(both: list[Compared]) -> Iterator[str]:
