@@ -157,11 +157,10 @@ def _hangs(both: list[Compared]) -> Iterator[str]:
     said = []
     for own in _by_name(both):
         if len({one.sides for one in own}) > 1 and len({one.attacks for one in own}) == 1:
-            spans = {o: sorted(own, key=lambda one, o=o: one.mean[o]) for o in OBJECTIVES}
-            most = max(spans, key=lambda o: spans[o][-1].mean[o] - spans[o][0].mean[o])
-            ends = (
-                f"{one.mean[most]:.0f} % ({_how(one)})" for one in (spans[most][0], spans[most][-1])
-            )
+            means = {o: [one.mean[o] for one in own] for o in OBJECTIVES}
+            most = max(means, key=lambda o: max(means[o]) - min(means[o]))
+            least, best = (own[means[most].index(pick(means[most]))] for pick in (min, max))
+            ends = (f"{one.mean[most]:.0f} % ({_how(one)})" for one in (least, best))
             said.append(f"{_words(own[0].name)} on {NAMES[most]}, {' to '.join(ends)}")
     if said:
         yield f"**How it is run decides what a detector finds:** {'; '.join(said)}."
