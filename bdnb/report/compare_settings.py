@@ -133,6 +133,8 @@ def answer(rows: pd.DataFrame) -> Markdown:
     before_both = all_made[[f"asr_before_{o}" for o in OBJECTIVES]]
     backdoored = (before_both >= BACKDOORED).all(axis=1)
     without = ", ".join(all_made.loc[~backdoored, "setting"].unique())
+    if not backdoored.any():
+        return Markdown(f"*In no setting had both models a backdoor to clean ({without}).*")
     made, before_both = all_made[backdoored], before_both[backdoored]
     attacked = (before_both >= ATTACKED).all(axis=1)
     gap = made["kept_mmcl"] - made["kept_mmcl_ssl"]

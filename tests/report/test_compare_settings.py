@@ -91,6 +91,17 @@ def test_the_answer_counts_settings(rows):
     assert "91.0 % for MMCL and 45.0 % for MMCL + SSL" in said
 
 
+def test_settings_without_a_backdoor_are_left_out_and_named(rows, tiny):
+    weak = cleaned("train_mmcl", [(80, 99), (76, 4)], pairs=96)
+    strong = cleaned("train_mmcl_ssl", [(80, 40), (120, 1)], pairs=96)
+    without = compare_settings.settings(pd.concat([weak, strong], ignore_index=True))
+    without = without.assign(setting="faint")
+    said = answer(pd.concat([rows, without]))
+    assert "Left out, since a model had no backdoor to clean: faint." in said
+    assert said.startswith(answer(rows))
+    assert answer(without) == "*In no setting had both models a backdoor to clean (faint).*"
+
+
 def test_settings_whose_backdoor_hardly_took_are_counted_apart(tiny):
     weak = cleaned("train_mmcl", [(80, 90), (76, 4)])
     strong = cleaned("train_mmcl_ssl", [(80, 99), (40, 4)])

@@ -51,7 +51,7 @@ def text_of(path: Path) -> str:
         ("nonideal", ["-f", "{params}/tiny/nonideal.yaml"], "2 poisons left"),
         ("stopping", ["-f", "{params}/tiny/stopping.yaml"], "oracle: best accuracy"),
         ("summary", ["-p", "scale", "tiny"], "not decided"),
-        ("regime", ["-p", "scale", "tiny"], "1 pair of models"),
+        ("regime", ["-p", "scale", "tiny"], "had both models a backdoor to clean"),
         ("effect", ["-p", "scale", "tiny", "-p", "scales", "tiny"], "criteria"),
         ("arena", ["-p", "scale", "tiny", "-p", "defence", "par"], "arXiv 2412.00727"),
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
