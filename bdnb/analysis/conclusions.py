@@ -202,9 +202,8 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
     Conclusion(
         id="C9",
         statement="A few poisons left in the cleaning set hurt both models, MMCL + SSL worse",
-        paper="CC6M: MMCL keeps its accuracy at an ASR of 30-50 %, MMCL + SSL loses 80 % for "
-        "ASR ≤ 5 %; CC3M: MMCL + SSL stays over 90 % (our rule would not pass it: 0 % against 34 % "
-        "kept, CC6M, from the authors' points)",
+        paper="ASR 30-50 % with accuracy kept (MMCL, CC6M), over 90 % (MMCL + SSL, CC3M; our rule "
+        "would not pass CC6M's points, where MMCL keeps 0 %, MMCL + SSL 34 %)",
         claims=(
             *(
                 Claim(
