@@ -68,7 +68,7 @@ def leaderboard(made: pd.DataFrame) -> HTML | Markdown:
 
 def _line(one: Mapping[Any, Any]) -> dict[str, Any]:
     nothing, tuned = float("nan"), one.get("tuned")
-    edge = " (edge of its learning rates)" * (one.get("edge") is True)
+    edge = " (edge)" * (one.get("edge") is True)
     where = " (not tuned)" * (tuned is False) + " (tuned here)" * bool(one["tuning"] and tuned)
     return {
         "way of cleaning": one["way"] + edge + where,

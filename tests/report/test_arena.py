@@ -115,7 +115,7 @@ def test_a_line_says_how_many_settings_it_has_and_where_they_were_tuned():
     rows += [runs(("clp", "mmcl"), GOOD, attack="sig"), runs(PAR, GOOD, attack="no", asr=20.0)]
     html = arena.leaderboard(arena.entries(pd.concat(rows))).data
     assert html.count("(tuned here)") == 2  # in the cell and in its key to sort by
-    assert "PAR (edge of its learning rates) (tuned here)" in html
+    assert "PAR (edge) (tuned here)" in html
     assert ">CLP (not tuned)<" in html
     assert ">PAR<" in html
     assert html.count(">1 of 2<") == 2
