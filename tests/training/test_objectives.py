@@ -15,7 +15,7 @@ from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import device, objectives
 from bdnb.training.loop import Features, Loop
-from bdnb.training.objectives import roclip, safeclip
+from bdnb.training.objectives import registry, roclip, safeclip
 from bdnb.training.optimiser import Optimiser
 
 N, D, SCALE = 6, 5, 7.0
@@ -206,7 +206,14 @@ def half_mmcl(batch, *, share: float = 0.5):
 """
 
 
-def test_a_user_s_file_adds_an_objective_with_options(fresh):
+@pytest.fixture
+def mine_alone(monkeypatch):
+    """What a test registers is gone after it: messages of others list what there is."""
+    for name in ("OBJECTIVES", "ABOUT"):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+
+
+def test_a_user_s_file_adds_an_objective_with_options(fresh, mine_alone):
     plugins.place("half.py").write_text(MINE)
     usual = experiments.trained("tiny", "train_mmcl", 0)
     asked = dataclasses.replace(
