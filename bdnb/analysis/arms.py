@@ -47,7 +47,7 @@ class Arm:
         for column, value in self.where.items():
             mask &= rows[column] == value
         for column, least in self.above.items():
-            mask &= rows.get(column, pd.Series(math.nan, index=rows.index)) > least
+            mask &= _column(rows, column) > least
         chosen = rows[mask]
         if self.fewest and len(chosen):
             chosen = chosen[chosen[self.fewest] == chosen[self.fewest].min()]
@@ -65,19 +65,20 @@ class Arm:
 
 def _picked(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     """Accuracy of the shrunk and perturbed model that each run cleans; NaN where none is found."""
-    names = ["poisoned", "seed", "shrink", "perturb"]
-    for name in names[2:]:  # picked, or as the run was given them
-        nothing = pd.Series(math.nan, index=rows.index)
-        given = (rows.get(f"{kind}_{name}", nothing) for kind in ("picked", "option"))
-        rows = rows.assign(**{name: next(given).fillna(next(given))})
-    chosen = rows.loc[chosen.index]
     screened = rows[(rows["defence"] == "screen") & (rows["epoch"] > 0)]
     if screened.empty:
         return pd.Series(math.nan, index=chosen.index)
-    about = ["poisoned", "seed", "option_shrink", "option_perturb"]
-    accuracy = screened.groupby(about)["accuracy"].mean()
-    keys = pd.MultiIndex.from_frame(chosen[names])
+    names, values = ("shrink", "perturb"), ["poisoned", "seed"]
+    accuracy = screened.groupby([*values, *(f"option_{name}" for name in names)])["accuracy"].mean()
+    # Picked, or as the run was given them.
+    given = [_column(chosen, f"picked_{n}").fillna(_column(chosen, f"option_{n}")) for n in names]
+    keys = pd.MultiIndex.from_arrays([*(chosen[value] for value in values), *given])
     return pd.Series(accuracy.reindex(keys).to_numpy(), index=chosen.index)
+
+
+def _column(rows: pd.DataFrame, name: str) -> pd.Series:
+    """A column of numbers; NaN where it is not there."""
+    return rows.get(name, pd.Series(math.nan, index=rows.index))
 
 
 def words(poisoned: str) -> str:

@@ -16,7 +16,7 @@ from bdnb.analysis.arms import Arm
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
 from bdnb.analysis.metrics import by_seed
 from bdnb.analysis.price import curve, kept_accuracy
-from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, Measure, decide, joint
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, decide, joint
 
 CLEANCLIP = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
 WAYS = {
@@ -95,12 +95,12 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
     numbers = pd.DataFrame(by).dropna()
     found = Crossing(way=name, larger="", crosses="", numbers=numbers)
     ours, theirs = (found.contrasts[way] for way in ways)
-    further = _further(clean, measure, numbers.index)
-    further = further if (further - ours).abs().max() > 0 else further.iloc[:0]
-    larger = _told(decide(ours - theirs, CONTRAST), ways)
-    wider = larger
-    if len(further):
-        more = {name: ways[name], "CleanCLIP": _shared({"": _pair(CLEANCLIP, clean)})[""]}
+    larger = wider = _told(decide(ours - theirs, CONTRAST), ways)
+    further = pd.Series(dtype=float)
+    more = _shared({"CleanCLIP": _pair(CLEANCLIP, clean)}) | {name: ways[name]}
+    if _rates(more["CleanCLIP"]) > _rates(ways["CleanCLIP"]):
+        first, second = (by_seed(rows, measure) for _, rows in more["CleanCLIP"])
+        further = (first - second).reindex(numbers.index).dropna()
         wider = _told(decide((further - theirs).dropna(), CONTRAST), more)
     crosses = joint([decide(ours, CONTRAST), decide(theirs, -CONTRAST, above=False)])
     if weak := [why for _, rows in both if (why := arms.no_backdoor(rows))]:
@@ -159,8 +159,6 @@ def _shared(ways: Mapping[str, Pair]) -> dict[str, Pair]:
     }
 
 
-def _further(clean: pd.DataFrame, measure: Measure, seeds: pd.Index) -> pd.Series:
-    """CleanCLIP's contrast with all rates that both models have, at these seeds."""
-    pair = _shared({"CleanCLIP": _pair(CLEANCLIP, clean)})["CleanCLIP"]
-    weak, strong = (by_seed(rows, measure) for _, rows in pair)
-    return (weak - strong).reindex(seeds).dropna()
+def _rates(pair: Pair) -> int:
+    """How many learning rates both models have."""
+    return int(pair[0][1]["lr"].nunique())

@@ -57,7 +57,7 @@ def same_way(rows: pd.DataFrame, column: str) -> float:
 def same_way_by_chance(rows: pd.DataFrame, column: str) -> float:
     """Return in how many percent they would by chance, each rising as often as it does.
 
-    Both mostly fall while a loss is trained away, so that this is more than 50.
+    It is 50 only where one of them rises as often as it falls.
     """
     steps = _steps(rows, column)
     if steps.empty:

@@ -60,35 +60,32 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
 def reason(clean: pd.DataFrame, found: list[Crossing]) -> Markdown:
     """Say what of the reason is decided, what is refuted, what is left. found: ``crossings``."""
     why = explanations(clean)
-    verdicts = [*map(crossing.settled, found), *map(crossing.short, why["verdict"])]
+    ways = [(one, crossing.settled(one)) for one in found]
     parts = []
     for verdict, words in (
         (HOLDS, "Of possible reasons this holds"),
         (FAILS, "This does not hold"),
     ):
-        ways = [crossing.more(one) for one in found if crossing.settled(one) == verdict]
+        larger = [crossing.more(one) for one, word in ways if word == verdict]
         more = "what MMCL models keep beyond MMCL + SSL models is more with CleanCLIP "
-        said = [more + " and ".join(ways)] * bool(ways)
+        said = [more + " and ".join(larger)] * bool(larger)
         said += [
             one[0].lower() + one[1:] for one in why.loc[why["verdict"] == verdict, "statement"]
         ]
         parts += [f"**{words}:** {'; '.join(said)}."] * bool(said)
-    left = [verdict for verdict in verdicts if verdict not in (HOLDS, FAILS)]
-    if left:
-        parts.append(f"Of {len(verdicts)} claims about the reason {_left(why, found)}.")
+    claims = [(word, len(one.contrasts)) for one, word in ways]
+    claims += zip(map(crossing.short, why["verdict"]), why["n"], strict=True)
+    if left := [_left(word, seeds) for word, seeds in claims if word not in (HOLDS, FAILS)]:
+        counts = ", ".join(f"{left.count(kind)} {kind}" for kind in dict.fromkeys(left))
+        parts.append(f"Of {len(claims)} claims about the reason {counts}.")
     return Markdown(" ".join(parts))
 
 
-def _left(why: pd.DataFrame, found: list[Crossing]) -> str:
-    """How many claims have no answer, by what they lack."""
-    empty = [not len(one.contrasts) for one in found] + list(why["n"] == 0)
-    words = [*map(crossing.settled, found), *map(crossing.short, why["verdict"])]
-    kinds = [
-        "have no rows yet" if none else "cannot be told here" if word == MUTE else "are not decided"
-        for none, word in zip(empty, words, strict=True)
-        if word not in (HOLDS, FAILS)
-    ]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+def _left(verdict: str, seeds: int) -> str:
+    """What a claim without an answer lacks. seeds: that it has numbers of."""
+    if not seeds:
+        return "have no rows yet"
+    return "cannot be told here" if verdict == MUTE else "are not decided"
 
 
 def criteria(train: pd.DataFrame, clean: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:

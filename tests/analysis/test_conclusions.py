@@ -267,14 +267,16 @@ def test_a_penalty_that_is_all_of_the_loss_or_nothing_of_it_tells_nothing(loss_l
     ("accuracy", "said"),
     [(1.0, "cannot tell here (the model that was picked is destroyed)"), (50.0, "holds")],
 )
-def test_a_destroyed_model_that_was_picked_tells_nothing(accuracy, said):
+@pytest.mark.parametrize("kind", ["picked", "option"])
+def test_a_destroyed_model_that_was_cleaned_tells_nothing(accuracy, said, kind):
     screen = runs(STRONG, [(0, accuracy)], lr=1e-5, defence="screen", study="shrink_perturb")
     screen = screen.assign(option_shrink=0.9, option_perturb=0.01)
     screen.loc[screen["epoch"] > 0, "accuracy"] = accuracy
-    picked = {"picked_shrink": 0.9, "picked_perturb": 0.01}
-    made = runs(STRONG, COSTLY, **STUDIES[12]).assign(**picked)
+    given = {f"{kind}_shrink": 0.9, f"{kind}_perturb": 0.01}
+    made = runs(STRONG, COSTLY, **STUDIES[12]).assign(**given)
     row = verdict(12, runs(WEAK, CLEAN), runs(STRONG, COSTLY), made, screen)
     assert row["verdict"] == said
+    assert {one.verdict for one in row["findings"]} == {said}  # each claim looks at its own runs
 
 
 def test_a_run_without_its_starting_point_decides_nothing():

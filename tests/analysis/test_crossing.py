@@ -82,8 +82,10 @@ def test_rates_that_only_one_way_was_run_at_are_asked_for_apart():
 def test_a_rate_counts_where_both_models_were_cleaned_at_it_in_both_ways():
     pair = [runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, CLEANED))]
     lacks = (pair[1]["poisoned"] == "train_mmcl") & (pair[1]["lr"] == 3e-4)
-    numbers = of_par(pair[0], pair[1][~lacks]).numbers
-    assert (numbers == 0).all(axis=None) or numbers["PAR", "train_mmcl_ssl"].max() < 100
+    found = of_par(pair[0], pair[1][~lacks])
+    assert found.number == "mean of the whole price curve"  # at the other rates none is clean
+    assert (found.numbers.nunique(axis=1) == 1).all()
+    assert (of_par(*pair).numbers.nunique(axis=1) == 2).all()
 
 
 @pytest.mark.parametrize(

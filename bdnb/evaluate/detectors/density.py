@@ -15,7 +15,8 @@ take a cluster apart, and give it next to nothing, too. ``config.defence_facts.D
 numbers as ``null``, from the simulation that is this file's test. Against "clean" it is 50 %.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
 from bdnb.config.options import Count
-from bdnb.evaluate.detectors.registry import Known, Samples, Scored, detector
+from bdnb.evaluate.detectors.registry import Detector, Known, Samples, Scored, detector
 from bdnb.models import Model
 from bdnb.runtime import seeds
 
@@ -52,7 +53,7 @@ def neighbours(
     *,
     k: int,
     batch: int,
-    reference: Reference = "group",
+    reference: Reference,
     features: Features = "unit",
 ) -> Near:
     """Return the nearest neighbours of each image.
@@ -106,68 +107,51 @@ def dimension(distances: Tensor) -> Tensor:
     return -k / (distances / distances[:, -1:]).log().sum(dim=1).clamp_max(-TINY)
 
 
-@detector("k_distance", of="pairs")
-def k_distance(
-    model: Model,
-    samples: Samples,
-    known: Known,
-    *,
-    k: Count = 16,
-    batch: Count = 2048,
-    reference: Reference = "group",
-    features: Features = "unit",
-) -> Scored:
+def by_neighbours(name: str) -> Callable[[Callable[[Near], Tensor]], Detector]:
+    """Register a detector that is a function of the nearest neighbours: ``Near`` -> scores (N,)."""
+
+    def register(score: Callable[[Near], Tensor]) -> Detector:
+        def scored(
+            model: Model,
+            samples: Samples,
+            known: Known,
+            *,
+            k: Count = 16,
+            batch: Count = 2048,
+            reference: Reference = "group",
+            features: Features = "unit",
+        ) -> Scored:
+            how: Any = {"k": k, "batch": batch, "reference": reference, "features": features}
+            return Scored(score(neighbours(samples, known, **how)))
+
+        scored.__name__, scored.__doc__ = score.__name__, score.__doc__
+        return detector(name, of="pairs")(scored)
+
+    return register
+
+
+@by_neighbours("k_distance")
+def k_distance(near: Near) -> Tensor:
     """Distance to the k-th neighbour."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
-    return Scored(near.distances[:, -1])
+    return near.distances[:, -1]
 
 
-@detector("lid", of="pairs")
-def lid(
-    model: Model,
-    samples: Samples,
-    known: Known,
-    *,
-    k: Count = 16,
-    batch: Count = 2048,
-    reference: Reference = "group",
-    features: Features = "unit",
-) -> Scored:
+@by_neighbours("lid")
+def lid(near: Near) -> Tensor:
     """Local intrinsic dimension."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
-    return Scored(dimension(near.distances))
+    return dimension(near.distances)
 
 
-@detector("slof", of="pairs")
-def slof(
-    model: Model,
-    samples: Samples,
-    known: Known,
-    *,
-    k: Count = 16,
-    batch: Count = 2048,
-    reference: Reference = "group",
-    features: Features = "unit",
-) -> Scored:
+@by_neighbours("slof")
+def slof(near: Near) -> Tensor:
     """Simplified local outlier factor: mean over neighbours of d_k / their d_k."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
-    return Scored((near.distances[:, -1:] / near.far).mean(dim=1))
+    return (near.distances[:, -1:] / near.far).mean(dim=1)
 
 
-@detector("dao", of="pairs")
-def dao(
-    model: Model,
-    samples: Samples,
-    known: Known,
-    *,
-    k: Count = 16,
-    batch: Count = 2048,
-    reference: Reference = "group",
-    features: Features = "unit",
-) -> Scored:
+@by_neighbours("dao")
+def dao(near: Near) -> Tensor:
     """Dimensionality-aware outlier detection: mean over neighbours of LID log(d_k / their d_k)."""
-    near = neighbours(samples, known, k=k, batch=batch, reference=reference, features=features)
-    return Scored((near.dimension * (near.distances[:, -1:] / near.far).log()).mean(dim=1))
+    return (near.dimension * (near.distances[:, -1:] / near.far).log()).mean(dim=1)
 
 
 @detector("isolation_forest", of="pairs")
