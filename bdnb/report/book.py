@@ -36,10 +36,11 @@ UNREAD = (
     "*.map",
     "_static/locales",
     "_static/vendor/fontawesome/webfonts/*.ttf",
+    "_static/vendor/fontawesome/webfonts/fa-[!s]*",
     "_static/vendor/mathjax/input/tex/extensions/all-packages.js",
 )
 """What the theme and MathJax bring and no page loads: source maps, translations, fonts of which
-there is a smaller format beside them."""
+there is a smaller format beside them, icons other than the solid ones."""
 
 SOURCES, PAGES = "assembled book", "built book"
 """What the marks of OUT/book and OUT/html say."""

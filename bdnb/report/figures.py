@@ -122,7 +122,9 @@ def scatter(
     known, palette = labelled(rows, hue)
     after = known[known["epoch"] > 0].fillna({"asr": OUTSIDE})
     plane = appearance(palette) | facets(before, panel)
-    grid = sns.relplot(after, **plane, style="label", s=40, alpha=0.7, linewidth=0)
+    # Of a line's points an SVG holds the marker once, of a scatter's each point's own.
+    dots = {"kind": "line", "estimator": None, "dashes": False, "ls": "none", "ms": 6.3, "mew": 0}
+    grid = sns.relplot(after, **plane, **dots, style="label", alpha=0.7)
     whole, ringed = _ringed(known, palette)
     for value, axes in grid.axes_dict.items():
         own, mine = (candidates(part[part[panel] == value]) for part in (known, ringed))

@@ -27,7 +27,7 @@ def html(spec: Mapping[str, Any]) -> str:
         bind |= {"element": f"#{groups[legend]}", "name": words}
         params.append(param | {"bind": bind})
     given = {name: value for name, value in spec.items() if name != "$schema"} | {"params": params}
-    data = json.dumps(given, ensure_ascii=False).replace("</", r"<\/")
+    data = json.dumps(given, ensure_ascii=False, separators=(",", ":")).replace("</", r"<\/")
     fields = "".join(
         f'<fieldset><legend>{escape(legend)}</legend><div id="{place}"></div></fieldset>'
         for legend, place in groups.items()

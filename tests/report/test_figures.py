@@ -46,6 +46,9 @@ def points(axes: Axes, colour: str | None = None) -> set[tuple[float, float]]:
         looks = [*drawn.get_facecolor(), *drawn.get_edgecolor()]
         if colour is None or colour in {to_hex(look) for look in looks}:
             found |= {(float(x), float(y)) for x, y in np.asarray(drawn.get_offsets())}
+    for line in (one for one in axes.lines if one.get_marker() not in ("None", "", None)):
+        if colour in (None, to_hex(line.get_color())):
+            found |= {(float(x), float(y)) for x, y in line.get_xydata()}
     return found
 
 
@@ -67,8 +70,10 @@ def test_scatter_has_a_point_for_every_epoch_and_a_panel_for_every_objective(row
 
 def test_rows_under_one_index_are_drawn_once(rows) -> None:
     assert rows.index.has_duplicates
-    drawn = figures.scatter(rows, start(rows)).axes[1].collections[0]
-    assert len(drawn.get_offsets()) == 2
+    axes = figures.scatter(rows, start(rows)).axes[1]
+    drawn = [line for line in axes.lines if line.get_marker() not in ("None", "")]
+    assert [len(line.get_xydata()) for line in drawn] == [2]
+    assert drawn[0].get_linestyle() == "None"
 
 
 def test_scatter_stars_the_poisoned_model_and_rings_the_best_cleaned_one(rows) -> None:
