@@ -193,7 +193,7 @@ def build(out: Path) -> Path:
         shown = "\n".join(said[:20] or lines[-20:])
         raise ConfigError(f"the book did not build (all that was said: {log}):\n{shown}")
     made = book / "_build" / "html"
-    for path in [path for pattern in UNREAD for path in made.rglob(pattern)]:
+    for path in {path for pattern in UNREAD for path in made.rglob(pattern)}:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (made / MARK).write_text(f"{PAGES}\n", "utf-8")
     discard(html, PAGES, remedy=REMEDY)
