@@ -4,46 +4,51 @@ import pandas as pd
 
 from bdnb.analysis.arena import CELL
 from bdnb.report import arena, arena_missing
+from bdnb.report.pages import NOTHING
 from tests.analysis.test_arena import BAD, CONTROL, GOOD, PAR, runs
 from tests.report.test_arena import of
 
 
-def test_what_is_missing_is_said():
+def plan(*lines):
+    made = [
+        (way, loss, attack, "scratch", objective, ran)
+        for way, loss, attack, objective, ran in lines
+    ]
+    return pd.DataFrame(made, columns=["defence", "loss", *CELL, "ran"])
+
+
+PLANNED = plan(
+    ("par", "mmcl", "badnet", "mmcl", True),
+    ("par", "mmcl", "badnet", "mmcl", False),
+    ("par", "mmcl", "badnet", "mmcl_ssl", True),
+    ("clp", "mmcl", "badnet", "mmcl", False),
+    ("", "", "sig", "mmcl", True),
+)
+
+
+def test_each_cell_has_the_runs_that_are_there_of_those_planned():
+    frame = arena_missing.coverage(PLANNED).data.set_index("way of cleaning")
+    assert frame.loc["PAR"].tolist() == ["1 of 2", "1 of 1"]
+    assert frame.columns.tolist() == ["badnet on MMCL", "badnet on MMCL + SSL"]
+    assert frame.loc["CLP", "badnet on MMCL"] == "0 of 1"
+    assert pd.isna(frame.loc["CLP", "badnet on MMCL + SSL"])
+
+
+def test_nothing_is_planned_where_only_models_are_trained():
+    assert arena_missing.coverage(PLANNED[PLANNED["defence"] == ""]) is NOTHING
+
+
+def test_all_planned_runs_are_counted_and_ways_without_control_named():
     made = pd.concat([of(GOOD, BAD), runs(PAR, GOOD, attack="sig", seeds=(0,))])
-    found = arena_missing.missing(arena.entries(made)).data
-    assert "MMCL alone: no run of sig on MMCL" in found
-    assert "PAR: fewer than 3 seeds of sig on MMCL; no control of its length for sig" in found
-    assert "no attack failed" in arena_missing.missing(arena.entries(of(GOOD, BAD))).data
+    found = arena_missing.missing(arena.entries(made), PLANNED).data
+    assert found == "3 of 5 planned runs are there. No control of its length yet: PAR."
+    found = arena_missing.missing(arena.entries(of(GOOD, BAD)), PLANNED).data
+    assert found == "3 of 5 planned runs are there."
 
 
-def test_what_is_planned_and_was_not_run_is_said():
-    made = arena.entries(of(GOOD, BAD))
-    lines = [("par", "mmcl", "badnet", True), ("clp", "mmcl", "badnet", False)]
-    lines += [("", "", "sig", True), ("par", "mmcl", "sig", False)]
-    plan = [(way, loss, attack, "scratch", "mmcl", ran) for way, loss, attack, ran in lines]
-    planned = pd.DataFrame(plan, columns=["defence", "loss", *CELL, "ran"])
-    found = arena_missing.missing(made, planned).data
-    assert "2 of 4 planned runs are there" in found
-    assert "Ways not run yet: CLP. Models not cleaned yet: sig on MMCL." in found
-    assert "planned" not in arena_missing.missing(made, planned[planned["ran"]]).data
-
-
-def test_cells_with_fewer_settings_than_their_way_has_are_named():
-    made = [of(GOOD, BAD), runs(PAR, BAD, lr=1e-3)]
-    found = arena_missing.missing(arena.entries(pd.concat(made))).data
-    assert found == "- PAR: fewer than 2 settings of badnet on MMCL + SSL"
-
-
-def test_an_attack_that_failed_is_named_and_lacks_nothing():
+def test_an_attack_that_failed_is_named_once_all_its_seeds_did():
     failed = [runs(PAR, GOOD, asr=50.0), runs(PAR, GOOD, attack="sig"), runs(CONTROL, GOOD)]
-    found = arena_missing.missing(arena.entries(pd.concat(failed[:2]))).data
-    assert "attack failed: badnet on MMCL" in found
-    assert "seeds of badnet" not in found
-    assert "setting of badnet" not in found
-
-
-def test_a_way_that_met_only_a_failed_seed_lacks_the_others():
+    found = arena_missing.missing(arena.entries(pd.concat(failed[:2])), PLANNED).data
+    assert "Attack failed, ASR before under 90 %: badnet on MMCL." in found
     seeds = [runs(PAR, GOOD, seeds=(0, 1)), runs(CONTROL, GOOD, seeds=(2,), asr=20.0)]
-    found = arena_missing.missing(arena.entries(pd.concat(seeds))).data
-    assert "MMCL alone: fewer than 2 seeds of badnet on MMCL" in found
-    assert "failed" not in found
+    assert "failed" not in arena_missing.missing(arena.entries(pd.concat(seeds)), PLANNED).data
