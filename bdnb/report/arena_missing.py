@@ -19,7 +19,7 @@ def coverage(planned: pd.DataFrame) -> Styler | Markdown:
     cleaning = planned[planned["defence"] != ""]
     if cleaning.empty:
         return NOTHING
-    keys = [named(cleaning), pd.Series(_cells(cleaning), index=cleaning.index)]
+    keys = [named(cleaning), _cells(cleaning)]
     counts = cleaning["ran"].groupby(keys, sort=False).agg(["sum", "size"])
     words = [f"{there} of {wanted}" for there, wanted in counts.to_numpy()]
     table = pd.Series(words, index=counts.index).unstack(sort=False)
@@ -27,14 +27,17 @@ def coverage(planned: pd.DataFrame) -> Styler | Markdown:
 
 
 def missing(made: pd.DataFrame, planned: pd.DataFrame) -> Markdown:
-    """Say how many planned runs are there, which attacks failed, which ways have no control.
+    """Say how many planned runs are there, which models and controls are not, which attacks failed.
 
     made: of ``arena.entries``. planned: of ``arena_runs.planned``.
     """
     if made.empty:
         return NOTHING
     lines = [f"{planned['ran'].sum()} of {len(planned)} planned runs are there."]
-    failed = made.groupby(pd.Series(_cells(made), index=made.index), sort=False)["failed"].all()
+    there = planned["ran"].groupby(_cells(planned), sort=False).any()
+    if not there.all():
+        lines.append(f"Models without any run yet: {'; '.join(there[~there].index)}.")
+    failed = made["failed"].groupby(_cells(made), sort=False).all()
     if failed.any():
         cells = "; ".join(map(str, failed[failed].index))
         lines.append(f"Attack failed, ASR before under {GATE:g} %: {cells}.")
@@ -45,8 +48,10 @@ def missing(made: pd.DataFrame, planned: pd.DataFrame) -> Markdown:
     return Markdown(" ".join(lines))
 
 
-def _cells(lines: pd.DataFrame) -> list[str]:
-    return [
+def _cells(lines: pd.DataFrame) -> pd.Series:
+    """Which model each line is of: attack and objective."""
+    words = [
         f"{attack_name(attack, route)} on {NAMES.get(objective, objective)}"
         for attack, route, objective in lines[CELL].itertuples(index=False)
     ]
+    return pd.Series(words, index=lines.index, dtype=object)

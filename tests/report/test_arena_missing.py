@@ -46,6 +46,12 @@ def test_all_planned_runs_are_counted_and_ways_without_control_named():
     assert found == "3 of 5 planned runs are there."
 
 
+def test_models_of_which_nothing_was_run_are_named():
+    planned = pd.concat([PLANNED, plan(("", "", "badnet", "roclip", False))], ignore_index=True)
+    found = arena_missing.missing(arena.entries(of(GOOD, BAD)), planned).data
+    assert found == "3 of 6 planned runs are there. Models without any run yet: badnet on RoCLIP."
+
+
 def test_an_attack_that_failed_is_named_once_all_its_seeds_did():
     failed = [runs(PAR, GOOD, asr=50.0), runs(PAR, GOOD, attack="sig"), runs(CONTROL, GOOD)]
     found = arena_missing.missing(arena.entries(pd.concat(failed[:2])), PLANNED).data
