@@ -1,8 +1,5 @@
 """Rows of a scale wherever they are: recorded here, else as they are shipped with the book."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,21 +23,7 @@ def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         frames = []
         for stage in (TrainConfig, CleanConfig):
             mine = results.rows([c for c in here if isinstance(c, stage)]).assign(source="here")
-            with _runs_in(folder):
-                others = results.rows([c for c in missing if isinstance(c, stage)])
+            others = results.rows([c for c in missing if isinstance(c, stage)], under=Path(folder))
             both = [part for part in (mine, others.assign(source="shipped")) if len(part)]
             frames.append(pd.concat(both, ignore_index=True) if both else pd.DataFrame())
     return frames[0], frames[1]
-
-
-@contextmanager
-def _runs_in(folder: str) -> Iterator[None]:
-    """Read runs from another folder for a while."""
-    before = os.environ.get("BDNB_RUNS")
-    os.environ["BDNB_RUNS"] = folder
-    try:
-        yield
-    finally:
-        del os.environ["BDNB_RUNS"]
-        if before is not None:
-            os.environ["BDNB_RUNS"] = before

@@ -69,13 +69,14 @@ def kept_weights(config: TrainConfig) -> Path:
     return path
 
 
-def rows(requested: Sequence[Stage]) -> pd.DataFrame:
+def rows(requested: Sequence[Stage], *, under: Path | None = None) -> pd.DataFrame:
     """The tidy rows of these runs, as far as recorded, under the names that asked for them.
 
-    A run that several experiments of one study ask for is there once.
+    A run that several experiments of one study ask for is there once. under: where their folders
+    are, if not among the runs.
     """
     frames, seen = [], set()
-    paths = folders(requested)
+    paths = [under / path.name if under else path for path in folders(requested)]
     found = dict.fromkeys(paths)
     there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
     readable = {run.folder for run in there}
