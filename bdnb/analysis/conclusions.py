@@ -10,11 +10,14 @@ import pandas as pd
 
 from bdnb.analysis.arms import Arm
 from bdnb.analysis.metrics import candidates, smoothness
-from bdnb.analysis.verdict_rules import Claim, Conclusion, judge
+from bdnb.analysis.price import kept_accuracy
+from bdnb.analysis.verdict_rules import Claim, Conclusion, Measure, judge
 
 KEPT, CONTRAST = 90.0, 5.0
 """Edges: share of the accuracy (percent) that is as good as all; points that are a difference."""
 WEAK, STRONG = "train_mmcl", "train_mmcl_ssl"
+MODELS = {WEAK: "MMCL", STRONG: "MMCL + SSL"}
+MAIN = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
 OBJECTIVES = "kept accuracy, MMCL minus MMCL + SSL"
 
 
@@ -49,12 +52,14 @@ def lowest_asr(rows: pd.DataFrame) -> float:
     return float(candidates(rows)["asr"].min())
 
 
-def _arm(
-    poisoned: str, *, loss: str = "mmcl_ssl", study: str = "main", like: Arm | None = None
-) -> Arm:
-    """CleanCLIP with one loss."""
-    where = {"defence": "cleanclip", "loss": loss, "study": study}
-    return Arm(poisoned=poisoned, where=where, like=like)
+def more(quantity: str, of: Arm, less: Arm, measure: Measure = kept_accuracy) -> Claim:
+    """Claim by ``CONTRAST`` points more of one arm than of the other."""
+    return Claim(quantity=quantity, of=of, less=less, edge=CONTRAST, measure=measure)
+
+
+def _arm(poisoned: str, *, like: Arm | None = None, **where: str) -> Arm:
+    """CleanCLIP, with its own loss in the main study unless ``where`` says otherwise."""
+    return Arm(poisoned=poisoned, where=MAIN | where, like=like)
 
 
 def _contrast(number: int, how: str, kind: str, paper: str) -> Conclusion:
@@ -64,7 +69,7 @@ def _contrast(number: int, how: str, kind: str, paper: str) -> Conclusion:
         id=f"C{number}",
         statement=f"{how}, cleaning costs the MMCL + SSL model more accuracy than the MMCL model",
         paper=paper,
-        claims=(Claim(quantity=OBJECTIVES, of=_arm(weak), less=_arm(strong), edge=CONTRAST),),
+        claims=(more(OBJECTIVES, _arm(weak), _arm(strong)),),
     )
 
 
@@ -85,11 +90,10 @@ def _tried(number: int, how: str, paper: str, tried: Arm) -> Conclusion:
                 edge=CONTRAST,
                 above=False,
             ),
-            Claim(
-                quantity="kept accuracy, MMCL with plain CleanCLIP minus MMCL + SSL with it",
-                of=_arm(WEAK),
-                less=tried,
-                edge=CONTRAST,
+            more(
+                "kept accuracy, MMCL with plain CleanCLIP minus MMCL + SSL with it",
+                _arm(WEAK),
+                tried,
             ),
         ),
     )
@@ -100,13 +104,8 @@ def _kept(arm: Arm, name: str, edge: float = KEPT, *, above: bool = False) -> Cl
 
 
 POISONS = {
-    name: Arm(
-        poisoned=name,
-        where={"defence": "cleanclip", "loss": "mmcl_ssl", "study": "nonideal"},
-        above={"poisons": 0},
-        fewest="poisons",
-    )
-    for name in (WEAK, STRONG)
+    name: replace(_arm(name, study="nonideal"), above={"poisons": 0}, fewest="poisons")
+    for name in MODELS
 }
 """Of the non-ideal runs those with the fewest poisons (5 per 100K in the paper)."""
 
@@ -121,7 +120,7 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
         statement="CleanCLIP costs the MMCL + SSL model more accuracy than the MMCL model "
         "(the paper's title; added after the first runs)",
         paper="37 points (CC6M), 19 (CC3M), from the authors' points",
-        claims=(Claim(quantity=OBJECTIVES, of=_arm(WEAK), less=_arm(STRONG), edge=CONTRAST),),
+        claims=(more(OBJECTIVES, _arm(WEAK), _arm(STRONG)),),
     ),
     Conclusion(
         id="C1",
@@ -140,10 +139,7 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
         statement="MMCL alone as cleaning loss leaves ASR high",
         paper="0 % kept by both models (CC6M), 77 % and 81 % (CC3M: our rule would not pass it), "
         "from the authors' points",
-        claims=(
-            _kept(_arm(WEAK, loss="mmcl"), "MMCL", 50),
-            _kept(_arm(STRONG, loss="mmcl"), "MMCL + SSL", 50),
-        ),
+        claims=tuple(_kept(_arm(model, loss="mmcl"), name, 50) for model, name in MODELS.items()),
     ),
     Conclusion(
         id="C4",
@@ -151,18 +147,17 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
         paper="99 % kept by MMCL (our rule would not pass it), 31 % by MMCL + SSL (CC6M), 77 % and "
         "16 % (CC3M), from the authors' points",
         claims=(
-            _kept(_arm(WEAK, loss="ssl"), "MMCL"),
-            _kept(_arm(STRONG, loss="ssl"), "MMCL + SSL"),
+            *(_kept(_arm(model, loss="ssl"), name) for model, name in MODELS.items()),
             *(
                 Claim(
                     quantity=f"lowest ASR of any epoch, {name}",
-                    of=_arm(poisoned, loss="ssl"),
+                    of=_arm(model, loss="ssl"),
                     edge=20,
                     above=False,
                     unit="%",
                     measure=lowest_asr,
                 )
-                for name, poisoned in (("MMCL", WEAK), ("MMCL + SSL", STRONG))
+                for model, name in MODELS.items()
             ),
         ),
     ),
@@ -206,19 +201,17 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
         "would not pass CC6M's points, where MMCL keeps 0 %, MMCL + SSL 34 %)",
         claims=(
             *(
-                Claim(
-                    quantity=f"kept accuracy, without poisons minus with the fewest, {name}",
-                    of=_arm(poisoned, like=POISONS[poisoned]),
-                    less=replace(POISONS[poisoned], like=_arm(poisoned)),
-                    edge=CONTRAST,
+                more(
+                    f"kept accuracy, without poisons minus with the fewest, {name}",
+                    _arm(model, like=POISONS[model]),
+                    replace(POISONS[model], like=_arm(model)),
                 )
-                for name, poisoned in (("MMCL", WEAK), ("MMCL + SSL", STRONG))
+                for model, name in MODELS.items()
             ),
-            Claim(
-                quantity="kept accuracy with the fewest poisons, MMCL minus MMCL + SSL",
-                of=POISONS[WEAK],
-                less=POISONS[STRONG],
-                edge=CONTRAST,
+            more(
+                "kept accuracy with the fewest poisons, MMCL minus MMCL + SSL",
+                POISONS[WEAK],
+                POISONS[STRONG],
             ),
         ),
     ),
@@ -241,10 +234,6 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
         15,
         "A larger SSL weight",
         "figure only (15)",
-        Arm(
-            poisoned=STRONG,
-            where={"defence": "cleanclip", "loss": "mmcl_ssl", "study": "ssl_weight"},
-            above={"ssl_weight": 1.0},
-        ),
+        replace(_arm(STRONG, study="ssl_weight"), above={"ssl_weight": 1.0}),
     ),
 )

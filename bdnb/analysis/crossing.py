@@ -13,12 +13,11 @@ import pandas as pd
 
 from bdnb.analysis import arms
 from bdnb.analysis.arms import Arm
-from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
+from bdnb.analysis.conclusions import CONTRAST, MAIN, STRONG, WEAK
 from bdnb.analysis.metrics import by_seed
 from bdnb.analysis.price import curve, kept_accuracy
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, decide, joint
 
-CLEANCLIP = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
 WAYS = {
     "PAR": {"defence": "par", "study": "crossing"},
     "MMCL alone": {"defence": "cleanclip", "loss": "mmcl", "study": "crossing"},
@@ -85,7 +84,7 @@ def crossings(clean: pd.DataFrame) -> list[Crossing]:
 def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Crossing:
     if clean.empty:
         return _undecided(name, "no rows")
-    ways = _shared({"CleanCLIP": _pair(CLEANCLIP, clean), name: _pair(where, clean)})
+    ways = _shared({"CleanCLIP": _pair(MAIN, clean), name: _pair(where, clean)})
     both = [one for pair in ways.values() for one in pair]
     if reasons := [why for arm, rows in both if (why := arms.not_ready(arm, rows))]:
         return _undecided(name, reasons[0])
@@ -97,7 +96,7 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
     ours, theirs = (found.contrasts[way] for way in ways)
     larger = wider = _told(decide(ours - theirs, CONTRAST), ways)
     further = pd.Series(dtype=float)
-    more = _shared({"CleanCLIP": _pair(CLEANCLIP, clean)}) | {name: ways[name]}
+    more = _shared({"CleanCLIP": _pair(MAIN, clean)}) | {name: ways[name]}
     if _rates(more["CleanCLIP"]) > _rates(ways["CleanCLIP"]):
         first, second = (by_seed(rows, measure) for _, rows in more["CleanCLIP"])
         further = (first - second).reindex(numbers.index).dropna()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from bdnb.analysis.arms import Arm
-from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
+from bdnb.analysis.conclusions import MAIN, MODELS, STRONG, WEAK, more
 from bdnb.analysis.effect import (
     asr_after,
     mean_comeback,
@@ -19,25 +19,17 @@ from bdnb.analysis.effect import (
     ssl_at_start,
     ssl_share,
 )
-from bdnb.analysis.price import kept_accuracy
 from bdnb.analysis.verdict_rules import Claim, Conclusion, Measure, judge
-
-NAMES = {WEAK: "MMCL", STRONG: "MMCL + SSL"}
 
 
 def _arm(poisoned: str, **where: str) -> Arm:
     return Arm(poisoned=poisoned, where=where)
 
 
-def _more(quantity: str, of: Arm, less: Arm, measure: Measure = kept_accuracy) -> Claim:
-    """By ``CONTRAST`` points more than of the other arm."""
-    return Claim(quantity=quantity, of=of, less=less, edge=CONTRAST, measure=measure)
-
-
 def _contrast(quantity: str, measure: Measure, *, weak_first: bool, **where: str) -> Claim:
     models = (WEAK, STRONG) if weak_first else (STRONG, WEAK)
     of, less = (_arm(model, **where) for model in models)
-    return _more(f"{quantity}, {NAMES[models[0]]} minus {NAMES[models[1]]}", of, less, measure)
+    return more(f"{quantity}, {MODELS[models[0]]} minus {MODELS[models[1]]}", of, less, measure)
 
 
 def _together(rows: pd.DataFrame) -> float:
@@ -45,7 +37,6 @@ def _together(rows: pd.DataFrame) -> float:
     return same_way(rows, "accuracy") - same_way_by_chance(rows, "accuracy")
 
 
-MAIN = {"defence": "cleanclip", "loss": "mmcl_ssl", "study": "main"}
 CROSSING = MAIN | {"study": "crossing"}
 BARLOW = _arm("train_mmcl_barlow", **CROSSING)
 CROPS = _arm(STRONG, study="views", image_views="crop_flip")
@@ -72,13 +63,13 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="The image tower alone carries the backdoor over to a clean text tower",
         paper="not asked",
         claims=tuple(
-            _more(
+            more(
                 f"ASR with the image tower alone minus with the text tower alone, {name}",
                 _arm(model, defence="swap", option_backdoored="image"),
                 _arm(model, defence="swap", option_backdoored="text"),
                 asr_after,
             )
-            for model, name in NAMES.items()
+            for model, name in MODELS.items()
         ),
     ),
     Conclusion(
@@ -105,12 +96,12 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="A self-supervised loss cleans better where it is new to the model",
         paper="not asked",
         claims=(
-            _more(
+            more(
                 "kept accuracy under CleanCLIP, MMCL + Barlow Twins minus MMCL + SSL",
                 BARLOW,
                 Arm(poisoned=STRONG, where=MAIN, like=BARLOW),
             ),
-            _more(
+            more(
                 "the same under Barlow Twins, MMCL + SSL minus MMCL + Barlow Twins",
                 _arm(STRONG, **CROSSING | {"loss": "mmcl_barlow"}),
                 _arm("train_mmcl_barlow", **CROSSING | {"loss": "mmcl_barlow"}),
@@ -122,7 +113,7 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="It is SSL of images, not of captions, that makes cleaning costlier",
         paper="not asked",
         claims=(
-            _more(
+            more(
                 "kept accuracy, MMCL + SSL of captions minus MMCL + SSL of images",
                 _arm(f"{STRONG}_text", **CROSSING),
                 _arm(f"{STRONG}_image", **CROSSING),
@@ -134,7 +125,7 @@ EXPLANATIONS: tuple[Conclusion, ...] = (
         statement="Second views unlike those of pre-training clean an MMCL + SSL model better",
         paper="not asked",
         claims=(
-            _more(
+            more(
                 "kept accuracy of MMCL + SSL, cleaned with crops minus AutoAugment",
                 CROPS,
                 Arm(poisoned=STRONG, where=MAIN, like=CROPS),

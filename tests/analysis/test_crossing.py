@@ -8,7 +8,7 @@ import pytest
 from bdnb.analysis import crossing
 
 CLEANED, COSTLY, NEVER = [(30, 59), (1, 60)], [(60, 50), (1, 30)], [(70, 58), (60, 57)]
-WAYS = {"CleanCLIP": crossing.CLEANCLIP} | crossing.WAYS
+WAYS = {"CleanCLIP": crossing.MAIN} | crossing.WAYS
 
 
 def runs(way, ends, *, seeds=(0, 1, 2), start=98.0, rates=(1e-4, 3e-4, 1e-3)):
