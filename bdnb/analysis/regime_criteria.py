@@ -5,25 +5,18 @@ met out. Written before the rows of the regime that they choose. None of them lo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
-OBJECTIVES = ("mmcl", "mmcl_ssl")
 
-
-@dataclass(frozen=True)
-class Criterion:
+class Criterion(NamedTuple):
     """A quantity (percent, ratio or minutes) with the bounds that it must lie in."""
 
     name: str
     why: str
     least: float
     most: float
-
-    def met(self, value: float) -> bool:
-        """Whether a value lies within the bounds; NaN does not."""
-        return self.least <= value <= self.most
 
 
 CRITERIA = (
@@ -35,15 +28,6 @@ CRITERIA = (
     Criterion("fall of the SSL loss", "share of its loss that the kept epoch took", -1.0, 0.05),
     Criterion("minutes of a cleaning run", "many runs can be paid for", 0.0, 3.0),
 )  # fmt: skip
-
-
-def kept(train: pd.DataFrame, epochs: Mapping[str, int]) -> pd.DataFrame:
-    """Return the rows of the kept epochs, a line an objective. epochs: objective -> kept epoch."""
-    lines = [
-        train[(train["objective"] == name) & (train["epoch"] == number)]
-        for name, number in epochs.items()
-    ]
-    return pd.concat(lines, ignore_index=True)
 
 
 def retraining_ratio(fresh: pd.DataFrame, accuracy: float) -> float:
@@ -68,23 +52,13 @@ def fall_of_ssl(train: pd.DataFrame) -> float:
 
 
 def judged(values: Mapping[str, float]) -> pd.DataFrame:
-    """Return a line a criterion: its number, its bounds, why, and whether it is met.
+    """Return a line a criterion: its number, its bounds, why, and whether it is met (NaN is not).
 
     Errors: KeyError for a criterion without a number.
     """
-    return pd.DataFrame(
-        [
-            {
-                "criterion": one.name,
-                "value": values[one.name],
-                "from": one.least,
-                "to": one.most,
-                "met": one.met(values[one.name]),
-                "why": one.why,
-            }
-            for one in CRITERIA
-        ]
-    )
+    made = pd.DataFrame(CRITERIA, columns=["criterion", "why", "from", "to"])
+    made["value"] = [values[name] for name in made["criterion"]]
+    return made.assign(met=made["value"].between(made["from"], made["to"]))
 
 
 def numbers(
@@ -95,8 +69,9 @@ def numbers(
     train: rows of both training runs. clean: rows of its cleaning runs (their seconds). fresh: rows
     of a fresh model trained on the clean pairs. epochs: objective -> kept epoch.
     """
-    models = kept(train, epochs)
-    ssl = train[(train["objective"] == "mmcl_ssl") & (train["epoch"] <= epochs["mmcl_ssl"])]
+    kept = train["objective"].map(epochs)
+    models = train[train["epoch"] == kept]
+    ssl = train[(train["objective"] == "mmcl_ssl") & (train["epoch"] <= kept)]
     accuracies = models["accuracy"]
     minutes = clean.groupby("run")[["seconds", "eval_seconds"]].sum().sum(axis=1) / 60
     return {
