@@ -50,8 +50,6 @@ class Smoothness(NamedTuple):
     """path / chord: 1 is straight; NaN for a run that does not move, inf for one that returns."""
     asr_rise: float
     """Largest rise of ASR from one epoch to the next, percentage points; 0 when it never rises."""
-    accuracy_drop: float
-    """Largest fall of accuracy from one epoch to the next, percentage points."""
     rebound: float
     """ASR of the last epoch above the lowest on the path, percentage points."""
     best_at: float
@@ -133,7 +131,6 @@ def smoothness(trajectory: pd.DataFrame) -> Smoothness:
         chord=chord,
         tortuosity=path / chord if chord else (math.inf if path else math.nan),
         asr_rise=max(0.0, float(steps[:, 0].max())),
-        accuracy_drop=max(0.0, float(-steps[:, 1].min())),
         rebound=float(points[-1, 0] - points[:, 0].min()),
         best_at=math.nan if best is None else float(best["epoch"] / measured["epoch"].max()),
     )
