@@ -10,13 +10,11 @@ class DefenceFacts:
     knows: at most, with any of its options, its blind rule included; of "clean pairs", "class
     names", "labelled images" (whose classes tell it its accuracy), "training pairs", "trigger",
     "nothing". blind: the rule of ``analysis.blind`` that picks its epoch. paper: its source.
-    licence: of its authors' code ("none": nobody may copy it; nothing here is copied).
     """
 
     knows: tuple[str, ...]
     blind: str
     paper: str
-    licence: str
 
 
 PAIRS = ("clean pairs",)
@@ -24,43 +22,31 @@ LABELS = "labelled images"
 OURS = "the paper's control or ablation"
 
 FACTS: dict[str, DefenceFacts] = {
-    "cleanclip": DefenceFacts(
-        PAIRS, "last", "Bansal et al. 2023, arXiv 2303.03323", "MIT; README: non-commercial"
-    ),
-    "retrain": DefenceFacts(PAIRS, "last", OURS, "MIT"),
-    "shrink_perturb": DefenceFacts(PAIRS, "last", "Ash and Adams 2020, arXiv 1910.08475", "none"),
-    "screen": DefenceFacts(("nothing",), "last", "Ash and Adams 2020, arXiv 1910.08475", "none"),
-    "heavy_regularisation": DefenceFacts(PAIRS, "last", OURS, "none"),
+    "cleanclip": DefenceFacts(PAIRS, "last", "Bansal et al. 2023, arXiv 2303.03323"),
+    "retrain": DefenceFacts(PAIRS, "last", OURS),
+    "shrink_perturb": DefenceFacts(PAIRS, "last", "Ash and Adams 2020, arXiv 1910.08475"),
+    "screen": DefenceFacts(("nothing",), "last", "Ash and Adams 2020, arXiv 1910.08475"),
+    "heavy_regularisation": DefenceFacts(PAIRS, "last", OURS),
     "deep_cluster": DefenceFacts(
-        ("clean pairs", "class names"),
-        "last",
-        "Caron et al. 2018, arXiv 1807.05520",
-        "CC BY-NC 4.0",
+        ("clean pairs", "class names"), "last", "Caron et al. 2018, arXiv 1807.05520"
     ),
     "par": DefenceFacts(
-        (*PAIRS, LABELS), "best_accuracy", "Singh, Croce and Hein 2024, arXiv 2412.00727", "none"
+        (*PAIRS, LABELS), "best_accuracy", "Singh, Croce and Hein 2024, arXiv 2412.00727"
     ),
     "interpolate": DefenceFacts(
-        (*PAIRS, LABELS),
-        "accuracy_floor",
-        "Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903",
-        "MIT",
+        (*PAIRS, LABELS), "accuracy_floor", "Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903"
     ),
-    "clp": DefenceFacts((LABELS,), "accuracy_floor", "Zheng et al. 2022, arXiv 2208.03111", "none"),
+    "clp": DefenceFacts((LABELS,), "accuracy_floor", "Zheng et al. 2022, arXiv 2208.03111"),
     "fine_pruning": DefenceFacts(
-        PAIRS,
-        "last",
-        "Liu et al. 2018, arXiv 1805.12185; NAD: Li et al. 2021, arXiv 2101.05930",
-        "none; NAD: CC BY-NC",
+        PAIRS, "last", "Liu et al. 2018, arXiv 1805.12185; NAD: Li et al. 2021, arXiv 2101.05930"
     ),
     "invertune": DefenceFacts(
-        ("clean pairs", "class names"), "loss_plateau", "Sun et al. 2025, arXiv 2506.12411", "none"
+        ("clean pairs", "class names"), "loss_plateau", "Sun et al. 2025, arXiv 2506.12411"
     ),
     "drop": DefenceFacts(
         ("clean pairs", "class names", "training pairs"),
         "last",
         "Huang et al. 2025, arXiv 2502.01385",
-        "MIT",
     ),
 }
 

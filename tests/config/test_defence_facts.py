@@ -22,4 +22,3 @@ def test_facts_are_said_in_the_words_that_pages_know(name):
     assert "nothing" not in facts.knows or facts.knows == ("nothing",)
     assert facts.blind in RULES
     assert facts.paper
-    assert facts.licence
