@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from bdnb.runtime.errors import ConfigError
 
@@ -40,15 +41,11 @@ def read(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=1024)
 def _parse(text: str) -> Any:
     """Planning asks for the same few files thousands of times."""
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check(node, (), set())
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
+    node = yaml.compose(text, yaml.SafeLoader)
+    if node is None:
+        return None
+    _check(node, (), set())
+    return SafeConstructor().construct_document(node)
 
 
 def _check(node: yaml.Node, above: tuple[yaml.Node, ...], done: set[int]) -> None:
