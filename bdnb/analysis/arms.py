@@ -130,9 +130,9 @@ def inert(rows: pd.DataFrame) -> str:
     after = rows[rows["epoch"] > 0]
     if _most(after, _cluster_chance):
         return "the clustering loss stays where chance puts it"
-    if _most(after, _penalty_swamps):
+    if _most(after, lambda run: _penalty(run) > SWAMPED):
         return "the penalty swamps the loss"
-    if _most(after, _penalty_idle):
+    if _most(after, lambda run: _penalty(run) < IDLE):
         return "the penalty is nothing beside the loss"
     if _most(rows, _destroyed):
         return "the model that was picked is destroyed"
@@ -159,14 +159,6 @@ def _penalty(run: pd.DataFrame) -> float:
         return math.nan
     penalty = run["option_weight"] * run["loss_l2"]
     return float((penalty / (run["loss_total"] - penalty)).median())
-
-
-def _penalty_swamps(run: pd.DataFrame) -> bool:
-    return _penalty(run) > SWAMPED
-
-
-def _penalty_idle(run: pd.DataFrame) -> bool:
-    return _penalty(run) < IDLE
 
 
 def _destroyed(run: pd.DataFrame) -> bool:

@@ -6,7 +6,6 @@ groups of the set itself or clean pairs.
 
 import ast
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -67,8 +66,9 @@ def found(rows: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     mine = _measured(rows) if len(rows) else rows
+    names = [str(one).removesuffix("_auroc") for one in mine if str(one).endswith("_auroc")]
     for cell, own in mine.groupby(CELL, sort=False) if len(mine) else ():
-        for name in _detectors(own):
+        for name in names:
             for given, part in own.groupby(_given(own, name), sort=False):
                 columns = {key: f"{name}_{key}" for key in NUMBERS if f"{name}_{key}" in own}
                 seeds = part.groupby("seed")[[*columns.values()]].mean()
@@ -85,12 +85,6 @@ def _measured(rows: pd.DataFrame) -> pd.DataFrame:
     mine = rows[rows["defence"] == "detect"]
     took = mine.loc[(mine["epoch"] == 0) & (mine["asr"] >= GATE), "run"]
     return mine[(mine["epoch"] > 0) & mine["run"].isin(took)]
-
-
-def _detectors(rows: pd.DataFrame) -> Iterator[str]:
-    for column in rows:
-        if str(column).endswith("_auroc"):
-            yield str(column).removesuffix("_auroc")
 
 
 def _given(rows: pd.DataFrame, name: str) -> list[pd.Series]:
