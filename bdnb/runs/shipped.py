@@ -31,8 +31,8 @@ LARGEST = 900_000
 TEST_IMAGES = {"laptop": 1500, "search": 1000, "authors": 1000}
 """Images that rows were measured on which do not say it themselves."""
 
-PRIVATE = ("command", "resumed")
-"""What a manifest says of the machine that a run was made on, and nobody else needs."""
+PRIVATE = ("command", "resumed", "checksum")
+"""What a manifest says of the machine that a run was made on, and a checksum with that."""
 
 
 def shipped_name(config: experiments.Stage) -> str:
@@ -174,8 +174,7 @@ def _name(one: dict[str, Any]) -> str:
 def _recorded(run: Run) -> dict[str, Any] | None:
     if not run.finished:
         return None
-    private = {*PRIVATE, "checksum"}  # which is that of all that it says here
-    manifest = {key: value for key, value in run.manifest.items() if key not in private}
+    manifest = {key: value for key, value in run.manifest.items() if key not in PRIVATE}
     return {"manifest": manifest, "rows": run.rows()}
 
 
