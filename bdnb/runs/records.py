@@ -25,7 +25,6 @@ from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import append_line, remove_parts, write_atomic
 from bdnb.runtime.project import root
 
-Row = dict[str, Any]
 PACKAGES = ("bdnb", "torch", "torchvision", "open_clip_torch", "accelerate", "numpy")
 
 
@@ -133,7 +132,7 @@ class Run:
         line = json.dumps({**row, **bad}, ensure_ascii=False, allow_nan=False) + "\n"
         append_line(self._rows, line.encode())
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[dict[str, Any]]:
         """The rows so far, in order; a torn last line is left out. Errors: RecordError."""
         if (manifest := self.manifest).get("finished"):
             damage.check(self._rows, manifest)
@@ -161,16 +160,14 @@ def weights_of(run: Run, epoch: int) -> Path:
     return run.folder / "checkpoints" / f"epoch_{epoch:03d}.safetensors"
 
 
-def read_runs(
-    runs: str | Path | Iterable[str | Path] | None = None, *, stage: str = ""
-) -> pd.DataFrame:
+def read_runs(runs: str | Path | Iterable[str | Path] | None = None) -> pd.DataFrame:
     """Any set of runs as one tidy DataFrame: a line a row, the run's parameters as columns.
 
-    runs: a folder of runs, or run folders; default: all of ``runs/``. stage: "train" or "clean"
-    to have only these. Columns: run, stage, device, commit, finished, every parameter, every
-    value of the rows; asr is NaN where nobody said what attacked the model. Damaged runs and copies
-    of a run are left out with a warning, and listed in the frame's ``attrs["left_out"]``. Errors:
-    ConfigError for a folder that is no run.
+    runs: a folder of runs, or run folders; default: all of ``runs/``. Columns: run, stage ("train"
+    or "clean"), device, commit, finished, every parameter, every value of the rows; asr is NaN
+    where nobody said what attacked the model. Damaged runs and copies of a run are left out with a
+    warning, and listed in the frame's ``attrs["left_out"]``. Errors: ConfigError for a folder that
+    is no run.
     """
     chosen = runs_folder() if runs is None else runs
     if isinstance(chosen, str | Path):
@@ -182,8 +179,7 @@ def read_runs(
     else:
         folders = [Path(one) for one in chosen]
     there, left_out = sound(folders)
-    frames = [_frame(run.folder) for run in there]
-    frames = [f for f in frames if len(f) and (not stage or f["stage"].iloc[0] == stage)]
+    frames = [frame for run in there if len(frame := _frame(run.folder))]
     made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     made.attrs["left_out"] = left_out
     return made

@@ -24,7 +24,7 @@ IDLE = "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.statu
 FIGURE = """
 from bdnb.report import interactive_figure
 from bdnb.runs.records import read_runs
-interactive_figure.explorer(read_runs(stage="clean"))
+interactive_figure.explorer(read_runs().query("stage == 'clean'"))
 """
 """The figure that a reader changes, as the cleaning notebook shows it."""
 

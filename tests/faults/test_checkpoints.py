@@ -6,7 +6,6 @@ from typing import Any
 
 import nbformat
 import open_clip
-import pandas as pd
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
@@ -120,4 +119,5 @@ def test_a_defence_of_one_s_own_beside_cleanclip_is_its_own_line_everywhere(fres
     told = shown(given)
     for line in ("CleanCLIP · MMCL + SSL", "mine · MMCL + SSL"):
         assert told.count(line) >= 4  # scatter, price, interactive figure, table
-    assert len(set(pd.unique(read_runs(stage="clean")["run"]))) == 2
+    rows = read_runs()
+    assert rows.loc[rows["stage"] == "clean", "run"].nunique() == 2
