@@ -36,11 +36,6 @@ def verdicts(rows_clean: pd.DataFrame, rows_train: pd.DataFrame | None = None) -
     return judge(CONCLUSIONS, rows_clean, rows_train)
 
 
-def rules() -> pd.DataFrame:
-    """The conclusions before any run: id, statement, quantity, paper, rule."""
-    return pd.DataFrame([conclusion.about for conclusion in CONCLUSIONS])
-
-
 def rebound(rows: pd.DataFrame) -> float:
     """How far ASR comes back from its lowest to the last epoch, points, mean over a seed's runs."""
     runs = [smoothness(run).rebound for _, run in rows.groupby("run")]
