@@ -1,7 +1,7 @@
 """Grids of parameters: a mapping with lists in, a stage's dataclass for every point out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
@@ -21,22 +21,20 @@ def expand(cls: type, values: Mapping[str, Any], *, where: str) -> list[Any]:
     if not isinstance(grids, list) or not grids or any(not isinstance(g, dict) for g in grids):
         raise ConfigError(f"{where}: grids={grids!r}: expected a list of `name: value` pairs")
     rest = {k: v for k, v in values.items() if k != "grids"}
-    single = {f.name for f in fields(cls) if parameters.takes_list(f)}
-    points = [point for grid in grids for point in _points(rest | grid, single, where)]
+    points = [point for grid in grids for point in _points(rest | grid, where)]
     made: list[Any] = [parameters.make(cls, point, where=where) for point in points]
     return list({parameters.digest(asdict(c)): c for c in made}.values())
 
 
-def _points(grid: Mapping[str, Any], single: set[str], where: str) -> list[dict[str, Any]]:
-    """The points of one grid. single: names whose list is one value."""
+def _points(grid: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """The points of one grid."""
     axes: list[list[Any]] = []
     for name, value in grid.items():
-        listed = isinstance(value, list | tuple) and name not in single
-        axis = list(value) if listed else [value]
+        axis = list(value) if isinstance(value, list | tuple) else [value]
         if not axis:
             raise ConfigError(f"{where}: {name} is an empty list: expected at least one value")
         if twice := [v for i, v in enumerate(axis) if v in axis[:i]]:
             raise ConfigError(f"{where}: {name}={value!r}: {twice[0]!r} is there twice")
-        inner = [_points(v, set(), where) if isinstance(v, dict) else [v] for v in axis]
+        inner = [_points(v, where) if isinstance(v, dict) else [v] for v in axis]
         axes.append([point for points in inner for point in points])
     return [dict(zip(grid, point, strict=True)) for point in product(*axes)]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import Field, field, fields
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from bdnb.config import options, yaml_files
 from bdnb.runtime.errors import ConfigError
@@ -119,11 +119,6 @@ def _suggest(name: str, known: Mapping[str, Any]) -> str:
 def convert(spec: "Field[Any]", value: Any, where: str) -> Any:
     """One value as its field's type, within its range. Errors: ConfigError."""
     return options.checked(spec.type, value, f"{where}: {spec.name}={value!r}")
-
-
-def takes_list(spec: "Field[Any]") -> bool:
-    """Whether a list is one value of the field, rather than the points of a grid over it."""
-    return get_origin(spec.type) is tuple or list in get_args(spec.type)
 
 
 PLAIN = (str, int, float, bool, list, tuple, dict, types.NoneType)
