@@ -7,7 +7,6 @@ import argparse
 import re
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +34,7 @@ class Rate(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How much there is in a data set."""
 
     train: int

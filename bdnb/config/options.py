@@ -69,17 +69,13 @@ def checked(kind: Any, value: Any, place: str) -> Any:
     try:
         return _adapter(kind).validate_python(_prepared(kind, value))
     except ValidationError as error:
-        raise ConfigError(f"{place}: expected {_expected(error)}") from error
+        expected = dict.fromkeys(_words(dict(one)) for one in error.errors(include_url=False))
+        raise ConfigError(f"{place}: expected {' or '.join(expected)}") from error
 
 
 @cache
 def _adapter(kind: Any) -> "TypeAdapter[Any]":
     return TypeAdapter(kind, config=RULES)
-
-
-def _expected(error: ValidationError) -> str:
-    found = [_words(dict(one)) for one in error.errors(include_url=False)]
-    return " or ".join(dict.fromkeys(found))
 
 
 def _words(one: dict[str, Any]) -> str:
