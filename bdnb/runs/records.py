@@ -61,6 +61,9 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.state = folder / "state.pt"
+        """The file that training goes on from while the run is not finished."""
+        self._rows = folder / "rows.jsonl"
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -74,10 +77,6 @@ class Run:
         if manifest.get("finished"):
             damage.check(self._rows, manifest)
         return bool(manifest.get("finished"))
-
-    @property
-    def _rows(self) -> Path:
-        return self.folder / "rows.jsonl"
 
     def start(self, *, stage: str, config: Mapping[str, Any], device: str, **extra: Any) -> None:
         """Write the manifest, or note in it that the run is taken up again; mend torn rows."""
@@ -97,11 +96,6 @@ class Run:
     def note(self, **values: Any) -> None:
         """Add values to the manifest."""
         self._write(self.manifest | values)
-
-    @property
-    def state(self) -> Path:
-        """The file that training goes on from while the run is not finished."""
-        return self.folder / "state.pt"
 
     def finish(self, **values: Any) -> None:
         """Mark the run as whole."""
