@@ -24,10 +24,6 @@ from bdnb.runtime.errors import BdnbError, ConfigError
 # A sweep's bar counts every run by itself.
 EACH: dict[str, Any] = {"mininterval": 0, "unit_scale": False}
 
-# Notebooks of several studies, each with a parameter file of its own.
-STUDIES_OF = ("ablations",)
-
-
 NAMED = 2
 """Runs that failed, named in the last message of a sweep."""
 
@@ -151,11 +147,11 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     where = f"{notebook}.ipynb"
     if unknown := [name for name in given if name not in known]:
         parameters.make(cls, {name: given[name] for name in unknown}, where=where)
-    named = ("scale", "study") if notebook in STUDIES_OF else ("scale", "experiment")
-    for name in named:
+    studies = notebook == "ablations"  # each with a parameter file of its own
+    for name in ("scale", "study" if studies else "experiment"):
         if not isinstance(given.get(name), str):
             raise ConfigError(f"{where}: {name}={given.get(name)!r}: expected a word")
-    if notebook in STUDIES_OF:
+    if studies:
         given |= {"experiment": study(notebook, given, where)}
     loaded = parameters.load(given["scale"], given["experiment"])
     given.pop("base", None)
