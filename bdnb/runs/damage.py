@@ -66,7 +66,7 @@ def about(lines: bytes) -> dict[str, Any]:
 
 
 def check(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Hold a finished run's rows against what its manifest says; an older one says nothing.
+    """Hold rows against what a finished run's manifest says; another, or an older one says nothing.
 
     Errors: RecordError.
     """

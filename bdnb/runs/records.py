@@ -74,8 +74,7 @@ class Run:
     def finished(self) -> bool:
         """Whether every row is there. Errors: RecordError where some were, and are gone."""
         manifest = self.manifest
-        if manifest.get("finished"):
-            damage.check(self._rows, manifest)
+        damage.check(self._rows, manifest)
         return bool(manifest.get("finished"))
 
     def start(self, *, stage: str, config: Mapping[str, Any], device: str, **extra: Any) -> None:
@@ -128,8 +127,7 @@ class Run:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows so far, in order; a torn last line is left out. Errors: RecordError."""
-        if (manifest := self.manifest).get("finished"):
-            damage.check(self._rows, manifest)
+        damage.check(self._rows, self.manifest)
         return damage.rows(self._rows)
 
     def weights(self) -> dict[int, Path]:
