@@ -15,7 +15,7 @@ from bdnb.config import parameters
 from bdnb.config.defence_facts import MEASUREMENTS
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.report.style import some
-from bdnb.runs import anywhere, experiments, results, shipped
+from bdnb.runs import experiments, results, shipped
 from bdnb.runs.experiments import Stage
 from bdnb.runtime.errors import ConfigError
 
@@ -89,7 +89,7 @@ def rows(scale: str, runs: Sequence[CleanConfig] = (), *, measured: bool = False
     cleaning. Only runs of experiments of cleaning count, on models that a training experiment of
     the scale made. loss: "" of those in ``OWN_OBJECTIVE``.
     """
-    both = [anywhere.rows_of_scale(scale)[1], results.rows(runs).assign(source="yours")]
+    both = [shipped.rows_anywhere(scale)[1], results.rows(runs).assign(source="yours")]
     both = [frame for frame in both if len(frame)]
     if not both:
         return pd.DataFrame()

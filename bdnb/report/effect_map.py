@@ -22,7 +22,7 @@ from bdnb.report.compare_settings import OBJECTIVES
 from bdnb.report.pages import NOTHING
 from bdnb.report.style import some
 from bdnb.report.tables import styled
-from bdnb.runs import anywhere, experiments
+from bdnb.runs import experiments, shipped
 
 AXES = {
     "ssl": ("SSL loss after pre-training, % of chance", "the SSL loss after pre-training"),
@@ -43,7 +43,7 @@ def settings(scales: Sequence[str]) -> pd.DataFrame:
     """
     lines: list[dict[str, Any]] = []
     for scale in scales:
-        train, clean = anywhere.rows_of_scale(scale)
+        train, clean = shipped.rows_anywhere(scale)
         if len(train) and len(clean):
             lines += _of_scale(train, clean)
     return pd.DataFrame(lines, columns=["scale", "setting", "contrast", "seeds", *AXES])

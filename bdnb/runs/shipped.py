@@ -12,11 +12,14 @@ import re
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
+
 from bdnb.config import parameters
-from bdnb.config.recipes import CleanConfig
-from bdnb.runs import experiments
+from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.runs import experiments, results
 from bdnb.runs.cleaning_runs import cleaned, screened
 from bdnb.runs.records import Run
 from bdnb.runtime import plugins
@@ -126,6 +129,26 @@ def unpack(scale: str, out: Path) -> list[Path]:
     for path in made:
         Run(path).settle()
     return made
+
+
+def rows_anywhere(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows of training and of cleaning runs, with a column ``source``: here or shipped.
+
+    A run that is recorded here, whole or in part, is read from here.
+    """
+    asked = [config for configs in experiments.of_scale(scale).values() for config in configs]
+    missing = [c for c in asked if not (experiments.folder(c) / "manifest.json").is_file()]
+    here = [config for config in asked if config not in missing]
+    with TemporaryDirectory() as folder:
+        if missing:
+            unpack(scale, Path(folder))
+        frames = []
+        for stage in (TrainConfig, CleanConfig):
+            mine = results.rows([c for c in here if isinstance(c, stage)]).assign(source="here")
+            others = results.rows([c for c in missing if isinstance(c, stage)], under=Path(folder))
+            both = [part for part in (mine, others.assign(source="shipped")) if len(part)]
+            frames.append(pd.concat(both, ignore_index=True) if both else pd.DataFrame())
+    return frames[0], frames[1]
 
 
 def pack(scale: str) -> list[Path]:

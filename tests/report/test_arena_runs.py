@@ -15,7 +15,7 @@ ABOUT |= {"experiment": "clean", "epoch": 1, "finished": "2026-11-23"}
 def recorded(monkeypatch, lines):
     """Rows of the scale arena: a line a run."""
     frame = pd.DataFrame([line | {"run": str(i)} for i, line in enumerate(lines)])
-    monkeypatch.setattr(arena_runs.anywhere, "rows_of_scale", lambda _: (pd.DataFrame(), frame))
+    monkeypatch.setattr(arena_runs.shipped, "rows_anywhere", lambda _: (pd.DataFrame(), frame))
 
 
 def test_a_run_that_is_not_finished_does_not_count(monkeypatch):

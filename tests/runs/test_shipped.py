@@ -1,12 +1,13 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bdnb.runs import experiments, results, shipped
-from bdnb.runs.records import Run
+from bdnb.runs.records import Run, runs_folder
 from bdnb.runtime.errors import ConfigError
 
 
@@ -144,3 +145,35 @@ def test_rows_that_say_their_test_images_are_unpacked_byte_for_byte(fresh, monke
     (folder,) = shipped.unpack("tiny", fresh / "unpacked")
     assert (folder / "rows.jsonl").read_bytes() == before
     assert Run(folder).finished
+
+
+def test_rows_are_those_recorded_here_and_for_the_rest_those_shipped(fresh):
+    made_up(names=("train_mmcl", "train_mmcl_ssl", "clean"))
+    shipped.pack("tiny")
+    first, second = (experiments.folder(one) for one in experiments.of_file("tiny", "clean"))
+    shutil.rmtree(second)
+    train, clean = shipped.rows_anywhere("tiny")
+    assert clean.groupby("run")["source"].first().to_dict() == {
+        first.name: "here",
+        second.name: "shipped",
+    }
+    assert set(train["source"]) == {"here"}
+    assert not second.exists()  # reading puts nothing among the runs
+
+
+def test_without_shipped_rows_there_are_those_here_and_without_any_none(fresh):
+    made_up(names=("train_mmcl",))
+    train, clean = shipped.rows_anywhere("tiny")
+    assert len(train) == 2
+    assert clean.empty
+
+
+def test_a_scale_that_is_only_shipped_is_read_whole_and_runs_are_where_they_were(fresh):
+    made_up()
+    where, before = runs_folder(), shipped.rows_anywhere("tiny")
+    shipped.pack("tiny")
+    shutil.rmtree(where)
+    found = shipped.rows_anywhere("tiny")
+    for mine, own in zip(found, before, strict=True):
+        assert mine.drop(columns="source").equals(own.drop(columns="source"))
+    assert runs_folder() == where
