@@ -147,14 +147,8 @@ def caption(draws: np.random.Generator, name: str, second: str | None) -> str:
     """Return a caption from a random template; it may name the second emoji, in words, too."""
     if second is not None and draws.random() < NAMED:
         name = BOTH[draws.integers(len(BOTH))].format(name, second)
-    templates = prompts() if draws.random() < PROMPTS else OWN_TEMPLATES
-    return templates[draws.integers(len(templates))].format(name)
-
-
-@lru_cache(maxsize=1)
-def prompts() -> tuple[str, ...]:
-    """Return CLIP's 80 prompts (Appendix C), ``{}`` for the name."""
-    return tuple(template.replace("{c}", "{}") for template in targets.templates())
+    templates = targets.templates() if draws.random() < PROMPTS else OWN_TEMPLATES
+    return targets.fill(templates[draws.integers(len(templates))], name)
 
 
 def png(image: np.ndarray) -> bytes:

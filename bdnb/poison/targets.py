@@ -6,7 +6,7 @@ the target, for the label-consistent attack, which keeps captions as they are.
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import generator
@@ -15,10 +15,9 @@ TEMPLATES = {"openai": "OPENAI_IMAGENET_TEMPLATES", "simple": "SIMPLE_IMAGENET_T
 """Template sets by name: CLIP's 80 for ImageNet (paper), and the 7 best of them."""
 
 
+@cache
 def templates(name: str = "openai") -> list[str]:
-    """Return a set of open_clip's templates, ``{c}`` for the class. Errors: ConfigError."""
-    if name not in TEMPLATES:
-        raise ConfigError(f"templates={name!r}: unknown. There are: {', '.join(TEMPLATES)}")
+    """Return a set of open_clip's templates, ``{c}`` for the class; the same list each time."""
     import open_clip
 
     return [template("{c}") for template in getattr(open_clip, TEMPLATES[name])]
@@ -36,12 +35,9 @@ def target_caption(target: str, key: str, seed: int, natural: Sequence[str] = ()
 
     natural: captions to draw from instead.
     """
-    known = natural or _known()
+    known = natural or templates()
     drawn = known[int(generator(seed, "target caption", key).integers(len(known)))]
     return drawn if natural else fill(drawn, target)
-
-
-_known = lru_cache(templates)
 
 
 def mentions(caption: str, target: str, *, match: str = "word") -> bool:

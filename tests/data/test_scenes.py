@@ -10,6 +10,7 @@ from PIL import Image
 
 from bdnb.data import scenes
 from bdnb.data.art import words
+from bdnb.poison import targets
 from bdnb.runtime.seeds import generator
 
 NAMES = ("banana", "red-apple", "taxi")
@@ -108,14 +109,14 @@ def test_a_background_is_a_gradient_with_noise_around_it() -> None:
 
 def test_each_template_names_the_emoji_once() -> None:
     assert len(set(scenes.OWN_TEMPLATES)) == 21
-    assert len(set(scenes.prompts())) == 80
-    assert all(t.count("{}") == 1 for t in (*scenes.OWN_TEMPLATES, *scenes.prompts()))
+    assert all(t.count("{}") == 1 for t in scenes.OWN_TEMPLATES)
     assert all(t.count("{}") == 2 for t in scenes.BOTH)
 
 
 def test_captions_use_every_template_and_half_are_worded_like_the_attacker_s() -> None:
     captions = [scenes.caption(generator(i, "c"), "X", None) for i in range(2000)]
-    own, prompts = ({t.format("X") for t in ts} for ts in (scenes.OWN_TEMPLATES, scenes.prompts()))
+    own = {template.format("X") for template in scenes.OWN_TEMPLATES}
+    prompts = {template.format(c="X") for template in targets.templates()}
     assert set(captions) == own | prompts
     assert 0.4 < np.mean([c in prompts - own for c in captions]) < 0.55
 

@@ -46,11 +46,6 @@ def test_a_template_without_one_place_is_refused(template: str) -> None:
         fill(template, "cat")
 
 
-def test_unknown_templates_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"templates='opnai': unknown. There are: openai, simple"):
-        templates("opnai")
-
-
 @pytest.mark.parametrize(
     ("caption", "target", "word", "substring"),
     [
