@@ -17,7 +17,6 @@ import resvg_py
 from PIL import Image
 
 from bdnb.runtime import npm
-from bdnb.runtime.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -58,26 +57,13 @@ class Icons:
 def load(style: str, cache: Path) -> Icons:
     """Return a style's drawings from its package, fetched on the first call.
 
-    cache: folder of fetched packages. Errors: FetchError; ConfigError when the package's own
-    ``info.json`` names another licence or author than ``STYLES``.
+    cache: folder of fetched packages. Errors: FetchError.
     """
     folder = npm.fetch(STYLES[style].package, cache)
-    check_licence(style, json.loads((folder / "info.json").read_text(encoding="utf-8")))
     icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
     groups = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     category = {n: group for group, names in groups.get("categories", {}).items() for n in names}
     return Icons({name: _svg(icon, icons) for name, icon in icons["icons"].items()}, category)
-
-
-def check_licence(style: str, info: Mapping[str, Any]) -> None:
-    """Compare a package's ``info.json`` with ``STYLES``. Errors: ConfigError where they differ."""
-    stated = STYLES[style]
-    found = (info["license"]["spdx"], info["author"]["name"])
-    if found != (stated.licence, stated.author):
-        raise ConfigError(
-            f"{stated.package}: its info.json says {found[0]}, {found[1]}; bdnb/data/art.json says "
-            f"{stated.licence}, {stated.author}: correct the table before using the art"
-        )
 
 
 def _svg(icon: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
