@@ -60,14 +60,10 @@ def decode(
     caption or label (``txt``, ``cls``). Errors: ConfigError for no samples, a damaged shard, a key
     that comes twice, or a share of bad samples above ``bad_share``.
     """
-    if side < 1 or fit not in ("crop", "squash"):
-        raise ConfigError(f"side={side}, fit={fit!r}: expected at least 1 pixel, crop or squash")
-    if not tars:
-        raise ConfigError("no tar shards to decode")
     if (found := decoded(tars, side, cache, field=field, fit=fit)) is not None:
         bad_samples.report(found.bad, len(found.keys), bad_share, where=str(tars[0].parent))
         return found
-    mark, cache = _fingerprint(tars, side, field), cache_of(tars, side, cache, fit=fit)
+    mark, cache = mark_of(tars, FORMAT, side, field), cache_of(tars, side, cache, fit=fit)
     with building(cache, "decoded samples") as made:
         if (found := _load(cache, mark)) is None:
             index = _write(tars, side, made / "images.u8", field, bad_share, fit)
@@ -81,7 +77,7 @@ def decoded(
     tars: Sequence[Path], side: int, cache: Path, *, field: str, fit: str = "crop"
 ) -> Pairs | None:
     """Return what ``decode`` would find there; None where it has to decode."""
-    return _load(cache_of(tars, side, cache, fit=fit), _fingerprint(tars, side, field))
+    return _load(cache_of(tars, side, cache, fit=fit), mark_of(tars, FORMAT, side, field))
 
 
 def name_of(tars: Sequence[Path]) -> str:
@@ -103,9 +99,9 @@ def shape_of(tars: Sequence[Path]) -> list[tuple[str, int, int]]:
     return [(t.name, t.stat().st_size, t.stat().st_mtime_ns) for t in tars]
 
 
-def _fingerprint(tars: Sequence[Path], side: int, field: str) -> str:
-    text = json.dumps([FORMAT, side, field, shape_of(tars)])
-    return hashlib.sha256(text.encode()).hexdigest()
+def mark_of(tars: Sequence[Path], *made: int | str) -> str:
+    """Return what tells shards, and what is made of them, from others or from earlier ones."""
+    return hashlib.sha256(json.dumps([*made, shape_of(tars)]).encode()).hexdigest()
 
 
 def _load(cache: Path, mark: str) -> Pairs | None:

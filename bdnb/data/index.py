@@ -5,7 +5,6 @@ run begins. It takes about 100 bytes a pair. What it leaves is memory-mapped: it
 memory, however large the set is.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -113,8 +112,6 @@ def index(
     Errors: ConfigError for a missing or damaged shard, a key that comes twice, or a share of bad
     samples above ``bad_share``.
     """
-    if not tars:
-        raise ConfigError("no tar shards to index")
     if (found := indexed(tars, cache)) is None:
         with building(_folder(tars, cache), "index of shards") as made:
             if indexed(tars, cache) is None:
@@ -135,7 +132,7 @@ def indexed(tars: Sequence[Path], cache: Path) -> Index | None:
     if not (folder / "index.json").is_file():
         return None
     about = json.loads((folder / "index.json").read_text("utf-8"))
-    if about["mark"] != _mark(tars):
+    if about["mark"] != decode.mark_of(tars, FORMAT):
         return None
     places = np.load(folder / "places.npy", mmap_mode="r")
     return Index(Shards(tuple(tars)), places, about["bad"])
@@ -143,11 +140,6 @@ def indexed(tars: Sequence[Path], cache: Path) -> Index | None:
 
 def _folder(tars: Sequence[Path], cache: Path) -> Path:
     return cache / f"{decode.name_of(tars)}-index"
-
-
-def _mark(tars: Sequence[Path]) -> str:
-    """What tells shards from others, or from themselves before they changed."""
-    return hashlib.sha256(json.dumps([FORMAT, decode.shape_of(tars)]).encode()).hexdigest()
 
 
 def _write(made: Path, parts: Path, tars: Sequence[Path], workers: int) -> None:
@@ -169,13 +161,13 @@ def _write(made: Path, parts: Path, tars: Sequence[Path], workers: int) -> None:
     for key in keys[1:][keys[1:] == keys[:-1]]:
         raise ConfigError(f"key {key.decode()!r} comes twice; keys tell samples apart")
     np.save(made / "places.npy", places)
-    about = {"mark": _mark(tars), "pairs": len(places), "bad": bad}
+    about = {"mark": decode.mark_of(tars, FORMAT), "pairs": len(places), "bad": bad}
     (made / "index.json").write_text(json.dumps(about), "utf-8")
 
 
 def _part(tar: Path, parts: Path) -> Path:
     """Return the file of what a shard gives, scanned unless that is there; a changed shard is."""
-    path = parts / f"{_mark([tar])}.npz"
+    path = parts / f"{decode.mark_of([tar], FORMAT)}.npz"
     if not path.is_file():
         rows, bad = scan(tar)
         with replacing(path) as beside, beside.open("wb") as file:
