@@ -118,37 +118,26 @@ def _write(config: EmojiData, folder: Path, cache: Path, workers: int) -> list[s
             render.draw_sprites(
                 icons, styles, classes, side=config.side, file=file, workers=workers
             )
-        plan = _plan(config, folder, files)
-        render.draw_shards(plan, workers)
+        splits = [
+            render.Split(
+                folder=folder / split,
+                sprites=files[SPLITS[split]],
+                labelled=split in LABELLED,
+                count=count,
+                side=config.side,
+                seed=config.seed,
+            )
+            for split, count in config.counts.items()
+        ]
+        render.draw_shards(splits, workers)
     for split in LABELLED:
         labelled.write_header(
             folder / split,
             classnames=[art.words(name) for name in classes],
             templates=targets.templates(),
-            shards=sum(shard.split == split for shard in plan),
+            shards=-(-config.counts[split] // SHARD_SIZE),
         )
     return classes
-
-
-def _plan(
-    config: EmojiData, folder: Path, sprites: dict[tuple[str, ...], Path]
-) -> list[render.Shard]:
-    """Which scenes go into which shard. sprites: file of the sprites of a split's styles."""
-    return [
-        render.Shard(
-            folder=folder / split,
-            sprites=sprites[SPLITS[split]],
-            split=split,
-            labelled=split in LABELLED,
-            number=number,
-            start=start,
-            stop=min(start + SHARD_SIZE, count),
-            side=config.side,
-            seed=config.seed,
-        )
-        for split, count in config.counts.items()
-        for number, start in enumerate(range(0, count, SHARD_SIZE))
-    ]
 
 
 def _write_index(config: EmojiData, folder: Path, classes: list[str]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bdnb.data import art, shards
 from bdnb.data.scenes import Sprites, png, scene
+from bdnb.data.shards import SHARD_SIZE
 from bdnb.runtime import progress
 from bdnb.runtime.parallel import parallel
 from bdnb.runtime.seeds import generator
@@ -25,20 +26,17 @@ CHUNK = 20
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One tar of scenes ``start`` to ``stop`` of a split.
+class Split:
+    """The scenes of a split; its tars hold ``SHARD_SIZE`` of them each.
 
-    folder: the split's. sprites: file of the split's sprites. labelled: with labels, of equal
+    folder: its own, named for it. sprites: file of its sprites. labelled: with labels, of equal
     numbers of each class, in place of captions. side: of the images, in pixels.
     """
 
     folder: Path
     sprites: Path
-    split: str
     labelled: bool
-    number: int
-    start: int
-    stop: int
+    count: int
     side: int
     seed: int
 
@@ -81,31 +79,34 @@ def read_sprites(file: Path) -> Sprites:
         return Sprites(saved["pixels"], saved["there"], styles, names)
 
 
-def draw_shards(plan: Sequence[Shard], workers: int) -> None:
-    """Draw and write every shard of a plan."""
-    total = sum(shard.stop - shard.start for shard in plan)
+def draw_shards(splits: Sequence[Split], workers: int) -> None:
+    """Draw and write every shard of some splits."""
+    plan = [(split, start) for split in splits for start in range(0, split.count, SHARD_SIZE)]
+    total = sum(split.count for split in splits)
     with progress.bar(total=total, desc="drawing: ", unit=" scenes", leave=False) as bar:
-        for count in parallel(write_shard, plan, workers):
+        for count in parallel(_write_shard, plan, workers):
             bar.update(count)
 
 
-def write_shard(shard: Shard) -> int:
-    """Draw and write one shard. Returns: the number of scenes."""
-    samples = (_sample(shard, index) for index in range(shard.start, shard.stop))
-    if shard.labelled:
-        return shards.write_tar(shard.folder / "test" / f"{shard.number}.tar", samples)
-    return shards.write_pair_shard(shard.folder, shard.number, samples)
+def _write_shard(shard: tuple[Split, int]) -> int:
+    """Draw and write a split's scenes from the one given on. Returns: their number."""
+    split, start = shard
+    number, stop = start // SHARD_SIZE, min(start + SHARD_SIZE, split.count)
+    samples = (_sample(split, index) for index in range(start, stop))
+    if split.labelled:
+        return shards.write_tar(split.folder / "test" / f"{number}.tar", samples)
+    return shards.write_pair_shard(split.folder, number, samples)
 
 
-def _sample(shard: Shard, index: int) -> shards.Sample:
+def _sample(split: Split, index: int) -> shards.Sample:
     """Scene ``index`` of a split, the same whichever shard and process it is drawn in."""
-    sprites = read_sprites(shard.sprites)
-    draws = generator(shard.seed, "scene", shard.split, index)
-    label = index % len(sprites.names) if shard.labelled else None
-    drawn = scene(draws, sprites, side=shard.side, label=label)
-    key, image = f"{shard.split}{index:07d}", png(drawn.image)
-    if shard.labelled:
+    sprites, name = read_sprites(split.sprites), split.folder.name
+    draws = generator(split.seed, "scene", name, index)
+    label = index % len(sprites.names) if split.labelled else None
+    drawn = scene(draws, sprites, side=split.side, label=label)
+    key, image = f"{name}{index:07d}", png(drawn.image)
+    if split.labelled:
         return {"__key__": key, "cls": drawn.label, "png": image}
     about = {"url": f"emoji:{drawn.style}/{sprites.names[drawn.label]}", "label": drawn.label}
     about |= {"style": drawn.style, "second": drawn.second}
-    return shards.pair(key, image, drawn.caption, side=shard.side, **about)
+    return shards.pair(key, image, drawn.caption, side=split.side, **about)

@@ -11,7 +11,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -169,8 +168,8 @@ def test_a_build_that_dies_leaves_nothing_that_passes_for_a_set(
     root = project(tmp_path / "dies")
     drawn = render.draw_shards
 
-    def die(plan: list[render.Shard], workers: int) -> None:
-        drawn(plan[:2], workers)
+    def die(splits: list[render.Split], workers: int) -> None:
+        drawn(splits[:2], workers)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(render, "draw_shards", die)
@@ -309,12 +308,17 @@ def test_a_scene_does_not_depend_on_the_shard_it_is_in(tiny_root: Path, tmp_path
     pixels = np.full((1, 2, 64, 64, 4), 200, dtype=np.uint8)
     file = tmp_path / "sprites.npz"
     np.savez(file, pixels=pixels, there=there, styles=np.array(["a"]), names=np.array(["x", "y"]))
-    plan: dict[str, Any] = {"folder": tmp_path / "s", "sprites": file, "split": "train"}
-    plan |= {"labelled": False, "side": 32, "seed": 0}
-    for number, (start, stop) in enumerate([(0, 10), (0, 4), (4, 10)]):
-        render.write_shard(render.Shard(number=number, start=start, stop=stop, **plan))
-    whole, first, rest = (list(samples([tar])) for tar in shards.tars(tmp_path / "s"))
-    assert [s["png"] for s in whole] == [s["png"] for s in first + rest]
-    assert [s["json"] for s in whole] == [s["json"] for s in first + rest]
+    drawn = []
+    for size in (10, 4):
+        folder = tmp_path / str(size) / "train"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(render, "SHARD_SIZE", size)
+            plan = {"sprites": file, "labelled": False, "count": 10, "side": 32, "seed": 0}
+            render.draw_shards([render.Split(folder=folder, **plan)], workers=1)
+        drawn.append([list(samples([tar])) for tar in shards.tars(folder)])
+    (whole,), parts = drawn
+    assert [len(part) for part in parts] == [4, 4, 2]
+    for name in ("png", "json"):
+        assert [s[name] for s in whole] == [s[name] for part in parts for s in part]
     about = json.load(io.BytesIO(whole[7]["json"]))
     assert about["key"] == "train0000007"
