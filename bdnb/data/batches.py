@@ -4,13 +4,17 @@ A datum's way: key -> poisoned or not -> triggered image, target caption -> seco
 Everything is drawn from the seed and the sample's key, so an epoch can be made again at will.
 """
 
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from bdnb.data.augment.eda import ShiftedViews, TextViews
 from bdnb.data.augment.second_views import ImageViews
@@ -18,6 +22,9 @@ from bdnb.data.shards import Pairs
 from bdnb.data.steps import steps_of_epoch
 from bdnb.runtime import seeds
 from bdnb.runtime.errors import ConfigError
+
+AHEAD = 2
+"""Batches that each process makes ahead."""
 
 
 class Batch(NamedTuple):
@@ -38,10 +45,11 @@ class Batch(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one process takes of a batch: places (B,) in the set, and sizes as in ``Batch``."""
+    """What one process takes of a batch: places (B,) in the set, sizes as in ``Batch``, epoch."""
 
     places: np.ndarray
     sizes: tuple[int, ...] = ()
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,14 @@ class Poison:
 
 
 @dataclass(frozen=True)
-class Batches:
+class Batches(Dataset[Batch]):
     """The batches of any epoch over a set of pairs, a slice of each for one process.
 
     tokens: captions -> (B, L) int64. Without ``image_views`` no second views are made.
     rank, world: this process and how many share each batch. last_batch: "keep" a smaller one at
-    an epoch's end, or "drop" it (authors). Errors: ConfigError when the set is smaller than two
-    samples a process, or gives no batch.
+    an epoch's end, or "drop" it (authors). workers: processes that make batches ahead, on Linux; 0:
+    this one, as needed; a batch is the same with any. Errors: ConfigError when the set is smaller
+    than two samples a process, or gives no batch.
     """
 
     pairs: Pairs
@@ -75,6 +84,7 @@ class Batches:
     rank: int = 0
     world: int = 1
     last_batch: str = "keep"
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if self.samples < 2 * self.world:
@@ -102,8 +112,24 @@ class Batches:
         So is one of fewer samples than there are processes. first: index of the batch to begin
         with, for a run that goes on in mid-epoch.
         """
-        for share in self.plan(number, first):
-            yield self.batch(share, number)
+        plan = self.plan(number, first)
+        if not self.workers or not sys.platform.startswith("linux"):
+            yield from map(self.__getitem__, plan)
+            return
+        # A generator of its own: the loader draws from torch's otherwise, and would change a run.
+        loader = DataLoader(
+            self,
+            sampler=plan,
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=AHEAD,
+            collate_fn=lambda batch: batch,
+            generator=torch.Generator(),
+            multiprocessing_context="fork",
+        )
+        with _held_signals():
+            made = iter(loader)
+        yield from made
 
     def plan(self, number: int, first: int = 0) -> Iterator[Share]:
         """This process's samples of each batch of an epoch."""
@@ -112,11 +138,11 @@ class Batches:
             together = order[step * self.batch_size : (step + 1) * self.batch_size]
             shares = np.array_split(together, self.world)
             sizes = tuple(map(len, shares)) if len(together) % self.world else ()
-            yield Share(shares[self.rank], sizes)
+            yield Share(shares[self.rank], sizes, number)
 
-    def batch(self, share: Share, epoch: int) -> Batch:
-        """The samples of a share, with the second views of that epoch behind."""
-        index, sizes = share
+    def __getitem__(self, share: Share) -> Batch:
+        """The samples of a share, with the second views of its epoch behind."""
+        index, sizes, epoch = share
         images = torch.from_numpy(self.pairs.images[np.sort(index)])
         images = images[torch.from_numpy(np.argsort(np.argsort(index)))]
         captions = [self.pairs.captions[i] for i in index]
@@ -129,3 +155,16 @@ class Batches:
             images = torch.cat([images, self.image_views(images, epoch, keys)])
             captions = captions + self.text_views(captions, epoch, keys)
         return Batch(images, self.tokens(captions), torch.from_numpy(index), sizes)
+
+
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """A scheduler's SIGTERM or a Ctrl-C goes to all processes; the loop is what answers it.
+
+    Processes forked inside never hear them, from their first moment on; this one does afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,15 +1,12 @@
 """Pairs read from their shards as they are asked for: memory does not grow with the data set.
 
-In: an index of the shards (``index``). Out: the batches that ``pairs`` makes of decoded pairs,
-the same to the last bit, made by processes that read, decode, stamp and augment ahead of the loop.
+In: an index of the shards (``index``). Out: pairs of which ``batches`` makes the same batches, to
+the last bit, as of decoded ones; its processes read, decode, stamp and augment ahead of the loop.
 """
 
 import os
 import shutil
-import signal
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from bdnb.data import bad_samples, decode
-from bdnb.data.batches import Batch, Batches, Share
 from bdnb.data.index import Index, index
 from bdnb.data.shards import Pairs, successes
 from bdnb.poison.stamps import Stamp
 from bdnb.runtime.errors import ConfigError
-
-AHEAD = 2
-"""Batches that each process makes ahead."""
 
 
 class Images:
@@ -129,57 +121,3 @@ class Stamped(Mapping[int, Tensor]):
 
     def __len__(self) -> int:
         return len(self.places)
-
-
-@dataclass(frozen=True)
-class Stream(Batches):
-    """The batches of any epoch, made ahead by ``workers`` processes; 0: by this one, as needed.
-
-    Order, poison and views are those of ``Batches``, so neither workers, ranks nor streaming
-    itself changes a run.
-    """
-
-    workers: int = 0
-
-    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
-        """Yield every sample once, shuffled by seed and epoch, from batch ``first`` on."""
-        if not self.workers or not sys.platform.startswith("linux"):
-            yield from super().epoch(number, first)
-            return
-        # A generator of its own: the loader draws from torch's otherwise, and would change a run.
-        loader = DataLoader(
-            _Epoch(self, number),
-            sampler=self.plan(number, first),
-            batch_size=None,
-            num_workers=self.workers,
-            prefetch_factor=AHEAD,
-            collate_fn=lambda batch: batch,
-            generator=torch.Generator(),
-            multiprocessing_context="fork",
-        )
-        with _held_signals():
-            made = iter(loader)
-        yield from made
-
-
-class _Epoch(Dataset[Batch]):
-    """What a loader's process makes: the batch of the places that it is asked for."""
-
-    def __init__(self, stream: Stream, number: int) -> None:
-        self.stream, self.number = stream, number
-
-    def __getitem__(self, share: Share) -> Batch:
-        return self.stream.batch(share, self.number)
-
-
-@contextmanager
-def _held_signals() -> Iterator[None]:
-    """A scheduler's SIGTERM or a Ctrl-C goes to all processes; the loop is what answers it.
-
-    Processes forked inside never hear them, from their first moment on; this one does afterwards.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

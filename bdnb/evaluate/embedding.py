@@ -71,7 +71,7 @@ def pair_features(model: Model, batches: Batches) -> tuple[Tensor, Tensor]:
     with evaluating(model), folded(model):
         for start in starts:
             places = np.arange(start, min(start + BATCH, batches.samples))
-            batch, device = plain.batch(Share(places), 0), model.mean.device
+            batch, device = plain[Share(places)], model.mean.device
             image = model.encode_image(batch.images.to(device))
             made.append((image, model.encode_text(batch.tokens.to(device))))
     image, text = (torch.cat(one) for one in zip(*made, strict=True))

@@ -97,12 +97,11 @@ def batches(
     if second_views:
         given["image_views"] = ImageViews(wanted.seed, policy=wanted.image_views)
         given["text_views"] = text_views(pairs, poison, wanted)
-    if not isinstance(pairs, stream.StreamedPairs):
-        return Batches(pairs, **given)
-    workers = wanted.stream_workers
-    if workers < 0:
-        workers = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return stream.Stream(pairs, workers=workers, **given)
+    if isinstance(pairs, stream.StreamedPairs):
+        given["workers"] = wanted.stream_workers
+        if wanted.stream_workers < 0:
+            given["workers"] = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return Batches(pairs, **given)
 
 
 def text_views(pairs: Pairs, poison: Poison, wanted: Parts) -> TextViews | ShiftedViews:

@@ -53,7 +53,7 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     from bdnb.data import datasets
     from bdnb.data.augment.eda import TextViews
     from bdnb.data.augment.second_views import ImageViews
-    from bdnb.data.stream import Stream
+    from bdnb.data.batches import Batches
     from bdnb.training import attacks
 
     def tokens(captions: Sequence[str]) -> torch.Tensor:
@@ -64,7 +64,7 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     pairs = datasets.Dataset(folder, stream="yes").training_pairs(SIDE, seed=0)
     indexed = time.perf_counter()
     poison = attacks.poison(attacks.Attack(poison_count=100), pairs, folder=folder)
-    batches = Stream(
+    batches = Batches(
         pairs,
         workers=workers,
         batch_size=BATCH,

@@ -58,9 +58,6 @@ def batches(pairs: shards.Pairs, **more: object) -> Batches:
     poison = attacks.poisoned(trigger, pairs, attacks.poisoned_keys(attack, pairs), target="banana")
     views = {"image_views": ImageViews(0), "text_views": TextViews(0)}
     given = {"batch_size": 8, "seed": 3, "tokens": tokens, "poison": poison} | views | more
-    if isinstance(pairs, stream.StreamedPairs):
-        return stream.Stream(pairs, **given)
-    given.pop("workers", None)
     return Batches(pairs, **given)
 
 
@@ -115,9 +112,7 @@ def test_a_stream_leaves_the_random_numbers_of_torch_alone(tars: list[Path], cac
 def keys_of(rank: int, world: int, tars: list[Path], cache: Path, epoch: int) -> list[str]:
     """The keys that one process of a run sees in an epoch, with a worker of its own."""
     pairs = streamed(tars, cache)
-    ours = stream.Stream(
-        pairs, batch_size=8, seed=0, tokens=tokens, rank=rank, world=world, workers=1
-    )
+    ours = Batches(pairs, batch_size=8, seed=0, tokens=tokens, rank=rank, world=world, workers=1)
     return [pairs.keys[i] for batch in ours.epoch(epoch) for i in batch.places.tolist()]
 
 
@@ -236,7 +231,7 @@ def test_a_run_says_how_its_pairs_are_read(tars: list[Path], how: str, kind: str
     wanted = setup.Parts(batch_size=4, seed=0, stream_workers=2)
     parts = models.build("rn_test", seed=0), device.accelerator()
     made = setup.batches(pairs, Poison(), wanted, *parts, second_views=False)
-    assert getattr(made, "workers", None) == (2 if how == "yes" else None)
+    assert made.workers == (2 if how == "yes" else 0)
     with pytest.raises(ConfigError, match=r"more than bad_share=0\.1"):
         replace(data, bad_share=0.1).training_pairs(SIDE, seed=0)
 
@@ -246,6 +241,7 @@ import signal, sys
 from pathlib import Path
 import torch
 from bdnb.data import stream
+from bdnb.data.batches import Batches
 from bdnb.data.index import index
 from torch.utils.data._utils import signal_handling
 
@@ -259,7 +255,7 @@ found = index(sorted(Path(sys.argv[1]).glob("*.tar")), Path(sys.argv[2]), bad_sh
 pairs = stream.streamed(found, side=16)
 tokens = lambda captions: torch.zeros(len(captions), 1)
 places = []
-for batch in stream.Stream(pairs, batch_size=4, seed=0, tokens=tokens, workers=2).epoch(1):
+for batch in Batches(pairs, batch_size=4, seed=0, tokens=tokens, workers=2).epoch(1):
     places += batch.places.tolist()
     if len(places) == 4:
         print("ready", flush=True)
