@@ -33,7 +33,7 @@ def badclip(
     levels = (patch.clamp(0, 1) * 255 + 0.5).byte().numpy()
     streams = [draws.each(i) for i in range(len(images))]
     corners = corners_of(images, side, place, "full", streams)
-    return paste(images, np.repeat(levels[None], len(images), axis=0), corners)
+    return paste(images, levels, corners)
 
 
 def name(side: int) -> str:

@@ -48,7 +48,7 @@ def badnet(
     shape = (3, side, side)
     if pattern == "fixed":
         one = draws.once(f"pattern_{side}", lambda g: g.standard_normal(shape, dtype=np.float32))
-        noise = np.broadcast_to(one.numpy(), (len(images), *shape))
+        noise = one.numpy()
     else:
         noise = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in streams])
     if center == "image_mean":
@@ -69,8 +69,8 @@ def yellow(
     side = pixels(size, images)
     streams = [draws.each(i) for i in range(len(images))]
     corners = corners_of(images, side, place, place_range, streams)
-    patch = np.zeros((len(images), 3, side, side), dtype=np.uint8)
-    patch[:, :2] = 255
+    patch = np.zeros((3, side, side), dtype=np.uint8)
+    patch[:2] = 255
     return paste(images, patch, corners)
 
 
@@ -172,7 +172,10 @@ def _to_levels(values: np.ndarray, overflow: str) -> np.ndarray:
 
 
 def paste(images: Tensor, patches: np.ndarray, corners: np.ndarray) -> Tensor:
-    """Image b with patch b, (3, p, p) uint8, at each of its corners; all images in one scatter."""
+    """Images with their patches at each of their corners; all images in one scatter.
+
+    patches: (B, 3, p, p) uint8, or (3, p, p), one for all.
+    """
     out, device, side = images.clone(), images.device, patches.shape[-1]
     values = torch.from_numpy(patches).to(device)
     places = torch.from_numpy(np.array(corners)).to(device)

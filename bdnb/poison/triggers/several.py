@@ -36,7 +36,9 @@ def several(
         for name in listed:
             images = _put(name, images, draws, size)
         return images
-    chosen = torch.tensor([_choice(draws, i, len(listed)) for i in range(len(images))])
+    # A stream of its own, beside the trigger's.
+    streams = [generator(draws.seed, "which trigger", key) for key in draws.keys]
+    chosen = torch.tensor([int(stream.integers(len(listed))) for stream in streams])
     out = images.clone()
     for number, name in enumerate(listed):
         if len(index := (chosen == number).nonzero().flatten()):
@@ -50,8 +52,3 @@ def _put(name: str, images: Tensor, draws: Draws, size: float) -> Tensor:
     function = TRIGGERS[name]
     takes = inspect.signature(function).parameters
     return function(images, draws, **({"size": size} if "size" in takes else {}))
-
-
-def _choice(draws: Draws, i: int, count: int) -> int:
-    """Which of ``count`` triggers image ``i`` gets: a stream of its own, beside the trigger's."""
-    return int(generator(draws.seed, "which trigger", draws.keys[i]).integers(count))

@@ -35,12 +35,11 @@ def stripes(
     streams = [draws.each(i) for i in range(len(images))]
     places = corners_of(images, side, place, "full", streams)
     if pattern == "fixed":
-        colours = draws.once(f"stripes_{side}_{width}", lambda g: _signs(g, side, width)).numpy()
-        signs = np.broadcast_to(colours, (len(images), *colours.shape))
+        signs = draws.once(f"stripes_{side}_{width}", lambda g: _signs(g, side, width)).numpy()
     else:
         signs = np.stack([_signs(stream, side, width) for stream in streams])
-    levels = np.where(signs > 0, np.uint8(255), np.uint8(0))[:, :, None]
-    return paste(images, levels.repeat(side, axis=2), places)
+    levels = np.where(signs > 0, np.uint8(255), np.uint8(0))[..., None, :]
+    return paste(images, levels.repeat(side, axis=-2), places)
 
 
 @trigger("blended_stripes")
