@@ -130,14 +130,6 @@ def pair(key: str, image: bytes, caption: str, *, side: int, **more: Any) -> dic
     return {"__key__": key, "json": text, "png": image, "txt": caption}
 
 
-def tars(folder: Path) -> list[Path]:
-    """Return the tar shards of a folder, in order. Errors: ConfigError when there are none."""
-    found = sorted(folder.glob("*.tar"))
-    if not found:
-        raise ConfigError(f"{folder}: no tar shards (*.tar) there")
-    return found
-
-
 def samples(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Yield the samples of shards in order: ``__key__`` and the bytes of each extension.
 

@@ -26,6 +26,11 @@ def read_pairs(tars: Sequence[Path]) -> Iterator[dict[str, Any]]:
         yield about | {"txt": sample["txt"].decode(), "json": json.loads(sample["json"])}
 
 
+def tars(folder: Path) -> list[Path]:
+    """The tar shards of a folder, in order."""
+    return sorted(folder.glob("*.tar"))
+
+
 def decoded(tars: Sequence[Path], side: int, cache: Path, **options: Any) -> shards.Pairs:
     """The pairs of shards, decoded once."""
     return decode.decode(tars, side, cache, field="txt", **options)

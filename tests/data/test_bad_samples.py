@@ -29,7 +29,7 @@ def read(how: str, tars: list[Path], cache: Path, *, bad_share: float = 1.0) -> 
 def test_each_bad_sample_is_dropped_for_its_reason(how: str, key: str, tmp_path: Path) -> None:
     reason, sample = web_pairs.bad()[key]
     shard_files.write_pairs(tmp_path / "in", [web_pairs.good(0), sample, web_pairs.good(1)])
-    pairs = read(how, shards.tars(tmp_path / "in"), tmp_path / "cache")
+    pairs = read(how, shard_files.tars(tmp_path / "in"), tmp_path / "cache")
     assert list(pairs.keys) == ["000000000", "000000001"]
     assert list(pairs.bad) == [key]
     assert pairs.bad[key].partition(":")[0] == reason
@@ -80,7 +80,7 @@ def unusual() -> dict[str, tuple[str, bytes, Image.Image]]:
 def test_an_unusual_image_is_used_as_what_it_shows(how: str, name: str, tmp_path: Path) -> None:
     extension, data, shown = unusual()[name]
     shard_files.write_pairs(tmp_path / "in", [{"__key__": "a", extension: data, "txt": "x"}])
-    pairs = read(how, shards.tars(tmp_path / "in"), tmp_path / "cache", bad_share=0)
+    pairs = read(how, shard_files.tars(tmp_path / "in"), tmp_path / "cache", bad_share=0)
     wanted = decode.square(shown, SIDE).astype(int)
     assert np.abs(np.asarray(pairs.images[0]).astype(int) - wanted).max() <= 2
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bdnb.config.parameters import make
-from bdnb.data import art, emoji, labelled, render, shards
+from bdnb.data import art, emoji, labelled, render
 from bdnb.data.shards import samples
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK, begin
@@ -66,7 +66,7 @@ def test_the_set_holds_what_was_asked_for(tiny_root: Path) -> None:
     every = [
         sample
         for split in ("train", "clean", "val/test", "unseen/test")
-        for sample in samples(shards.tars(folder / split))
+        for sample in samples(shard_files.tars(folder / split))
     ]
     assert len({sample["__key__"] for sample in every}) == len(every) == 57
     assert len({sample["png"] for sample in every}) == 57
@@ -75,7 +75,7 @@ def test_the_set_holds_what_was_asked_for(tiny_root: Path) -> None:
 def test_scenes_keep_to_the_styles_of_their_split(tiny_root: Path) -> None:
     folder = tiny_root / "data" / "tiny"
     for split in ("train", "clean"):
-        for pair in shard_files.read_pairs(shards.tars(folder / split)):
+        for pair in shard_files.read_pairs(shard_files.tars(folder / split)):
             assert pair["json"]["style"] in art.TRAINING_STYLES
             assert art.words(pair["json"]["url"].split("/")[1]) in pair["txt"]
 
@@ -315,7 +315,7 @@ def test_a_scene_does_not_depend_on_the_shard_it_is_in(tiny_root: Path, tmp_path
             patch.setattr(render, "SHARD_SIZE", size)
             plan = {"sprites": file, "labelled": False, "count": 10, "side": 32, "seed": 0}
             render.draw_shards([render.Split(folder=folder, **plan)], workers=1)
-        drawn.append([list(samples([tar])) for tar in shards.tars(folder)])
+        drawn.append([list(samples([tar])) for tar in shard_files.tars(folder)])
     (whole,), parts = drawn
     assert [len(part) for part in parts] == [4, 4, 2]
     for name in ("png", "json"):

@@ -70,7 +70,7 @@ def cut_off(folder: Path, cache: Path) -> list[Path]:
     """Six shards and an index pass over them that stops at the fifth, which is damaged."""
     for number in range(6):
         shards.write_pair_shard(folder, number, [web_pairs.good(10 * number + i) for i in (1, 2)])
-    tars = shards.tars(folder)
+    tars = shard_files.tars(folder)
     whole = tars[4].read_bytes()
     tars[4].write_bytes(whole[:700])
     with pytest.raises(ConfigError, match=r"00004\.tar: cannot be read to its end"):
@@ -111,7 +111,7 @@ def test_what_a_killed_pass_has_read_is_kept(tmp_path: Path, scanned: list[str])
     code = f"""
 import os, signal
 from pathlib import Path
-from bdnb.data import index, shards
+from bdnb.data import index
 real = index.scan
 def scan(tar):
     if tar.stem == "00002":
@@ -119,11 +119,11 @@ def scan(tar):
     return real(tar)
 index.scan = scan
 folder = Path({str(tmp_path)!r})
-index.index(shards.tars(folder / "in"), folder / "cache", workers=1)
+index.index(sorted((folder / "in").glob("*.tar")), folder / "cache", workers=1)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
-    found = make(shards.tars(tmp_path / "in"), tmp_path / "cache", workers=1)
+    found = make(shard_files.tars(tmp_path / "in"), tmp_path / "cache", workers=1)
     assert scanned == ["00002", "00003"]
     assert list(found.keys) == [web_pairs.good(i)["__key__"] for i in range(4)]
 
@@ -177,7 +177,7 @@ def test_a_shard_spoilt_in_its_middle_does_not_pass_for_a_shorter_one(tmp_path: 
 def test_shards_without_a_usable_pair_are_an_error(tmp_path: Path) -> None:
     shard_files.write_pairs(tmp_path / "in", [web_pairs.bad()["html"][1]])
     with pytest.raises(ConfigError, match=r"no sample that can be used. 1 not an image, as html"):
-        make(shards.tars(tmp_path / "in"), tmp_path / "cache")
+        make(shard_files.tars(tmp_path / "in"), tmp_path / "cache")
 
 
 def test_what_the_index_keeps_is_plain_data(tmp_path: Path) -> None:

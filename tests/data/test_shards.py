@@ -34,7 +34,7 @@ def pairs(count: int) -> list[shards.Sample]:
 
 def test_pairs_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert shard_files.write_pairs(tmp_path, iter(pairs(7)), shard_size=3) == 7
-    found = shards.tars(tmp_path)
+    found = shard_files.tars(tmp_path)
     assert [p.name for p in found] == ["00000.tar", "00001.tar", "00002.tar"]
     for went, came in zip(pairs(7), shard_files.read_pairs(found), strict=True):
         assert {**went, "json": json.loads(went["json"])} == came
@@ -69,7 +69,7 @@ def test_a_key_that_webdataset_would_split_is_refused(tmp_path: Path, key: str) 
 
 def test_prepared_pairs_are_the_images_decoded_by_hand(tmp_path: Path) -> None:
     shard_files.write_pairs(tmp_path / "in", pairs(5), shard_size=2)
-    found = shard_files.decoded(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
+    found = shard_files.decoded(shard_files.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
     by_hand = np.stack([image(i).transpose(2, 0, 1) for i in range(5)])
     assert np.array_equal(found.images, by_hand)
     assert found.keys == [f"k{i:04d}" for i in range(5)]
@@ -80,7 +80,7 @@ def test_prepared_pairs_are_the_images_decoded_by_hand(tmp_path: Path) -> None:
 
 def test_prepared_images_cannot_be_written(tmp_path: Path) -> None:
     shard_files.write_pairs(tmp_path / "in", pairs(2))
-    found = shard_files.decoded(shards.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
+    found = shard_files.decoded(shard_files.tars(tmp_path / "in"), SIDE, tmp_path / "cache")
     with pytest.raises(ValueError, match="read-only"):
         found.images[0] = 0
 
@@ -112,11 +112,6 @@ def test_a_broken_header_in_a_shard_s_middle_does_not_pass_for_its_end(tmp_path:
                 list(shards.samples([tar]))
 
 
-def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no tar shards"):
-        shards.tars(tmp_path)
-
-
 def test_bad_pairs_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad: list[shards.Sample] = [
         {"__key__": "torn", "png": png(image(0))[:200], "txt": "x"},
@@ -125,7 +120,7 @@ def test_bad_pairs_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptu
         {"__key__": "latin", "png": png(image(0)), "txt": b"\xe9\xff"},
     ]
     shard_files.write_pairs(tmp_path / "in", [*pairs(6), *bad])
-    tars = shards.tars(tmp_path / "in")
+    tars = shard_files.tars(tmp_path / "in")
     with pytest.raises(ConfigError, match=r"4 of 10 samples .*more than bad_share=0\.05.*torn"):
         shard_files.decoded(tars, SIDE, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("images.u8"))

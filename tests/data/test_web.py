@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bdnb.data import datasets, decode, shards, web
+from bdnb.data import datasets, decode, web
 from bdnb.runtime.errors import ConfigError
 from tests.data import shard_files, web_pairs
 from tests.lacking import leave_out
@@ -117,7 +117,7 @@ def test_cleaning_pairs_share_no_key_and_no_url_with_training_pairs(
 ) -> None:
     keys, urls = [], []
     for split in ("train", "clean"):
-        samples = list(shard_files.read_pairs(shards.tars(built[0] / split)))
+        samples = list(shard_files.read_pairs(shard_files.tars(built[0] / split)))
         keys.append({sample["__key__"] for sample in samples})
         urls.append({sample["json"]["url"] for sample in samples})
         assert len(keys[-1]) == len(urls[-1]) == built[1][split]["good"]
@@ -132,7 +132,7 @@ def test_what_was_fetched_is_trained_on_as_it_is(built: tuple[Path, dict], how: 
     pairs = datasets.Dataset(folder, stream=how).training_pairs(24, seed=0)
     assert len(pairs) == report["train"]["good"]
     assert pairs.bad == {}
-    by_key = {s["__key__"]: s for s in shard_files.read_pairs(shards.tars(folder / "train"))}
+    by_key = {s["__key__"]: s for s in shard_files.read_pairs(shard_files.tars(folder / "train"))}
     for i, key in enumerate(pairs.keys):
         about = by_key[key]["json"]
         assert pairs.captions[i] == about["caption"]

@@ -70,4 +70,4 @@ def write(folder: Path, count: int, *, shard_size: int = 7, spoilt: bool = True)
         for place, (_, sample) in enumerate(bad().values()):
             samples.insert(3 * place + 1, sample)
     shard_files.write_pairs(folder, samples, shard_size=shard_size)
-    return shards.tars(folder)
+    return shard_files.tars(folder)

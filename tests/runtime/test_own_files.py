@@ -36,7 +36,7 @@ def pairs(folder: Path, count: int = 3) -> list[Path]:
     Image.new("RGB", (16, 16), "grey").save(file, "png")
     made = (shards.pair(f"{i:03d}", file.getvalue(), "grey", side=16) for i in range(count))
     shard_files.write_pairs(folder, made)
-    return shards.tars(folder)
+    return shard_files.tars(folder)
 
 
 def test_a_folder_is_ours_by_its_mark_alone(tmp_path):
