@@ -7,7 +7,6 @@ and a report of what was dead or broken. ``python -m bdnb.data.web --help``.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -56,16 +55,14 @@ def home() -> Path:
     return Path(sys.prefix) / "img2dataset"
 
 
-def tool(*, install: bool = True) -> Path | None:
-    """Return the command ``img2dataset``; installed when it is not there, or None.
+def tool() -> Path:
+    """Return the command ``img2dataset``, installed when it is not there.
 
     Errors: ConfigError when it cannot be installed.
     """
-    for folder in (home() / "bin", home() / "Scripts"):
-        if found := shutil.which("img2dataset", path=str(folder)):
-            return Path(found)
-    if not install:
-        return None
+    found = home() / "bin" / "img2dataset"
+    if found.is_file():
+        return found
     print(f"installing {REQUIREMENT} into {home()} (once, about 1 GB)", flush=True)
     steps = [
         [sys.executable, "-m", "venv", str(home())],
@@ -76,7 +73,7 @@ def tool(*, install: bool = True) -> Path | None:
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise ConfigError(f"{REQUIREMENT} could not be installed: {' '.join(said)}")
-    return tool(install=False)
+    return found
 
 
 def download(source: Path, folder: Path, fetch: Fetch, *, digits: int = 5) -> dict[str, Any]:
