@@ -41,8 +41,6 @@ def storing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except StorageError:
-        raise
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
