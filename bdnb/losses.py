@@ -6,7 +6,6 @@ In: features (B, D) of unit length, already gathered from all ranks, and the log
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -147,38 +146,27 @@ def gather(features: Tensor, *, mode: str = "exact", sizes: Sequence[int] = ()) 
     mode: "exact", gradients flow back to every rank, so that gradients averaged over ranks are
     those of one process with the whole batch; "authors", only the own rows carry a gradient,
     so that the encoders' is 1/world of it. Several features in one message: concatenate them
-    along D, gather, ``chunk``. Errors: ConfigError for another mode.
+    along D, gather, ``chunk``.
     """
-    if mode not in ("exact", "authors"):
-        raise ConfigError(f"gather={mode!r}: expected exact or authors")
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return features
-    if mode == "exact":
-        gathered: Tensor = _Gather.apply(features, sizes)
-        return gathered
     pieces = _all_gather(features, sizes)
     pieces[dist.get_rank()] = features
-    return torch.cat(pieces)
+    gathered = torch.cat(pieces)
+    if mode == "exact" and gathered.requires_grad:
+        gathered.register_hook(_sum_over_ranks)
+    return gathered
 
 
-class _Gather(torch.autograd.Function):
-    """All-gather whose backward sums the gradients of all ranks.
+def _sum_over_ranks(gradient: Tensor) -> Tensor:
+    """The gradient that all ranks give what was gathered; of it the own rows' share goes on.
 
     torch.distributed.nn.functional.all_gather, which open_clip uses, is deprecated, and what
     replaces it is private and in the newest torch only.
     """
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, sizes: Sequence[int]) -> Tensor:
-        pieces = _all_gather(features, sizes)
-        ctx.sizes = [len(piece) for piece in pieces]
-        return torch.cat(pieces)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        total = grads[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total.split(ctx.sizes)[dist.get_rank()], None
+    total = gradient.contiguous().clone()
+    dist.all_reduce(total)
+    return total
 
 
 def _all_gather(features: Tensor, sizes: Sequence[int]) -> list[Tensor]:

@@ -181,5 +181,3 @@ def test_gather_is_the_identity_in_one_process():
     features = unit(0)
     assert losses.gather(features) is features
     assert losses.gather(features, mode="authors") is features
-    with pytest.raises(ConfigError, match=r"'local'.*exact or authors"):
-        losses.gather(features, mode="local")
