@@ -12,18 +12,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.runtime.errors import BdnbError, ConfigError
+from bdnb.runtime.errors import BdnbError
 
 MAX_LOGIT_SCALE = math.log(100)
 """CLIP's and the authors' bound: the temperature is never under 0.01."""
 
 
 class NonFiniteLoss(BdnbError, FloatingPointError):
-    """The loss is no longer a number. ``step`` and ``parts`` say when, and of which terms."""
-
-    def __init__(self, message: str, *, step: int, parts: Mapping[str, float]) -> None:
-        super().__init__(message)
-        self.step, self.parts = step, dict(parts)
+    """The loss is no longer a number."""
 
 
 def mmcl(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
@@ -90,24 +86,9 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     """Sum of the squares of all weights: heavy regularisation as the paper words it.
 
     Its gradient is 2 theta, through Adam's moments; AdamW's weight decay (the authors' code)
-    goes around them. Errors: ConfigError without parameters.
+    goes around them.
     """
-    squares = [_wide(parameter).square().sum() for parameter in parameters]
-    if not squares:
-        raise ConfigError("l2_penalty: no parameters to penalise")
-    return torch.stack(squares).sum()
-
-
-def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """sum_i w_i * loss_i; weights: by term, 1 where none is given.
-
-    Errors: ConfigError for a weight that belongs to no part, or without parts.
-    """
-    if unknown := sorted(set(weights) - set(parts)):
-        raise ConfigError(f"weights {unknown} belong to no loss term; there are {sorted(parts)}")
-    if not parts:
-        raise ConfigError("weighted_sum: no loss terms")
-    return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+    return torch.stack([_wide(parameter).square().sum() for parameter in parameters]).sum()
 
 
 def clamp_logit_scale_(parameter: Tensor) -> Tensor:
@@ -116,9 +97,7 @@ def clamp_logit_scale_(parameter: Tensor) -> Tensor:
         return parameter.clamp_(0, MAX_LOGIT_SCALE)
 
 
-def check_finite(
-    loss: float, *, step: int, parts: Mapping[str, float] | None = None, lr: float | None = None
-) -> None:
+def check_finite(loss: float, *, step: int, parts: Mapping[str, float], lr: float) -> None:
     """Stop when the loss is not a number.
 
     Takes Python floats, which cost a wait for the device: call it on a value that is read
@@ -127,16 +106,14 @@ def check_finite(
     parts: the loss's terms by name. lr: the learning rate there.
     Errors: NonFiniteLoss that names the step and the terms and says what to try.
     """
-    values = {"loss": loss, **(parts or {})}
+    values = {"loss": loss, **parts}
     if all(math.isfinite(value) for value in values.values()):
         return
     listed = ", ".join(f"{name}={value:g}" for name, value in values.items())
-    rate = "" if lr is None else f" at learning rate {lr:g}"
-    message = (
-        f"the loss is not finite by step {step}{rate}: {listed}. Try a lower lr, more "
-        "warmup_steps, or precision=no; the last checkpoint is from before"
+    raise NonFiniteLoss(
+        f"the loss is not finite by step {step} at learning rate {lr:g}: {listed}. Try a lower lr, "
+        "more warmup_steps, or precision=no; the last checkpoint is from before"
     )
-    raise NonFiniteLoss(message, step=step, parts=values)
 
 
 def gather(features: Tensor, *, mode: str = "exact", sizes: Sequence[int] = ()) -> Tensor:

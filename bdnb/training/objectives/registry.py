@@ -135,9 +135,11 @@ class RunLoss:
             *(features.kept, features.epoch),
         )
         values = OBJECTIVES[self.name](embedded, **self.options)
+        if not values:
+            raise ConfigError(f"objective {self.name!r} has no loss terms")
         weights = {k: 1.0 if k in PAIRED else self.ssl_weight for k in values}
-        weights |= {"mmcl": self.mmcl_weight} if "mmcl" in values else {}
-        total = losses.weighted_sum(values, weights)
+        weights |= {"mmcl": self.mmcl_weight}
+        total = torch.stack([weights[key] * value for key, value in values.items()]).sum()
         return {"loss_total": total} | {f"loss_{key}": value for key, value in values.items()}
 
     def before_epoch(self, epoch: int, loop: Loop, batches: Batches) -> None:
