@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-import numpy as np
-import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
@@ -17,7 +15,7 @@ from bdnb.defences import pseudo_labels
 from bdnb.defences.other_model import other_model
 from bdnb.defences.registry import Setting, defence, run_fit, start
 from bdnb.evaluate import zero_shot
-from bdnb.evaluate.benchmark import BATCH, evaluating, image_features
+from bdnb.evaluate.benchmark import class_head, evaluating, image_features
 from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.runtime.errors import ConfigError
@@ -104,13 +102,7 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
             "labels='classifier' needs classifier=NAME:TAG, a weights file's path, or a training "
             "experiment of the scale"
         )
-    device, other = setting.accelerator.device, other_model(name, setting)
-
-    def encode(prompts: list[str]) -> Tensor:
-        return other.encode_text(other.tokens(prompts).to(device))
-
+    other = other_model(name, setting)
     with evaluating(other):
-        head = zero_shot.head(encode, setting.classnames, targets.templates())
-        starts = range(0, len(images), BATCH)
-        parts = (torch.from_numpy(np.array(images[i : i + BATCH])).to(device) for i in starts)
-        return torch.cat([(other.encode_image(part) @ head.T).argmax(dim=1) for part in parts])
+        head = class_head(other, setting.classnames, targets.templates())
+        return zero_shot.predictions(image_features(other, images), head)[:, 0]

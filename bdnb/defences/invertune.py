@@ -18,8 +18,7 @@ from bdnb.defences import pseudo_labels
 from bdnb.defences.channels import outputs, stages
 from bdnb.defences.registry import Setting, defence, run_fit, start
 from bdnb.defences.trigger_inversion import classes, inverted, put_on, suspected_target
-from bdnb.evaluate import zero_shot
-from bdnb.evaluate.benchmark import evaluating, text_features
+from bdnb.evaluate.benchmark import class_head, evaluating
 from bdnb.models import Model
 from bdnb.models.sync_batchnorm import untracked
 from bdnb.poison import targets
@@ -57,9 +56,7 @@ def invertune(
     model.to(setting.accelerator.device).eval()
     device = setting.accelerator.device
     with evaluating(model):
-        made = zero_shot.head(
-            lambda texts: text_features(model, texts), setting.classnames, targets.templates()
-        )
+        made = class_head(model, setting.classnames, targets.templates())
     head = made.clone()  # made in inference mode, where no gradient goes through
     some = torch.from_numpy(np.array(pairs.pairs.images[:images])).to(device) / 255
     options: dict[str, Any] = {"steps": steps, "lr": inversion_lr, "seed": setting.seed}

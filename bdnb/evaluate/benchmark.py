@@ -105,7 +105,7 @@ class Benchmark:
         place_of = {name: place for place, name in enumerate(names)}
         values: dict[str, float] = {"test_images": len(self.sets[0])}
         with evaluating(model), folded(model):
-            every = zero_shot.head(lambda p: text_features(model, p), names, self.templates)
+            every = class_head(model, names, self.templates)
             for place, labelled in enumerate(self.sets):
                 prefix = f"{labelled.name}_" if place else ""
                 head = every[[place_of[name] for name in labelled.classnames]]
@@ -143,6 +143,11 @@ def text_features(model: Model, prompts: Sequence[str]) -> Tensor:
         longest = int(lengths[part[-1]]) if model.trims else tokens.shape[1]
         parts.append(model.encode_text(tokens[part, :longest].to(model.mean.device)))
     return torch.cat(parts)[order.argsort().to(model.mean.device)]
+
+
+def class_head(model: Model, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Class embeddings (C, D) as of ``zero_shot.head``, by the model's text tower."""
+    return zero_shot.head(lambda prompts: text_features(model, prompts), classnames, templates)
 
 
 def image_features(model: Model, images: ImageArray) -> Tensor:

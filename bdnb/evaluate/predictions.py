@@ -8,11 +8,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bdnb.evaluate import zero_shot
-from bdnb.evaluate.benchmark import evaluating, image_features, text_features
+from bdnb.evaluate.benchmark import class_head, evaluating, image_features, text_features
 from bdnb.models import Model
 from bdnb.poison import targets
 from bdnb.runtime.errors import ConfigError
@@ -32,9 +31,7 @@ class Found(NamedTuple):
 def head(model: Model, classnames: tuple[str, ...], templates: str = "openai") -> Tensor:
     """Class embeddings (C, D), unit, as accuracy and ASR are measured with them; kept."""
     with evaluating(model):
-        return zero_shot.head(
-            lambda texts: text_features(model, texts), classnames, targets.templates(templates)
-        )
+        return class_head(model, classnames, targets.templates(templates))
 
 
 def top(
@@ -75,5 +72,5 @@ def retrieve(model: Model, caption: str, features: Tensor, *, k: int = 8) -> Fou
 
 def seen(model: Model, images: np.ndarray) -> Tensor:
     """Unit features (N, D) of uint8 images (N, 3, S, S), without gradients."""
-    with evaluating(model), torch.no_grad():
+    with evaluating(model):
         return image_features(model, images)

@@ -14,6 +14,7 @@ from bdnb.data import datasets
 from bdnb.defences import deep_cluster as module
 from bdnb.defences import registry
 from bdnb.defences.pseudo_labels import ClusterHead
+from bdnb.evaluate import benchmark
 from bdnb.runs import experiments
 from bdnb.training import device
 from bdnb.training.loop import Compute
@@ -100,7 +101,7 @@ class Counted:
 
 
 def test_a_classifier_labels_some_images_at_a_time_each_as_its_nearest_class(tiny, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 7)
+    monkeypatch.setattr(benchmark, "BATCH", 7)
     data = datasets.dataset("tiny")
     path = tiny / "other.safetensors"
     other = models.build("rn_test", seed=5)

@@ -3,15 +3,13 @@
 Both papers have a language model write their texts; here they are templates and class names.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb.config.options import Count, Positive, Share
 from bdnb.evaluate import zero_shot
-from bdnb.evaluate.benchmark import text_features
+from bdnb.evaluate.benchmark import class_head, text_features
 from bdnb.evaluate.detectors.registry import Known, Samples, Scored, detector
 from bdnb.models import Model
 from bdnb.poison.targets import fill
@@ -27,11 +25,8 @@ def bdetclip(model: Model, samples: Samples, known: Known, *, words: Count = 20)
     """
     draws, names = seeds.generator(known.seed, "bdetclip"), list(known.classnames)
     noisy = [" ".join([name, *draws.choice(names, words)]) for name in names]
-
-    def head(classes: Sequence[str]) -> Tensor:
-        return zero_shot.head(lambda texts: text_features(model, texts), classes, known.templates)
-
-    direction = (head(names) - head(noisy)).sum(dim=0)
+    heads = [class_head(model, classes, known.templates) for classes in (names, noisy)]
+    direction = (heads[0] - heads[1]).sum(dim=0)
     return Scored(-samples.image @ direction, float(-(known.reference @ direction).min()))
 
 
