@@ -31,8 +31,7 @@ class BackdooredModel:
         if self.foreign:
             model = models.load_any(str(self.weights), self.source.model)
         else:
-            bias = self.source.objective == "siglip"
-            model = models.load(self.source.model, self.weights, bias=bias)
+            model = models.load(self.source.model, self.weights)
         return checkpoints.without_bias_gradient(model)
 
 

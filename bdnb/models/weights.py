@@ -187,10 +187,7 @@ def load_any(spec: str, name: str = "") -> Model:
     path = Path(spec)
     if not path.is_file() and ":" in spec:
         return load_pretrained(*spec.rsplit(":", 1))
-    about = read_about(path) if path.is_file() else {}
-    if "model" not in about and name and path.is_file():
-        return load(name, path)
-    if "model" not in about:
+    name = read_about(path).get("model", name) if path.is_file() else ""
+    if not name:
         raise ConfigError(f"{spec}: expected NAME:TAG of open_clip, or weights written by bdnb")
-    config = about.get("config", {})
-    return load(about["model"], path, bias=config.get("objective") == "siglip")
+    return load(name, path)

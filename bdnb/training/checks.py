@@ -195,8 +195,7 @@ def check_weights(path: Path, model: str) -> None:
 @cache
 def _load(path: Path, _: int, model: str) -> None:
     """Kept by the file's time: a grid asks for the same weights many times."""
-    bias = models.read_about(path).get("config", {}).get("objective") == "siglip"
-    weights = models.load(model, path, bias=bias).clip.state_dict()
+    weights = models.load(model, path).clip.state_dict()
     bad = [n for n, w in weights.items() if w.is_floating_point() and not w.isfinite().all()]
     if bad:
         raise ConfigError(f"{path}: {len(bad)} weights are not finite numbers, {bad[0]} the first")
