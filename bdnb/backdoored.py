@@ -48,9 +48,10 @@ def backdoored_model(config: CleanConfig) -> BackdooredModel:
         origin = {"run": experiments.folder(source).name, "epoch": results.kept_epoch(source)}
     else:
         path = checkpoint(config.poisoned)
-        about, foreign = models.read_about(path), is_foreign(path)
+        about = models.read_about(path)
+        foreign = "config" not in about  # it does not say how it was trained
         # Whose code is run is for the user to say, not for a file from elsewhere.
-        given = {"code": config.code, "model": model_of(config)}
+        given = {"code": config.code, "model": model_of(config, path, about)}
         known = about.get("config", {"attack": "none"}) | given
         source = parameters.make(TrainConfig, known, where=str(path))
         origin = {"run": about.get("run", path.name), "epoch": about.get("epoch", -1)}
@@ -80,14 +81,12 @@ def checkpoint(name: str) -> Path:
     return path
 
 
-def model_of(config: CleanConfig) -> str:
+def model_of(config: CleanConfig, path: Path, about: dict[str, Any]) -> str:
     """Return which model a checkpoint is, from its name, itself or what the run says of it.
 
     Errors: ConfigError where none says it, or two say different ones, and for weights that
     cleaning made.
     """
-    path = checkpoint(config.poisoned)
-    about = models.read_about(path)
     if "poisoned" in about.get("config", {}):
         raise ConfigError(f"{path}: weights of a cleaning run: expected those of a training run")
     named = elsewhere.published(config.poisoned)
@@ -98,11 +97,6 @@ def model_of(config: CleanConfig) -> str:
     if found := config.model or named or about.get("model", ""):
         return str(found)
     raise ConfigError(f"{path}: from elsewhere: say which open_clip model it is (model=...)")
-
-
-def is_foreign(path: Path) -> bool:
-    """Whether a weights file does not say how it was trained. Errors: ConfigError."""
-    return "config" not in models.read_about(path)
 
 
 def check_known(config: CleanConfig) -> None:

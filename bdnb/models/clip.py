@@ -7,7 +7,6 @@ import difflib
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_clip
@@ -158,10 +157,8 @@ def quick_gelu(name: str) -> bool:
     return bool(open_clip.get_model_config(check_name(name)).get("quick_gelu"))
 
 
-@cache
-def _tokenizer(name: str) -> Any:
-    """A model's tokenizer, kept: it takes a fifth of a second to make."""
-    return open_clip.get_tokenizer(name)
+_tokenizer = cache(open_clip.get_tokenizer)
+"""A model's tokenizer by name, kept: it takes a fifth of a second to make."""
 
 
 @cache

@@ -67,13 +67,13 @@ def device_name(handle: Accelerator) -> str:
 
 
 @cache
-def keep_freed_memory() -> bool:
-    """Keep freed blocks for this process; whether the C library could be told (glibc only).
+def keep_freed_memory() -> None:
+    """Keep freed blocks for this process, where the C library can be told (glibc only).
 
     By default glibc gives every large block back to the system, so that each step of training
     faults in all its activations again: an eighth of a step's time on a CPU. Changes no result.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(M_TRIM_THRESHOLD, -1) and mallopt(M_MMAP_MAX, 0))
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, -1)
+        mallopt(M_MMAP_MAX, 0)

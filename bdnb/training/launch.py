@@ -48,16 +48,11 @@ def make(config: Stage, makers: Makers) -> Run:
         make(source, makers)
     count = config.processes or devices()
     with logged(run.folder):
-        if count > 1 and not launched():
+        if count > 1 and int(os.environ.get("WORLD_SIZE", 1)) == 1:  # not one of several already
             on_processes(count, make, config, makers)
         else:
             makers[type(config)](config, run)
     return run
-
-
-def launched() -> bool:
-    """Whether this process is one of several already."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def devices() -> int:

@@ -122,13 +122,15 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         parts = self._backward(batch, loss)
         for parameter in self.extra.parameters() if self.extra is not None else ():
-            parameter.grad = None if parameter.grad is None else self._mean(parameter.grad)
+            if parameter.grad is not None:
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
         self.optimizer.step()
         if self.embedding is not None:
             self.embedding.shrink(self._decay(self.embedding.weight))
         self.schedule.step()
         losses.clamp_logit_scale_(self.model.clip.logit_scale)
-        values = self._mean(torch.stack([part.detach() for part in parts.values()]))
+        own = torch.stack([part.detach() for part in parts.values()])
+        values: Tensor = self.accelerator.reduce(own, "mean")
         now = self.progress
         now.names, now.sums = list(parts), now.sums + values
         now.step += 1
@@ -160,13 +162,6 @@ class Loop:
     def _features(self, made: Sequence[Tensor]) -> Features:
         image, text, scale, bias = made
         return Features(image, text, scale, bias, self.kept, self.progress.epoch + 1)
-
-    def _mean(self, values: Tensor) -> Tensor:
-        """The mean over processes."""
-        if self.accelerator.num_processes == 1:
-            return values
-        mean: Tensor = self.accelerator.reduce(values, "mean")
-        return mean
 
     def _moved(self, values: Tensor) -> Tensor:
         """On the device. From pinned memory the copy does not hold up the steps before it."""
