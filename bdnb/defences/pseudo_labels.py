@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from bdnb.runtime import seeds
-from bdnb.runtime.errors import ConfigError
 
 
 class Clusters(NamedTuple):
@@ -36,14 +35,10 @@ def kmeans(
     length and assignment by cosine (the authors' choice) instead of distance. start: (k, D)
     first centroids. Out: on the CPU.
     Every image is used for training; the authors' 100K images at k=1000 are, too.
-    Errors: ConfigError when k is not in 1..N; FloatingPointError for features that are not finite.
+    Errors: FloatingPointError for features that are not finite.
     """
     points = np.ascontiguousarray(features.detach().float().cpu().numpy())
-    if points.ndim != 2:
-        raise ConfigError(f"features of shape {points.shape}: expected (N, D)")
     count, width = points.shape
-    if not 1 <= k <= count:
-        raise ConfigError(f"k={k}: expected 1 to {count}, the number of images")
     if not np.isfinite(points).all():
         raise FloatingPointError("image features are not finite: the model has diverged")
     made = faiss.Kmeans(
@@ -72,10 +67,10 @@ class ClusterHead(nn.Linear):
         super().__init__(width, k, bias=bias)
         self.renew(seed=seed, epoch=0)
 
-    def renew(self, *, seed: int, epoch: int, std: float = 0.01) -> None:
-        """Draw W ~ N(0, std^2) afresh, bias 0: whenever the pseudo-labels are made anew."""
+    def renew(self, *, seed: int, epoch: int) -> None:
+        """Draw W ~ N(0, 0.01^2) afresh, bias 0: whenever the pseudo-labels are made anew."""
         draws = seeds.generator(seed, "cluster head", epoch).standard_normal(self.weight.shape)
         with torch.no_grad():
-            self.weight.copy_(torch.from_numpy(std * draws))
+            self.weight.copy_(torch.from_numpy(0.01 * draws))
             if self.bias is not None:
                 self.bias.zero_()

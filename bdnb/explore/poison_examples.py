@@ -35,11 +35,7 @@ def examples(config: TrainConfig, *, count: int = 8) -> Examples:
     data = dataset(config.data, stream=config.stream, bad_share=config.bad_share)
     pairs = data.training_pairs(side, seed=config.seed, count=config.pairs)
     resized = attacks.as_attacker_resizes(attack, data, "train", side=side)
-    trigger, keys = attacks.stamp(attack), attacks.poisoned_keys(attack, pairs)[:count]
-    natural = attacks.natural_captions(attack, pairs)
-    made = attacks.poisoned(
-        trigger, pairs, keys, target=attack.new_caption, natural=natural, resized=resized
-    )
+    made = attacks.poison(attack, pairs, resized=resized, count=count)
     index = list(made.images)
     return Examples(
         torch.from_numpy(np.array(pairs.images[index])),

@@ -126,14 +126,19 @@ def as_attacker_resizes(attack: Attack, data: Dataset, split: str, *, side: int)
 
 
 def poison(
-    attack: Attack, pairs: Pairs, *, folder: Path | None = None, resized: Pairs | None = None
+    attack: Attack,
+    pairs: Pairs,
+    *,
+    folder: Path | None = None,
+    resized: Pairs | None = None,
+    count: int | None = None,
 ) -> Poison:
     """Select, trigger and re-caption the poisoned pairs.
 
     folder: of a run, to write their keys and the trigger's state to. resized: the pairs
-    ``as_attacker_resizes``.
+    ``as_attacker_resizes``. count: the first so many; None: all.
     """
-    keys, trigger = poisoned_keys(attack, pairs), stamp(attack)
+    keys, trigger = poisoned_keys(attack, pairs)[:count], stamp(attack)
     natural = natural_captions(attack, pairs)
     made = poisoned(
         trigger, pairs, keys, target=attack.new_caption, natural=natural, resized=resized

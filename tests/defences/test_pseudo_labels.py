@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb.defences import pseudo_labels
-from bdnb.runtime.errors import ConfigError
 
 K, EACH, WIDTH = 5, 40, 8
 
@@ -55,13 +54,6 @@ def test_spherical_assignment_does_not_depend_on_the_length_of_features():
         for x in (features, lengths * features)
     )
     assert torch.equal(first, second)
-
-
-def test_more_clusters_than_images_are_refused():
-    with pytest.raises(ConfigError, match="k=11: expected 1 to 10"):
-        pseudo_labels.kmeans(torch.randn(10, 3), k=11, seed=0)
-    with pytest.raises(ConfigError, match="k=0"):
-        pseudo_labels.kmeans(torch.randn(10, 3), k=0, seed=0)
 
 
 def test_features_of_a_diverged_model_are_refused():
