@@ -126,7 +126,8 @@ class Loop:
                 parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
         self.optimizer.step()
         if self.embedding is not None:
-            self.embedding.shrink(self._decay(self.embedding.weight))
+            decayed = self.optimizer.param_groups[0]
+            self.embedding.shrink(decayed["lr"] * decayed["weight_decay"])
         self.schedule.step()
         losses.clamp_logit_scale_(self.model.clip.logit_scale)
         own = torch.stack([part.detach() for part in parts.values()])
@@ -137,12 +138,6 @@ class Loop:
         now.taken += 1
         now.pairs += sum(batch.sizes) or len(batch.places) * self.accelerator.num_processes
         return values
-
-    def _decay(self, parameter: Tensor) -> float:
-        """What the step at hand takes off a parameter that has no gradient: lr * weight_decay."""
-        groups = self.optimizer.param_groups
-        (group,) = (g for g in groups if any(p is parameter for p in g["params"]))
-        return float(group["lr"] * group["weight_decay"])
 
     def _backward(self, batch: Batch, loss: Objective) -> dict[str, Tensor]:
         images, tokens = self._moved(batch.images), self._moved(batch.tokens)
