@@ -148,7 +148,6 @@ def defence_options(config: CleanConfig) -> tuple[dict[str, Any], dict[str, Any]
     theirs = authors.DEFENCES.get(config.defence, {}) if config.fidelity == "authors" else {}
     picked = results.picked(config) if config.pick else {}
     options = {**picked, **theirs, **config.options}
-    defences.check(config.defence, options)
     return options, {f"picked_{k}": v for k, v in options.items()} if config.pick else {}
 
 

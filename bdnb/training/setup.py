@@ -22,7 +22,7 @@ from bdnb.data.datasets import Dataset
 from bdnb.data.labelled import LabelledSet
 from bdnb.data.shards import Pairs
 from bdnb.evaluate.benchmark import Benchmark
-from bdnb.evaluate.retrieval import HeldOut, hold_out
+from bdnb.evaluate.retrieval import hold_out
 from bdnb.models import Model
 from bdnb.models.clip import TOKENS_KEPT
 from bdnb.poison import targets
@@ -154,7 +154,12 @@ def benchmark(
     """
     resized = attack is not None and attack.resize == "squash"
     sets = data.labelled(side)
-    held_out = _held_out(data, wanted, side=side, resized=resized, used=used)
+    held_out = None
+    if wanted.retrieval:
+        clean = data.pairs("clean", side)
+        attacked = data.pairs("clean", side, fit="squash") if resized else clean
+        used = len(clean.keys) if used is None else used
+        held_out = hold_out(clean, attacked, seed=wanted.seed, count=wanted.retrieval, used=used)
     about = (repr(attack), wanted.templates, held_out and tuple(held_out.keys))
     key = (*map(id, sets), *about, attack and TRIGGERS.get(attack.trigger))
     if key in _LAST:
@@ -174,14 +179,3 @@ def benchmark(
 
 _LAST: dict[tuple[Any, ...], Benchmark] = {}
 """The benchmark of the last run, which refers to its sets, so that no others have their ids."""
-
-
-def _held_out(
-    data: Dataset, wanted: Parts, *, side: int, resized: bool, used: int | None
-) -> HeldOut | None:
-    if not wanted.retrieval:
-        return None
-    clean = data.pairs("clean", side)
-    attacked = data.pairs("clean", side, fit="squash") if resized else clean
-    used = len(clean.keys) if used is None else used
-    return hold_out(clean, attacked, seed=wanted.seed, count=wanted.retrieval, used=used)
