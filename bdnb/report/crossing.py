@@ -12,7 +12,6 @@ from bdnb.analysis.metrics import over_seeds
 from bdnb.analysis.verdict_rules import LEAST_SPREAD, OPEN
 from bdnb.report import style
 from bdnb.report.answers import NOTHING
-from bdnb.report.price import colour
 from bdnb.report.style import NAMES, some
 
 MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
@@ -59,12 +58,10 @@ def figure(found: list[Crossing]) -> Figure | Markdown:
             for line in ends[[WEAK, STRONG]].to_numpy():
                 axes.plot(xs, line, color="0.6", lw=1, zorder=1)
             for x, (model, objective) in zip(xs, MODELS.items(), strict=True):
-                look: Any = {
-                    "color": colour(objective),
-                    "marker": style.OBJECTIVES[objective].marker,
-                }
                 label = f"pre-trained with {NAMES[objective]}" if not place else None
-                axes.scatter([x] * len(ends), ends[model], s=40, label=label, zorder=2, **look)
+                mark = style.objective(objective)
+                look: Any = {"color": mark.colour, "marker": mark.marker, "label": label}
+                axes.scatter([x] * len(ends), ends[model], s=40, zorder=2, **look)
         axes.set(xticks=range(2), xticklabels=[f"cleaned with\n{way}" for way in one.contrasts])
         axes.set(xlim=(-0.5, 1.5), ylabel=f"{one.number}, %")
         axes.set_title(f"n = {some(len(one.contrasts), 'seed')}", loc="left")

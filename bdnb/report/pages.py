@@ -153,7 +153,7 @@ def best_models(rows: pd.DataFrame) -> Styler | Markdown:
         {"backdoored model": made["poisoned"], "cleaned with": style.cleanings(made)}
         | tables.measured(made)
         | {
-            "kept accuracy, last epochs, %": made["kept_last"].map(tables.mean),
+            "kept accuracy, last epochs, %": made["kept_last"].map(tables.MEAN),
             "the authors' points, %": pd.Series(_authors_kept(made)).where(ours),
             "paper's best accuracy": made["poisoned"].map(paper["cleaned_accuracy"]).where(whole),
             "paper's change, %": made["poisoned"].map(paper["change"]).where(whole),

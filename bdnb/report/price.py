@@ -57,7 +57,8 @@ def curves(
     ways = list(product([*known, *sorted(there - set(OBJECTIVES))], mine["by"].unique()))
     marks = []
     for i, (objective, by) in enumerate(ways):
-        line: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--", ":", "-.")[i % 4]}
+        colour = style.objective(objective).colour
+        line: dict[str, Any] = {"color": colour, "ls": ("-", "--", ":", "-.")[i % 4]}
         own = mine[(mine["pretrain_objective"] == objective) & (mine["by"] == by)]
         for axes, title in zip(ours, names, strict=True):
             _ours(axes, own[own["panel"] == title], line)
@@ -106,21 +107,14 @@ def _ours(axes: Axes, own: pd.DataFrame, line: dict[str, Any]) -> None:
         axes.step(price.THRESHOLDS, np.mean(made, axis=0), where="post", lw=2.5, **line)
 
 
-def colour(objective: str) -> str:
-    """Return the colour of a pre-training objective; grey for one of the user's."""
-    mark = style.OBJECTIVES.get(objective)
-    return mark.colour if mark else "0.5"
-
-
 def _authors(axes: Axes) -> None:
     """The curves of the authors' points, CC6M thick and CC3M thin."""
     theirs = price.authors_curves()
     for (data, named), own in theirs[theirs["loss"] == MAIN_LOSS].groupby(["data", "objective"]):
-        objective = str(named)
-        i = OBJECTIVES.index(objective)
+        colour = style.objective(str(named)).colour
+        dashes = ("-", "--")[OBJECTIVES.index(str(named))]
         width = 2.5 if data == "CC6M" else 1.0
-        line: dict[str, Any] = {"color": colour(objective), "ls": ("-", "--")[i], "lw": width}
-        axes.step(own["threshold"], own["kept"], where="post", **line)
+        axes.step(own["threshold"], own["kept"], where="post", color=colour, ls=dashes, lw=width)
     axes.set_title("authors: CC6M (thick), CC3M (thin)", loc="left", size=TITLE)
 
 
@@ -142,7 +136,7 @@ def settings(rows: pd.DataFrame, label: str) -> Figure | Markdown:
                 continue
             kept = by_seed(own, price.kept_accuracy)
             y = place + 0.28 * (number - (len(objectives) - 1) / 2)
-            mark = style.OBJECTIVES.get(objective, style.Mark("0.5", "o"))
+            mark = style.objective(objective)
             drawn_as: dict[str, Any] = {"color": mark.colour, "marker": mark.marker}
             axes.scatter(kept, [y] * len(kept), s=30, alpha=0.75, lw=0, **drawn_as)
             axes.scatter([kept.mean()], [y], s=150, marker="|", lw=2.5, color=mark.colour)

@@ -7,6 +7,7 @@ without a shape. Red is kept for the paper's marks: the star of the backdoored m
 
 import math
 from collections.abc import Hashable, Iterable
+from itertools import cycle
 from typing import NamedTuple
 
 import pandas as pd
@@ -102,15 +103,16 @@ def palette(column: str, values: Iterable[Hashable]) -> dict[Hashable, Mark]:
         return {value: of_learning_rate(float(str(value))) for value in values}
     found: dict[Hashable, Mark] = {}
     mine = PALETTES.get(column, {})
-    free = (one for one in _in_order() if one.colour not in {own.colour for own in mine.values()})
+    taken = {own.colour for own in mine.values()}
+    free = (one for one in map(Mark, cycle(COLOURS), cycle(MARKERS)) if one.colour not in taken)
     for value in values:
         found[value] = mine[str(value)] if str(value) in mine else next(free)
     return found
 
 
-def _in_order() -> Iterable[Mark]:
-    for i in range(len(COLOURS) * len(MARKERS)):
-        yield Mark(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+def objective(name: str) -> Mark:
+    """Return the colour and shape of a pre-training objective; grey for one of the user's."""
+    return OBJECTIVES.get(name, Mark("0.5", "o"))
 
 
 def of_learning_rate(lr: float) -> Mark:

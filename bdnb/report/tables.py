@@ -4,6 +4,7 @@ Rows of a study in, a styled table out, as notebooks show it (Sections 4 and 5).
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -21,9 +22,10 @@ from bdnb.analysis.metrics import (
 )
 from bdnb.analysis.metrics import smoothness as smoothness_of
 from bdnb.analysis.price import groups
-from bdnb.report.style import NAMES, short, some
+from bdnb.report.style import name, some
 from bdnb.runs import elsewhere
 
+MEAN = attrgetter("mean")
 FEW = 3
 """Seeds below which a table shows no interval: it would be as wide as the scale."""
 KEPT = "kept accuracy, %"
@@ -44,17 +46,12 @@ def best(rows: pd.DataFrame) -> Styler:
 def measured(made: pd.DataFrame) -> dict[str, pd.Series]:
     """The columns that every table of groups has. made: as ``price.groups`` returns it."""
     return {
-        "accuracy before, %": made["accuracy_before"].map(mean),
-        "ASR before, %": made["asr_before"].map(mean),
+        "accuracy before, %": made["accuracy_before"].map(MEAN),
+        "ASR before, %": made["asr_before"].map(MEAN),
         KEPT: made["kept"].map(cell),
-        "kept at ASR ≤ 5 %, %": made["kept_at_5"].map(mean),
+        "kept at ASR ≤ 5 %, %": made["kept_at_5"].map(MEAN),
         "best accuracy at ASR ≤ 5 %": made["best_accuracy"].map(cell),
     }
-
-
-def mean(spread: Spread) -> float:
-    """A mean over all seeds."""
-    return spread.mean
 
 
 def cell(spread: Spread) -> str:
@@ -83,10 +80,7 @@ def smoothness(rows: pd.DataFrame) -> Styler:
             "asr_rise": "largest rise of ASR in one epoch",
             "rebound": "ASR at the end above its lowest",
         }
-        line = {
-            "objective": _named(str(objective)),
-            "learning rate": short(float(str(lr))),
-        }
+        line = {"objective": name("objective", objective), "learning rate": name("lr", lr)}
         means = {new: paths[old].mean() for old, new in names.items()}
         best = paths["best_at"].dropna()
         place = (
@@ -104,8 +98,8 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
         oracle = over_seeds(by_seed(own, best_accuracy_at), limits=(0.0, 100.0))
         lines.append(
             {
-                "objective": _named(str(objective)),
-                "learning rate": short(float(str(lr))),
+                "objective": name("objective", objective),
+                "learning rate": name("lr", lr),
                 "oracle: best accuracy at ASR ≤ 5 %": cell(oracle),
                 "last epoch: accuracy, %": last["accuracy"].mean(),
                 "last epoch: ASR, %": last["asr"].mean(),
@@ -117,10 +111,6 @@ def last_epochs(rows: pd.DataFrame) -> Styler:
     return styled(pd.DataFrame(lines))
 
 
-def _named(objective: str) -> str:
-    return elsewhere.WORDS if objective == elsewhere.ELSEWHERE else NAMES.get(objective, objective)
-
-
 def styled(
     frame: pd.DataFrame,
     precision: int = 1,
@@ -130,8 +120,8 @@ def styled(
 
     Numbers stand at the right of their columns. formats: of columns that need another.
     """
-    how: dict[Any, Any] = {name: one for name, one in (formats or {}).items() if name in frame}
-    right = [i for i, name in enumerate(frame) if is_numeric_dtype(frame[name])]
+    how: dict[Any, Any] = {key: one for key, one in (formats or {}).items() if key in frame}
+    right = [i for i, key in enumerate(frame) if is_numeric_dtype(frame[key])]
     right_aligned: Any = [{"selector": f".col{i}", "props": "text-align: right"} for i in right]
     plain = frame.style.hide(axis="index").set_table_styles(right_aligned)
     return plain.format(how, precision=precision, na_rep="–", escape="html", thousands=",")
