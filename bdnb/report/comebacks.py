@@ -4,14 +4,14 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
+from bdnb.analysis.conclusions import CONTRAST
 from bdnb.analysis.effect import BESIDE, comeback, same_way, same_way_by_chance
 from bdnb.analysis.metrics import before, by_seed, last_epoch, over_seeds
 from bdnb.report.answers import NOTHING, main_study
-from bdnb.report.style import NAMES, short
+from bdnb.report.crossing import MODELS
+from bdnb.report.style import NAMES, name
 from bdnb.report.tables import styled
 
-MODELS = {WEAK: "mmcl", STRONG: "mmcl_ssl"}
 MOVED = dict(zip(BESIDE, ("accuracy", "MMCL loss", "SSL loss"), strict=True))
 FINE = "{:.2f}"
 
@@ -26,7 +26,7 @@ def comebacks(clean: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for _, run in mine.groupby("run") if len(mine) else ():
         found, at = comeback(run), run.set_index("epoch")
-        about = {name: run[name].iloc[0] for name in ("poisoned", "lr", "seed")}
+        about = run.iloc[0][["poisoned", "lr", "seed"]].to_dict()
         ends = (at.reindex(columns=BESIDE).loc[one] for one in (found.high, found.low))
         lines.append(about | found._asdict() | (next(ends) - next(ends)).to_dict())
     return pd.DataFrame(lines)
@@ -37,13 +37,12 @@ def table(made: pd.DataFrame) -> Styler | Markdown:
     if made.empty:
         return NOTHING
     lines = []
-    for values, own in made.groupby(["poisoned", "lr"]):
-        model, lr = str(values[0]), float(str(values[1]))
+    for (model, lr), own in made.groupby(["poisoned", "lr"]):
         back = own[own["rise"] >= CONTRAST]
         lines.append(
             {
-                "pre-trained with": NAMES[MODELS[model]],
-                "learning rate": short(lr),
+                "pre-trained with": NAMES[MODELS[str(model)]],
+                "learning rate": name("lr", lr),
                 f"runs with a rise of {CONTRAST:g} points": f"{len(back)} of {len(own)}",
                 "rise of ASR": back["rise"].mean(),
                 "from epoch": back["low"].mean(),
@@ -62,22 +61,19 @@ def users(clean: pd.DataFrame) -> Styler | Markdown:
     Means over seeds, by the rate of cleaning and that of the fine-tuning; ASR and accuracy
     (percent) of the cleaned model and after the last epoch, and the highest ASR of any.
     """
-    mine = (
-        clean[(clean["study"] == "rebound") & clean["poisoned"].isin(MODELS)]
-        if len(clean)
-        else clean
-    )
+    mine = clean
+    if len(clean):
+        mine = clean[(clean["study"] == "rebound") & clean["poisoned"].isin(MODELS)]
     if mine.empty:
         return Markdown("*No cleaned model has been fine-tuned yet.*")
     lines = []
-    for values, own in mine.groupby(["poisoned", "cleaned_lr", "lr"]):
-        model, cleaned_at, lr = map(str, values)
+    for (model, cleaned_at, lr), own in mine.groupby(["poisoned", "cleaned_lr", "lr"]):
         start, last = before(own), last_epoch(own)
         lines.append(
             {
-                "pre-trained with": NAMES[MODELS[model]],
-                "cleaned at": short(float(cleaned_at)),
-                "fine-tuned at": short(float(lr)),
+                "pre-trained with": NAMES[MODELS[str(model)]],
+                "cleaned at": name("lr", cleaned_at),
+                "fine-tuned at": name("lr", lr),
                 "ASR, cleaned": start.asr,
                 "highest ASR": own[own["epoch"] > 0].groupby("seed")["asr"].max().mean(),
                 "last ASR": last["asr"].mean(),

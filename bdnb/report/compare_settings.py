@@ -63,7 +63,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
     pairs = rows.get("cleaning_pairs", rows["pairs"])
     made["cleaning"] = [f"{p:,} × {e}" for p, e in zip(pairs, rows["epochs"], strict=True)]
     made["label"] = made["setting"] + ", " + made["cleaning"]
-    return pd.concat([rows.drop(columns=[c for c in made if c in rows]), made], axis=1)
+    return pd.concat([rows.drop(columns=made.columns, errors="ignore"), made], axis=1)
 
 
 def about_model(scale: str, name: str) -> dict[str, Any]:

@@ -116,21 +116,19 @@ def kept_models(configs: Sequence[TrainConfig]) -> Styler | Markdown:
     paper = published.paper().set_index("poisoned")
     lines = []
     for name, own in kept.groupby("experiment", sort=False):
-        numbers = {
-            "accuracy, %": "accuracy",
-            "unseen styles, %": "unseen_accuracy",
-            "ASR, %": "asr",
-        }
-        words = own["objective"].iloc[0]
-        line = {"model": name, "objective": style.NAMES.get(words, words)}
-        line |= {
-            words: own.get(column, pd.Series(dtype=float)).mean()
-            for words, column in numbers.items()
-        }
-        there = name in paper.index
-        line["paper's accuracy, %"] = paper["accuracy"][name] if there else np.nan
-        line["paper's ASR, %"] = paper["asr"][name] if there else np.nan
-        lines.append(line | {"seeds": own["seed"].nunique()})
+        unseen = own.get("unseen_accuracy", pd.Series(dtype=float))
+        lines.append(
+            {
+                "model": name,
+                "objective": style.name("objective", own["objective"].iloc[0]),
+                "accuracy, %": own["accuracy"].mean(),
+                "unseen styles, %": unseen.mean(),
+                "ASR, %": own["asr"].mean(),
+                "paper's accuracy, %": paper["accuracy"].get(name, np.nan),
+                "paper's ASR, %": paper["asr"].get(name, np.nan),
+                "seeds": own["seed"].nunique(),
+            }
+        )
     return tables.styled(pd.DataFrame(lines))
 
 
@@ -185,22 +183,18 @@ def accuracy_alone(rows: pd.DataFrame) -> Styler:
 
 def _authors_kept(made: pd.DataFrame) -> list[float]:
     """Kept accuracy of the authors' model of the same name and cleaning loss; NaN without one."""
-    named = {"train_cc3m_": "CC3M", "train_": "CC6M"}
+    named = {"CC3M": "train_cc3m_", "CC6M": "train_"}
     kept = {
-        (f"{prefix}{objective}", loss): value
+        (named[data] + objective, loss): value
         for (data, objective, loss), value in price.authors_kept().items()
-        for prefix, source in named.items()
-        if source == data
     }
     return [kept.get(key, np.nan) for key in zip(made["poisoned"], made["loss"], strict=True)]
 
 
 def data_set(data: Any) -> Styler:
     """What a data set holds: pairs, images, classes."""
-    about = data.about
-    counts = data.counts
-    classes = len(about.get("classes") or data.labelled(data.side)[0].classnames)
-    lines = [*counts.items(), ("classes", classes)]
+    classes = len(data.about.get("classes") or data.labelled(data.side)[0].classnames)
+    lines = [*data.counts.items(), ("classes", classes)]
     return tables.styled(pd.DataFrame(lines, columns=["part", "number"]))
 
 
