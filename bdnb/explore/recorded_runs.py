@@ -20,16 +20,14 @@ EMPTY = (
 )
 
 
-def recorded(stage: str = "") -> dict[str, Run]:
-    """Return the runs with a row, by readable name. stage: "train" or "clean", only these.
+def recorded() -> dict[str, Run]:
+    """Return the training and cleaning runs with a row, by readable name.
 
     Errors: ConfigError, saying what to run, when there is none.
     """
     folders = sorted(path.parent for path in runs_folder().glob("*/manifest.json"))
-    runs = [run for run in sound(folders)[0] if run.rows()]
-    found = [
-        run for run in runs if run.manifest["stage"] in ([stage] if stage else ["train", "clean"])
-    ]
+    runs = [run for run in sound(folders)[0] if run.manifest["stage"] in ("train", "clean")]
+    found = [run for run in runs if run.rows()]
     if not found:
         raise ConfigError(EMPTY.format(runs_folder().name + "/"))
     named = [name(run) for run in found]

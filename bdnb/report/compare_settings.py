@@ -165,10 +165,10 @@ def answer(rows: pd.DataFrame) -> Markdown:
     )
 
 
-def changes(rows: pd.DataFrame, base: str = "main") -> pd.DataFrame:
-    """Return a line a setting, objective and seed: ``CHANGED``, its numbers less those of ``base``.
+def changes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a line a setting, objective and seed: ``CHANGED``, its numbers less those of ``main``.
 
-    rows: of ``settings``. Seeds without a base are left out.
+    rows: of ``settings``. Seeds without that are left out.
     """
     keys = ["setting", "objective", "seed"]
     lines = [
@@ -176,14 +176,12 @@ def changes(rows: pd.DataFrame, base: str = "main") -> pd.DataFrame:
         for key, own in rows.groupby(keys, sort=False)
     ]
     made = pd.DataFrame(lines, columns=[*keys, *CHANGED])
-    plain = made[made["setting"] == base].set_index(keys[1:])[list(CHANGED)]
-    others = made[made["setting"] != base].set_index(keys)
-    places = pd.MultiIndex.from_frame(others.reset_index()[keys[1:]])
-    there = places.isin(plain.index)
-    return (others[there] - plain.loc[places[there]].to_numpy()).reset_index()
+    plain = made[made["setting"] == "main"].drop(columns="setting")
+    both = made[made["setting"] != "main"].merge(plain, on=keys[1:], suffixes=("", "_main"))
+    return both[keys].assign(**{name: both[name] - both[f"{name}_main"] for name in CHANGED})
 
 
-def change_table(rows: pd.DataFrame, base: str = "main") -> Styler:
+def change_table(rows: pd.DataFrame) -> Styler:
     """Return ``changes`` to read: means over seeds, and from which seed's to which in brackets."""
 
     def spread(values: pd.Series) -> str:
@@ -192,7 +190,7 @@ def change_table(rows: pd.DataFrame, base: str = "main") -> Styler:
         between = f" ({first:+.1f} to {last:+.1f})" if len(values) > 1 else ""
         return f"{mean:+.1f}{between}"
 
-    made = changes(rows, base).groupby(["setting", "objective"])
+    made = changes(rows).groupby(["setting", "objective"])
     frame = made[list(CHANGED)].agg(spread).rename(columns=CHANGED)
     frame = frame.assign(seeds=made.size()).reset_index()
     return styled(frame.assign(objective=frame["objective"].replace(NAMES)))

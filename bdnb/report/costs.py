@@ -122,14 +122,14 @@ def _makespan(seconds: Iterable[float], places: int) -> float:
     return max(ends)
 
 
-def by_nodes(scale: str, nodes: Iterable[int] = (1, 2, 4, 8, 16)) -> Styler:
+def by_nodes(scale: str) -> Styler:
     """Return ``days`` for several numbers of nodes: one is a single machine, more are a cluster."""
     work = jobs(scale)
-    lines = [{"nodes": n, "GPUs": n * GPUS, "days": days(work, n)} for n in nodes]
+    lines = [{"nodes": n, "GPUs": n * GPUS, "days": days(work, n)} for n in (1, 2, 4, 8, 16)]
     return styled(pd.DataFrame(lines))
 
 
-def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> Styler:
+def growth(scale: str) -> Styler:
     """Return hours of one device when one thing grows, a column for each multiple.
 
     Pre-training data (its steps; evaluation stays), learning rates (cleaning runs) or seeds (all).
@@ -139,7 +139,7 @@ def growth(scale: str, times: Iterable[int] = (1, 2, 4, 8)) -> Styler:
     parts = {"learning rates": clean, "pre-training data": steps, "seeds": train + clean}
     return styled(
         pd.DataFrame(
-            {hours: what} | {f"x {n}": train + clean + (n - 1) * grows for n in times}
+            {hours: what} | {f"x {n}": train + clean + (n - 1) * grows for n in (1, 2, 4, 8)}
             for what, grows in parts.items()
         ),
         0,

@@ -103,7 +103,6 @@ def training(rows: pd.DataFrame, kept: pd.DataFrame | None = None) -> Figure:
 def scatter(
     rows: pd.DataFrame,
     before: pd.DataFrame,
-    threshold: float = CLEANED,
     *,
     hue: str = "loss",
     panel: str = "pretrain_objective",
@@ -114,8 +113,8 @@ def scatter(
     accuracy, asr (percent) and hue, which tells colours and shapes apart; epoch 0 is left out.
     With hue "loss", several defences are labelled by defence and loss, and the rings are those
     of CleanCLIP with MMCL + SSL where it is there. before: the backdoored models (rows of epoch 0
-    will do), with accuracy, asr. threshold: ASR in percent up to which a model counts as cleaned.
-    panel: column of both that tells panels apart. Errors: ConfigError for missing columns.
+    will do), with accuracy, asr. panel: column of both that tells panels apart. Errors:
+    ConfigError for missing columns.
     """
     need(rows, "run", "seed", panel, "epoch", "accuracy", "asr", hue)
     need(before, panel, "accuracy", "asr")
@@ -128,14 +127,14 @@ def scatter(
     whole, ringed = _ringed(known, palette)
     for value, axes in grid.axes_dict.items():
         own, mine = (candidates(part[part[panel] == value]) for part in (known, ringed))
-        mark_start(axes, before[before[panel] == value], threshold)
-        found = _ring(axes, mine, threshold)
+        mark_start(axes, before[before[panel] == value])
+        found = _ring(axes, mine)
         title(axes, panel, value, own, found if len(own) else elsewhere.NOT_MEASURED)
     words = "each seed's best at or below it" + (f"\nwith {whole}" if whole else "")
     best = mark(words, marker="o", mfc="none", mec=RED, mew=2, ms=11)
     mean = Line2D([], [], color=RED, lw=3, label="their mean, 95 % interval")
     words = TITLES["cleaning" if " · " in "".join(palette) else hue]
-    return finished(grid, palette, [*start_marks(threshold), best, mean], words)
+    return finished(grid, palette, [*start_marks(), best, mean], words)
 
 
 def _ringed(known: pd.DataFrame, palette: dict[str, Mark]) -> tuple[str, pd.DataFrame]:
@@ -151,24 +150,24 @@ def _ringed(known: pd.DataFrame, palette: dict[str, Mark]) -> tuple[str, pd.Data
     return "", known
 
 
-def _ring(axes: Axes, points: pd.DataFrame, threshold: float) -> str:
+def _ring(axes: Axes, points: pd.DataFrame) -> str:
     """Ring each seed's best cleaned model, a bar at their mean; what the title says of it."""
-    found = over_seeds(by_seed(points, lambda own: best_accuracy_at(own, threshold)))
+    found = over_seeds(by_seed(points, best_accuracy_at))
     if not found.n:
-        return f"no model at ASR ≤ {threshold:g} %"
+        return f"no model at ASR ≤ {CLEANED:g} %"
     for _, own in points.groupby("seed"):
-        if (best := best_point(own, threshold)) is not None:
+        if (best := best_point(own)) is not None:
             place = best["asr"], best["accuracy"]
             axes.scatter(*place, s=170, fc="none", ec=RED, lw=1.6, zorder=5)
     spread = ""
     if found.n > 1:
-        x, y = threshold / 2 - 2, found.mean
-        bars = [[(-4, y), (threshold, y)], [(x, found.low), (x, found.high)]]
+        x, y = CLEANED / 2 - 2, found.mean
+        bars = [[(-4, y), (CLEANED, y)], [(x, found.low), (x, found.high)]]
         drawn = LineCollection(bars, colors=RED, linewidths=(4, 1.5), zorder=6)
         axes.add_collection(drawn, autolim=False)  # an interval of two seeds may be endless
         spread = f" ({found.low:.1f} to {found.high:.1f})"
     none = f", {some(found.missing, 'seed')} without" if found.missing else ""
-    return f"best at ASR ≤ {threshold:g} %: {found.mean:.1f} %{spread}{none}"
+    return f"best at ASR ≤ {CLEANED:g} %: {found.mean:.1f} %{spread}{none}"
 
 
 def need(rows: pd.DataFrame, *columns: str) -> None:
@@ -194,12 +193,12 @@ def appearance(palette: dict[str, Mark]) -> dict[str, Any]:
     return plane | {"palette": colours, "markers": shapes}
 
 
-def mark_start(axes: Axes, before: pd.DataFrame, threshold: float = CLEANED) -> None:
+def mark_start(axes: Axes, before: pd.DataFrame) -> None:
     """The paper's mark of the backdoored model, a star in a black circle, and its line at 5 %."""
     start = before.drop_duplicates(["accuracy", "asr"])
     axes.scatter(start["asr"], start["accuracy"], s=330, fc="none", ec="black", lw=1.4, zorder=4)
     axes.scatter(start["asr"], start["accuracy"], s=150, c=RED, marker="*", lw=0, zorder=5)
-    axes.axvline(threshold, color="0.25", ls="--", lw=1.2)
+    axes.axvline(CLEANED, color="0.25", ls="--", lw=1.2)
 
 
 def title(axes: Axes, column: str, value: Hashable, points: pd.DataFrame, found: str = "") -> None:
@@ -217,9 +216,9 @@ def mark(label: str, **style: object) -> Line2D:
     return Line2D([], [], ls="none", label=label, **style)  # type: ignore[arg-type]
 
 
-def start_marks(threshold: float = CLEANED) -> list[Artist]:
+def start_marks() -> list[Artist]:
     """The legend's entries of what ``mark_start`` draws."""
-    line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {threshold:g} %")
+    line = Line2D([], [], color="0.25", ls="--", label=f"ASR = {CLEANED:g} %")
     return [mark("backdoored model, before cleaning", marker="*", color=RED, ms=13), line]
 
 

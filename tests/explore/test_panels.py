@@ -110,7 +110,7 @@ def test_the_trigger_starts_as_the_attack_s_and_another_is_shown(recorded, shown
 
 
 def test_size_and_place_of_the_patch_are_those_chosen(recorded):
-    run = next(iter(recorded_runs.recorded("clean").values()))
+    run = next(r for n, r in recorded_runs.recorded().items() if n.startswith("clean"))
     loaded = loaded_models.of_run(run, 2)
     plain = torch.full((1, 3, 32, 32), 7, dtype=torch.uint8)
     for size in (4, 20):
@@ -121,7 +121,7 @@ def test_size_and_place_of_the_patch_are_those_chosen(recorded):
 
 
 def test_accuracy_and_asr_are_those_of_the_run_s_rows(recorded):
-    run = next(r for n, r in recorded_runs.recorded("clean").items() if "train_mmcl ·" in n)
+    run = next(r for n, r in recorded_runs.recorded().items() if "clean train_mmcl ·" in n)
     loaded = loaded_models.of_run(run, 2)
     stamp = loaded_models.attacks.stamp(loaded.attack)
     made = loaded_models.measured(loaded, loaded.sets()["val"], trigger=stamp, target="banana")

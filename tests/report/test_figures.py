@@ -90,11 +90,6 @@ def test_scatter_says_n_and_when_nothing_was_cleaned(rows) -> None:
     assert "cleaned with" in words
 
 
-def test_scatter_moves_its_ring_with_the_threshold(rows) -> None:
-    mmcl, _ = figures.scatter(rows, start(rows), threshold=2.0, hue="lr").axes
-    assert points(mmcl, figures.RED) == {(95, 70), (1, 50)}
-
-
 def test_every_seed_has_a_ring_and_the_title_has_their_mean(rows) -> None:
     one = rows[rows["run"] == "mmcl mmcl_ssl 0.001"]
     two = one.assign(seed=1, run="other", accuracy=one["accuracy"] - 10)
