@@ -23,6 +23,7 @@ from bdnb.explore.loaded_models import Loaded
 from bdnb.report import images as images_of
 from bdnb.report.tables import styled
 from bdnb.runs import elsewhere
+from bdnb.runs.records import read_runs
 from bdnb.runtime.errors import ConfigError
 
 RETRIEVED_FROM = 500
@@ -72,7 +73,7 @@ def trajectory() -> widgets.VBox:
         epoch.max = int(found[run.value].rows()[-1]["epoch"])
 
     def draw(run: str, epoch: int) -> Iterator[object]:
-        yield explore_figures.of_runs({"": recorded_runs.rows(found[run])}, epoch)
+        yield explore_figures.of_runs({"": read_runs([found[run].folder])}, epoch)
 
     fit()
     run.observe(fit, "value")
@@ -87,7 +88,7 @@ def compare() -> widgets.VBox:
 
     def draw(**chosen: str) -> Iterator[object]:
         both = {label: found[name] for label, name in chosen.items()}
-        yield explore_figures.of_runs({k: recorded_runs.rows(run) for k, run in both.items()})
+        yield explore_figures.of_runs({k: read_runs([run.folder]) for k, run in both.items()})
         yield styled(recorded_runs.differences(both))
 
     first = {"A": names[0], "B": names[len(names) // 2]}

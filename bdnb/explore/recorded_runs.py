@@ -49,14 +49,6 @@ def name(run: Run) -> str:
     return f"clean {config['poisoned']} · {config['defence']} {config['loss']} · {ends}"
 
 
-def rows(run: Run) -> pd.DataFrame:
-    """Return a run's tidy rows, with ``pretrain_objective`` for training runs, too."""
-    frame = read_runs([run.folder])
-    if "pretrain_objective" in frame:
-        return frame
-    return frame.assign(pretrain_objective=frame["objective"])
-
-
 def attack(run: Run) -> TrainConfig:
     """Return the attack that a run's ASR is measured with, and its data.
 
@@ -87,7 +79,7 @@ def table() -> pd.DataFrame:
     """Return a line a recorded run: its name, epochs, last accuracy and ASR, weights kept."""
     lines = []
     for label, run in recorded().items():
-        last = rows(run).iloc[-1]
+        last = read_runs([run.folder]).iloc[-1]
         lines.append(
             {"run": label, "epochs": int(last["epoch"]), "accuracy, %": last["accuracy"]}
             | {"ASR, %": last["asr"], "weights of epochs": _spans(list(run.weights()))}

@@ -9,7 +9,7 @@ from bdnb.analysis.effect import BESIDE, comeback, same_way, same_way_by_chance
 from bdnb.analysis.metrics import before, by_seed, last_epoch, over_seeds
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.crossing import MODELS
-from bdnb.report.style import NAMES, name
+from bdnb.report.style import NAMES, between, name
 from bdnb.report.tables import styled
 
 MOVED = dict(zip(BESIDE, ("accuracy", "MMCL loss", "SSL loss"), strict=True))
@@ -114,5 +114,4 @@ def _moves(clean: pd.DataFrame, model: str, column: str) -> str:
     if not spread.n:
         return "not known"
     chance = by_seed(own, lambda rows: same_way_by_chance(rows, column)).mean()
-    between = "" if pd.isna(spread.low) else f" ({spread.low:.0f} to {spread.high:.0f})"
-    return f"in {spread.mean:.0f} %{between}, by chance in {chance:.0f} %"
+    return f"in {spread.mean:.0f} %{between(spread, '.0f')}, by chance in {chance:.0f} %"

@@ -8,7 +8,7 @@ from bdnb.analysis.metrics import Spread, by_seed, over_seeds
 from bdnb.analysis.price import kept_accuracy, most
 from bdnb.report import arena, tables
 from bdnb.report.answers import NOTHING
-from bdnb.report.style import NAMES, short, some
+from bdnb.report.style import NAMES, between, short, some
 
 RATES = (3.0e-4, 1.0e-3)
 """Learning rates that every one of these ways is run at."""
@@ -80,8 +80,7 @@ def table(clean: pd.DataFrame) -> Styler | Markdown:
 
 
 def _cell(spread: Spread) -> str:
-    wide = "" if spread.n < tables.FEW else f" ({spread.low:.0f} to {spread.high:.0f})"
-    return f"{spread.mean:.1f}{wide}, n = {spread.n}"
+    return f"{spread.mean:.1f}{between(spread, '.0f', tables.FEW)}, n = {spread.n}"
 
 
 def answer(clean: pd.DataFrame) -> Markdown:

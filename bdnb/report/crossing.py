@@ -96,5 +96,4 @@ def _contrasts(one: Crossing) -> tuple[pd.Series, pd.Series]:
 
 def _interval(values: pd.Series) -> str:
     spread = over_seeds(values, least_spread=LEAST_SPREAD)
-    between = "" if spread.n < 2 else f" ({spread.low:+.1f} to {spread.high:+.1f})"
-    return f"{spread.mean:+.1f}{between}"
+    return f"{spread.mean:+.1f}{style.between(spread, '+.1f')}"

@@ -19,7 +19,7 @@ from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE
 from bdnb.report import crossing
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.crossing import MODELS
-from bdnb.report.style import NAMES, some
+from bdnb.report.style import NAMES, between, some
 from bdnb.report.tables import FEW, styled
 
 WORDS = {
@@ -49,11 +49,11 @@ LIMITS |= dict.fromkeys(("pull_cosine_image", "aligned"), (-1.0, 1.0))
 def answer(train: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
     """Say whether the paper's contrast shows in this regime."""
     first = conclusions.verdicts(clean, train).iloc[0]
-    between = "" if pd.isna(first["low"]) else f" ({first['low']:+.1f} to {first['high']:+.1f})"
-    number = f": {first['ours']:+.1f} points{between}, {some(first['n'], 'seed')}"
+    spread: Spread = first["findings"][0].spread
+    number = f": {spread.mean:+.1f} points{between(spread, '+.1f')}, {some(spread.n, 'seed')}"
     return Markdown(
         f"That cleaning costs the MMCL + SSL model more: **{crossing.short(first['verdict'])}**"
-        f"{number if first['n'] else ''}."
+        f"{number if spread.n else ''}."
     )
 
 
@@ -184,8 +184,7 @@ def measurements(
 
 
 def _precise(spread: Spread) -> str:
-    between = f" ({spread.low:.2f} to {spread.high:.2f})" if spread.n >= FEW else ""
-    return f"{spread.mean:.2f}{between}" if spread.n else "–"
+    return f"{spread.mean:.2f}{between(spread, '.2f', FEW)}" if spread.n else "–"
 
 
 def explanations_answer(clean: pd.DataFrame) -> Markdown:

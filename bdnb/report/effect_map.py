@@ -45,14 +45,14 @@ def settings(scales: Sequence[str]) -> pd.DataFrame:
     for scale in scales:
         train, clean = shipped.rows_anywhere(scale)
         if len(train) and len(clean):
-            lines += _of_scale(train, clean)
+            lines += _of_scale(scale, train, clean)
     return pd.DataFrame(lines, columns=["scale", "setting", "contrast", "seeds", *AXES])
 
 
-def _of_scale(train: pd.DataFrame, clean: pd.DataFrame) -> list[dict[str, Any]]:
+def _of_scale(scale: str, train: pd.DataFrame, clean: pd.DataFrame) -> list[dict[str, Any]]:
     first = clean["experiment"].str.partition("_")[0] == "clean"
     plain = (clean["defence"] == "cleanclip") & (clean["loss"] == "mmcl_ssl")
-    names = {n for n in clean["poisoned"].unique() if experiments.is_experiment(_scale(clean), n)}
+    names = {n for n in clean["poisoned"].unique() if experiments.is_experiment(scale, n)}
     mine = clean[first & plain & clean["poisoned"].isin(names)]
     lines = []
     rows = compare_settings.settings(mine) if len(mine) else mine.assign(setting="", cleaning="")
@@ -62,16 +62,12 @@ def _of_scale(train: pd.DataFrame, clean: pd.DataFrame) -> list[dict[str, Any]]:
         weak, strong = (own[own["objective"] == objective] for objective in OBJECTIVES)
         gap = (by_seed(weak, price.kept_accuracy) - by_seed(strong, price.kept_accuracy)).dropna()
         pairs = own.get("cleaning_pairs", own["pairs"]).iloc[0]
-        line = {"scale": own["scale"].iloc[0], "setting": f"{name}, {cleaning}"}
+        line = {"scale": scale, "setting": f"{name}, {cleaning}"}
         line |= {"contrast": gap.mean(), "seeds": len(gap)}
         line |= {"ssl": _ssl(train, strong["poisoned"].iloc[0])}
-        line |= {"ratio": _ratio(clean, weak), "share": 100 * pairs / own["scenes"].iloc[0]}
+        line |= {"ratio": _ratio(scale, clean, weak), "share": 100 * pairs / own["scenes"].iloc[0]}
         lines.append(line)
     return [line for line in lines if line["seeds"]]
-
-
-def _scale(rows: pd.DataFrame) -> str:
-    return str(rows["scale"].iloc[0])
 
 
 def _ssl(train: pd.DataFrame, experiment: str) -> float:
@@ -83,9 +79,9 @@ def _ssl(train: pd.DataFrame, experiment: str) -> float:
     return float((100 * last["loss_ssl"] / last["batch_size"].map(math.log)).mean())
 
 
-def _ratio(clean: pd.DataFrame, weak: pd.DataFrame) -> float:
+def _ratio(scale: str, clean: pd.DataFrame, weak: pd.DataFrame) -> float:
     """Retraining ratio where a fresh model was trained on the same data with the same budget."""
-    data = {name: _data(weak, name) for name in clean["poisoned"].unique()}
+    data = {name: _data(scale, name) for name in clean["poisoned"].unique()}
     budget = weak[["pairs", "epochs", "batch_size"]].iloc[0]
     alike = (clean[list(budget.index)] == budget).all(axis=1)
     fresh = clean[alike & (clean["defence"] == "retrain")]
@@ -93,8 +89,7 @@ def _ratio(clean: pd.DataFrame, weak: pd.DataFrame) -> float:
     return retraining_ratio(fresh, before(weak).accuracy) if len(fresh) else math.nan
 
 
-def _data(rows: pd.DataFrame, name: str) -> str:
-    scale = _scale(rows)
+def _data(scale: str, name: str) -> str:
     known = experiments.is_experiment(scale, name)
     return experiments.trained(scale, name, 0).data if known else ""
 

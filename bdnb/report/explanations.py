@@ -5,7 +5,7 @@ In: ``book/results/<scale>/why.md``, a section a conclusion, with placeholders s
 """
 
 import re
-from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 
@@ -34,14 +34,12 @@ def paragraphs(scale: str, judged: pd.DataFrame) -> dict[str, str]:
         if name not in known or name in found:
             raise ConfigError(f"{path}: section {name}: expected each of C0 to C15 once at most")
         found[name] = text.strip()
-    there = {
-        line["id"]: SimpleNamespace(**{key: line[key] for key in NUMBERS})
-        for line in judged.to_dict("records")
-    }
+    lines = judged[["id", *NUMBERS]].itertuples(index=False)
+    there: dict[str, Any] = {str(line.id): line for line in lines}
     return {name: _filled(text, there) for name, text in found.items() if name in there}
 
 
-def _filled(text: str, numbers: dict[str, SimpleNamespace]) -> str:
+def _filled(text: str, numbers: dict[str, Any]) -> str:
     try:
         return text.format_map(numbers)
     except (KeyError, AttributeError, ValueError, IndexError) as error:

@@ -35,6 +35,7 @@ from bdnb.report.style import (
     RED,
     TITLES,
     Mark,
+    between,
     cleaning,
     labelled,
     name,
@@ -159,15 +160,13 @@ def _ring(axes: Axes, points: pd.DataFrame) -> str:
         if (best := best_point(own)) is not None:
             place = best["asr"], best["accuracy"]
             axes.scatter(*place, s=170, fc="none", ec=RED, lw=1.6, zorder=5)
-    spread = ""
     if found.n > 1:
         x, y = CLEANED / 2 - 2, found.mean
         bars = [[(-4, y), (CLEANED, y)], [(x, found.low), (x, found.high)]]
         drawn = LineCollection(bars, colors=RED, linewidths=(4, 1.5), zorder=6)
         axes.add_collection(drawn, autolim=False)  # an interval of two seeds may be endless
-        spread = f" ({found.low:.1f} to {found.high:.1f})"
     none = f", {some(found.missing, 'seed')} without" if found.missing else ""
-    return f"best at ASR ≤ {CLEANED:g} %: {found.mean:.1f} %{spread}{none}"
+    return f"best at ASR ≤ {CLEANED:g} %: {found.mean:.1f} %{between(found)}{none}"
 
 
 def need(rows: pd.DataFrame, *columns: str) -> None:

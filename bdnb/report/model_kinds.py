@@ -50,15 +50,12 @@ def kinds(scales: Sequence[str]) -> pd.DataFrame:
                 found[name, scale] = mine[mine["experiment"] == name].assign(scale=scale)
     several = len({scale for _, scale in found}) > 1
     ordered = [
-        own.assign(kind=MODELS[name][0] + f", {scale}" * several)
-        for (name, scale), own in sorted(found.items(), key=lambda one: _place(one[0], scales))
+        own.assign(kind=words + f", {scale}" * several)
+        for experiment, (words, _) in MODELS.items()
+        for (name, scale), own in found.items()
+        if name == experiment
     ]
     return pd.concat(ordered, ignore_index=True) if ordered else pd.DataFrame()
-
-
-def _place(key: tuple[str, str], scales: Sequence[str]) -> tuple[int, int]:
-    name, scale = key
-    return list(MODELS).index(name), list(scales).index(scale)
 
 
 def comparable(rows: pd.DataFrame) -> Markdown:

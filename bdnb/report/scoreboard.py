@@ -14,6 +14,7 @@ from IPython.display import HTML, Markdown
 from bdnb.analysis import conclusions
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, Finding
 from bdnb.report import explanations, studies
+from bdnb.report.style import between
 from bdnb.runs import results
 
 MARKS = {HOLDS: ("✓", "holds"), FAILS: ("✗", "fails"), OPEN: ("?", "open"), MUTE: ("–", "mute")}
@@ -56,10 +57,7 @@ def of_models(rows: pd.DataFrame) -> HTML | Markdown:
 
     A conclusion without any row among these is left out.
     """
-    models = set(rows["poisoned"])
-    about = [c.models & models for c in conclusions.CONCLUSIONS[:8]]
-    numbers = [number for number, own in enumerate(about) if own]
-    made = only(conclusions.verdicts(rows), numbers)
+    made = only(conclusions.verdicts(rows), range(8))
     there = [any(len(own.values) for own in found) for found in made["findings"]]
     return board(made[there], links=False)
 
@@ -160,6 +158,5 @@ def _number(found: Finding) -> str:
     spread = found.spread
     if not spread.n:
         return "–"
-    between = "" if pd.isna(spread.low) else f" ({spread.low:.1f} to {spread.high:.1f})"
-    unit = found.claim.unit
-    return f"{found.claim.quantity}: {spread.mean:.1f} {unit}{between}, n = {spread.n}"
+    number = f"{spread.mean:.1f} {found.claim.unit}{between(spread)}"
+    return f"{found.claim.quantity}: {number}, n = {spread.n}"

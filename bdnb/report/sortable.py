@@ -54,7 +54,8 @@ def table(frame: pd.DataFrame, choose: Sequence[str] = ()) -> HTML:
     mean). choose: columns that get a menu of their values.
     """
     names = list(frame)
-    text = "".join(_row(line) for line in frame.itertuples(index=False, name=None))
+    lines = frame.itertuples(index=False, name=None)
+    text = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
     heads = "".join(f'<th scope="col"><button>{escape(str(n))}</button></th>' for n in names)
     menus = "".join(_menu(name, names.index(name), frame[name]) for name in choose)
     key = f"bdnb-sort-{blake2b((heads + text).encode(), digest_size=5).hexdigest()}"
@@ -63,10 +64,6 @@ def table(frame: pd.DataFrame, choose: Sequence[str] = ()) -> HTML:
         f"<thead><tr>{heads}</tr></thead><tbody>{text}</tbody></table></div>"
         f"<script>{SCRIPT % key}</script>"
     )
-
-
-def _row(values: Sequence[object]) -> str:
-    return f"<tr>{''.join(map(_cell, values))}</tr>"
 
 
 def _cell(value: object) -> str:

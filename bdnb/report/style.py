@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bdnb.analysis.metrics import Spread
 from bdnb.runs import elsewhere
 
 NAMES = {
@@ -172,6 +173,11 @@ def cleanings(rows: pd.DataFrame) -> pd.Series:
 def some(number: int, thing: str) -> str:
     """Return a number of things in words: "1 run", "12 runs"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def between(spread: Spread, how: str = ".1f", few: int = 2) -> str:
+    """Return an interval to stand behind its mean, " (48.0 to 52.2)"; "" below ``few`` seeds."""
+    return f" ({spread.low:{how}} to {spread.high:{how}})" if spread.n >= few else ""
 
 
 def short(rate: float) -> str:

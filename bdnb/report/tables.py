@@ -22,7 +22,7 @@ from bdnb.analysis.metrics import (
 )
 from bdnb.analysis.metrics import smoothness as smoothness_of
 from bdnb.analysis.price import groups
-from bdnb.report.style import name, some
+from bdnb.report.style import between, name, some
 from bdnb.runs import elsewhere
 
 MEAN = attrgetter("mean")
@@ -61,8 +61,7 @@ def cell(spread: Spread) -> str:
         return f"none ({some(seeds, 'seed')})"
     if spread.missing:
         return f"{spread.mean:.1f} ({spread.n} of {some(seeds, 'seed')})"
-    interval = "" if pd.isna(spread.low) else f" ({spread.low:.1f} to {spread.high:.1f})"
-    return f"{spread.mean:.1f}{interval}"
+    return f"{spread.mean:.1f}{between(spread)}"
 
 
 def smoothness(rows: pd.DataFrame) -> Styler:
