@@ -21,16 +21,8 @@ from bdnb.runtime.files import MARK, begin, check_ours, discard, write_atomic
 from bdnb.runtime.npm import fetch
 from bdnb.runtime.project import root
 
-VENDOR = (
-    ("mathjax", "es5/tex-chtml.js", "_vendor/vendor/mathjax/tex-chtml.js"),
-    ("mathjax", "es5/input/tex/extensions", "_vendor/vendor/mathjax/input/tex/extensions"),
-    (
-        "mathjax",
-        "es5/output/chtml/fonts/woff-v2",
-        "_vendor/vendor/mathjax/output/chtml/fonts/woff-v2",
-    ),
-)
-"""What the pages load: npm package, path in it, place in the assembled book."""
+MATHJAX = ("input/tex/extensions", "output/chtml/fonts/woff-v2")
+"""Folders of MathJax that the pages load from, besides its script."""
 
 UNREAD = (
     "*.map",
@@ -160,14 +152,10 @@ def vendor(book: Path) -> None:
     # Its names are kept to itself: Sphinx's scripts have some of them, too.
     script = f"(() => {{{interactive_page.script()}}})();"
     write_atomic(book / "_vendor" / interactive_page.SCRIPT, script)
-    for package, pattern, place in VENDOR:
-        target = book / place
-        for found in sorted(fetch(package).glob(pattern)):
-            if found.is_dir():
-                shutil.copytree(found, target)
-            else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(found, target)
+    source, target = fetch("mathjax") / "es5", book / "_vendor" / "vendor" / "mathjax"
+    for folder in MATHJAX:
+        shutil.copytree(source / folder, target / folder)
+    shutil.copyfile(source / "tex-chtml.js", target / "tex-chtml.js")
 
 
 def build(out: Path) -> Path:

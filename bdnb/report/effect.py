@@ -134,24 +134,21 @@ def criteria_answer(made: pd.DataFrame) -> Markdown:
     """Say how many criteria the regime meets, and which it does not."""
     if made.empty:
         return NOTHING
-    known = made.dropna(subset="value")
-    met = known.groupby("criterion", sort=False)["met"].all()
-    counted = known.groupby("criterion", sort=False).size()
-    some_known = counted[counted < made["seed"].nunique()]
-    met = met.astype(bool)
-    met_in_all = int((met & ~met.index.isin(some_known.index)).sum())
+    known = made.dropna(subset="value").groupby("criterion", sort=False)
+    seeds, counted = made["seed"].nunique(), known.size()
+    met = counted[known["met"].all().astype(bool)]
     failed = [
-        f"{name} (in {some(int((~own['met'].astype(bool)).sum()), 'seed')} of {len(own)}; mean "
+        f"{name} (in {some(len(own) - own['met'].sum(), 'seed')} of {len(own)}; mean "
         f"{own['value'].mean():.2f}, wanted {own['from'].iloc[0]:g} to {own['to'].iloc[0]:g})"
-        for name, own in known.groupby("criterion", sort=False)
-        if not own["met"].all()
+        for name, own in known
+        if name not in met
     ]
-    unknown = [name for name in made["criterion"].unique() if name not in met.index]
-    seeds = some(made["seed"].nunique(), "seed")
-    count = made["criterion"].nunique()
-    words = f"**Of {count} criteria {met_in_all} are met in every seed** ({seeds})."
+    criteria = made["criterion"].unique()
+    unknown = [name for name in criteria if name not in counted]
+    words = f"**Of {len(criteria)} criteria {(met == seeds).sum()} are met in every seed** "
+    words += f"({some(seeds, 'seed')})."
     words += f" Not met: {'; '.join(failed)}." if failed else ""
-    part = [f"{name} in {n}" for name, n in some_known[met.loc[some_known.index]].items()]
+    part = [f"{name} in {n}" for name, n in met[met < seeds].items()]
     words += f" Measured in some seeds only, and met there: {'; '.join(part)}." * bool(part)
     return Markdown(words + (f" Not measured yet: {', '.join(unknown)}." if unknown else ""))
 

@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 
 from bdnb.analysis.metrics import CLEANED
 from bdnb.report import style
+from bdnb.report.figures import need
 from bdnb.report.interactive_page import MIME
 from bdnb.report.style import ACCURACY, ASR, LOSSES, RED, Mark
 from bdnb.runs import elsewhere
@@ -55,9 +56,7 @@ def explorer(
     tell apart at first. paths: join each run's epochs at first. A sentence where no row has an ASR.
     Errors: ConfigError for missing columns, no rows, or another colour.
     """
-    missing = [name for name in COLUMNS if name not in rows]
-    if missing or rows.empty:
-        raise ConfigError(f"rows for the interactive figure: expected lines with {COLUMNS}")
+    need(rows, *COLUMNS)
     if colour not in HUES:
         raise ConfigError(f"colour={colour!r}: expected {' or '.join(HUES)}")
     if elsewhere.unmeasured(rows):

@@ -1,9 +1,12 @@
 """The paper's conclusions as a scoreboard: verdicts in, HTML out.
 
 A line a conclusion: mark and word, statement, the paper's number, ours, and the seeds as dots on
-one axis: points beyond the edge that decides, to the right those that speak for the claim.
+one axis: points beyond the edge that decides, to the right those that speak for the claim. Folded:
+why ours differ from the paper, ``book/results/<scale>/why.md``, a section a conclusion, whose
+placeholders such as ``{C1.ours:.0f}`` are filled in.
 """
 
+import re
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -13,9 +16,10 @@ from IPython.display import HTML, Markdown
 
 from bdnb.analysis import conclusions
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, Finding
-from bdnb.report import explanations, studies
+from bdnb.report import studies
 from bdnb.report.style import between
-from bdnb.runs import results
+from bdnb.runs import results, shipped
+from bdnb.runtime.errors import ConfigError
 
 MARKS = {HOLDS: ("✓", "holds"), FAILS: ("✗", "fails"), OPEN: ("?", "open"), MUTE: ("–", "mute")}
 """Verdict -> its mark and its class in the pages' style sheet."""
@@ -26,6 +30,8 @@ PAGES = {
     "ablations": range(10, 16),
 }  # fmt: skip
 """Page -> the numbers of the conclusions that it is about."""
+SECTION = re.compile(r"^## (C\d+)\s*$", re.MULTILINE)
+NUMBERS = ("ours", "low", "high", "at_5", "n")
 WIDE, MOST = 110, 50
 """Pixels of the axis, and the points beyond an edge at which it ends on either side."""
 
@@ -83,7 +89,7 @@ def board(made: pd.DataFrame, *, links: bool = True) -> HTML | Markdown:
     if made.empty:
         return Markdown("None of the paper's conclusions is about these models.")
     why = {
-        str(scale): explanations.paragraphs(str(scale), own)
+        str(scale): paragraphs(str(scale), own)
         for scale, own in (made.groupby("scale") if "scale" in made else ())
     }
     lines = [_line(one, why, links) for one in made.to_dict("records")]
@@ -129,6 +135,37 @@ def _dots(found: Finding) -> str:
         f'height="22" viewBox="0 0 {WIDE} 22"><path d="M0 11H{WIDE}M{WIDE / 2} 0V22"/>'
         f"{dots}{mean * bool(len(beyond))}</svg>"
     )
+
+
+def paragraphs(scale: str, judged: pd.DataFrame) -> dict[str, str]:
+    """Return what is written on each conclusion, by its id; nothing for a scale without the file.
+
+    judged: of ``conclusions.verdicts``; only conclusions that it has are returned. Errors:
+    ConfigError for a section that is no conclusion's or stands there twice, and for a placeholder
+    that is no number of a verdict.
+    """
+    path = shipped.folder(scale) / "why.md"
+    if not path.is_file():
+        return {}
+    _, *parts = SECTION.split(path.read_text(encoding="utf-8"))
+    known = {conclusion.id for conclusion in conclusions.CONCLUSIONS}
+    found: dict[str, str] = {}
+    for name, text in zip(parts[::2], parts[1::2], strict=True):
+        if name not in known or name in found:
+            raise ConfigError(f"{path}: section {name}: expected each of C0 to C15 once at most")
+        found[name] = text.strip()
+    lines = judged[["id", *NUMBERS]].itertuples(index=False)
+    there: dict[str, Any] = {str(line.id): line for line in lines}
+    return {name: _filled(text, there) for name, text in found.items() if name in there}
+
+
+def _filled(text: str, numbers: dict[str, Any]) -> str:
+    try:
+        return text.format_map(numbers)
+    except (KeyError, AttributeError, ValueError, IndexError) as error:
+        raise ConfigError(
+            f"why.md: {text[:60]!r}...: {error!r}: expected placeholders such as {{C1.ours:.0f}}"
+        ) from error
 
 
 def only(made: pd.DataFrame, numbers: Collection[int]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 from bdnb.analysis import arms, conclusions
 from bdnb.analysis.metrics import by_seed
 from bdnb.analysis.price import kept_accuracy, kept_at
-from bdnb.report import compare_settings, explanations
+from bdnb.report import compare_settings, scoreboard
 from bdnb.runs import results, shipped
 from bdnb.runtime.errors import ConfigError
 from tests.analysis.test_conclusions import COSTLY, STRONG, WEAK, runs
@@ -49,10 +49,10 @@ def write(scale, text):
 def test_each_paragraph_has_its_numbers(fresh, rows):
     write("tiny", "# Title\n\n## C1\nOurs is {C1.ours:.0f}, of {C1.n} seeds.\n\n## C9\nOther.\n")
     judged = conclusions.verdicts(rows)
-    said = explanations.paragraphs("tiny", judged)
+    said = scoreboard.paragraphs("tiny", judged)
     assert said == {"C1": "Ours is 50, of 3 seeds.", "C9": "Other."}
-    assert explanations.paragraphs("tiny", judged[judged["id"] != "C9"]) == {"C1": said["C1"]}
-    assert explanations.paragraphs("quick", judged) == {}
+    assert scoreboard.paragraphs("tiny", judged[judged["id"] != "C9"]) == {"C1": said["C1"]}
+    assert scoreboard.paragraphs("quick", judged) == {}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_each_paragraph_has_its_numbers(fresh, rows):
 def test_a_section_or_placeholder_that_is_none_is_named(fresh, rows, text, named):
     write("tiny", text)
     with pytest.raises(ConfigError, match=re.escape(named)):
-        explanations.paragraphs("tiny", conclusions.verdicts(rows))
+        scoreboard.paragraphs("tiny", conclusions.verdicts(rows))
 
 
 @pytest.mark.parametrize("scale", shipped.scales())
@@ -77,7 +77,7 @@ def test_what_is_written_on_shipped_rows_is_on_their_differences_and_types_no_nu
 ):
     train, clean = shipped_rows(scale)
     made = conclusions.verdicts(clean, train)
-    texts, judged = explanations.paragraphs(scale, made), made.set_index("id")
+    texts, judged = scoreboard.paragraphs(scale, made), made.set_index("id")
     differ = set(judged.index[judged["verdict"] == "does not hold"])
     if texts:
         assert texts.keys() >= differ
