@@ -11,14 +11,12 @@ from numpy.typing import ArrayLike
 from bdnb.report.style import RED
 
 
-def gallery(
-    images: ArrayLike, captions: Sequence[str], backdoor_captions: Sequence[str], columns: int = 4
-) -> Figure:
+def gallery(images: ArrayLike, captions: Sequence[str], backdoor_captions: Sequence[str]) -> Figure:
     """Poisoned images between their true caption and the attacker's (the paper's Figure 16).
 
     images: (N, 3, H, W) uint8.
     """
-    figure, cells = _cells(images, columns, width=2.3, height=3.1)
+    figure, cells = _cells(images, 4, width=2.3, height=3.1)
     for axes, caption, backdoor in zip(cells, captions, backdoor_captions, strict=True):
         axes.set_title(textwrap.fill(f"true: {caption}", 28), size=10, loc="left")
         axes.set_xlabel(textwrap.fill(f"backdoor: {backdoor}", 28), size=10, loc="left", color=RED)

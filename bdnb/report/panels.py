@@ -42,7 +42,7 @@ def trajectories(rows: pd.DataFrame, before: pd.DataFrame) -> Figure:
     return figures.finished(grid, palette, [*figures.start_marks(), *_grows(known)], TITLES["lr"])
 
 
-def learning_rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> Figure:
+def learning_rates(rows: pd.DataFrame, objective: str) -> Figure:
     """The cleaning trajectories of one pre-training objective, a panel a learning rate.
 
     The paper's Figures 19 (MMCL) and 20 (MMCL + SSL). rows: a line an epoch, epoch 0 included,
@@ -55,7 +55,7 @@ def learning_rates(rows: pd.DataFrame, objective: str, *, columns: int = 4) -> F
         raise ConfigError(f"no rows of models {words}")
     known, palette = style.labelled(mine, "lr")
     seeds = sorted(pd.unique(known["seed"]))
-    columns = min(columns, len(palette))
+    columns = min(4, len(palette))
     shapes = {seed: MARKERS[i % len(MARKERS)] for i, seed in enumerate(seeds)}
     given = {"col": "lr", "col_wrap": columns, "height": 2.4}
     given["aspect"] = figures.WIDTH / max(columns, 3) / 2.4

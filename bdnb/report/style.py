@@ -142,14 +142,12 @@ def labelled(rows: pd.DataFrame, hue: str) -> tuple[pd.DataFrame, dict[str, Mark
     """
     rows = rows.reset_index(drop=True)  # seaborn joins by index: one that is there twice multiplies
     values = list(pd.unique(rows[hue].sort_values()))
-    if hue != "loss":
-        found = {name(hue, value): mark for value, mark in palette(hue, values).items()}
+    if hue == "loss":
+        values = [v for v in LOSSES if v in values] + [v for v in values if v not in LOSSES]
+    shapes = palette(hue, values)
+    if hue != "loss" or "defence" not in rows or rows["defence"].nunique() < 2:
+        found = {name(hue, value): mark for value, mark in shapes.items()}
         return rows.assign(label=[name(hue, value) for value in rows[hue]]), found
-    values = [v for v in LOSSES if v in values] + [v for v in values if v not in LOSSES]
-    shapes = palette("loss", values)
-    if "defence" not in rows or rows["defence"].nunique() < 2:
-        found = {name("loss", value): mark for value, mark in shapes.items()}
-        return rows.assign(label=[name("loss", value) for value in rows["loss"]]), found
     colours = palette("defence", pd.unique(rows["defence"]))
     pairs = rows[["defence", "loss"]].drop_duplicates().itertuples(index=False)
     found = {cleaning(d, v): Mark(colours[d].colour, shapes[v].marker) for d, v in pairs}

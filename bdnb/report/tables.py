@@ -28,7 +28,6 @@ from bdnb.runs import elsewhere
 MEAN = attrgetter("mean")
 FEW = 3
 """Seeds below which a table shows no interval: it would be as wide as the scale."""
-KEPT = "kept accuracy, %"
 
 
 def best(rows: pd.DataFrame) -> Styler:
@@ -48,7 +47,7 @@ def measured(made: pd.DataFrame) -> dict[str, pd.Series]:
     return {
         "accuracy before, %": made["accuracy_before"].map(MEAN),
         "ASR before, %": made["asr_before"].map(MEAN),
-        KEPT: made["kept"].map(cell),
+        "kept accuracy, %": made["kept"].map(cell),
         "kept at ASR ≤ 5 %, %": made["kept_at_5"].map(MEAN),
         "best accuracy at ASR ≤ 5 %": made["best_accuracy"].map(cell),
     }

@@ -160,7 +160,7 @@ def test_rows_without_a_column_are_refused_by_its_name(rows) -> None:
 
 def test_gallery_and_contact_sheet_show_every_image() -> None:
     pixels = np.zeros((5, 3, 8, 8), np.uint8)
-    shown = images.gallery(pixels, ["a"] * 5, ["banana"] * 5, columns=3)
+    shown = images.gallery(pixels, ["a"] * 5, ["banana"] * 5)
     assert sum(len(axes.images) for axes in shown.axes) == 5
     assert shown.axes[4].get_xlabel() == "backdoor: banana"
     assert shown.axes[4].get_title(loc="left") == "true: a"

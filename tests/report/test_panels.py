@@ -17,7 +17,7 @@ def way(lr: float, seed: int, points: list[tuple[float, float]]) -> pd.DataFrame
 def test_every_rate_has_its_panel_and_n_is_told():
     points = [(95.0, 70.0), (40.0, 60.0), (4.0, 65.0)]
     rows = pd.concat([way(lr, seed, points) for lr in (1e-3, 1e-4, 1e-5) for seed in (0, 1)])
-    figure = panels.learning_rates(rows, "mmcl", columns=2)
+    figure = panels.learning_rates(rows, "mmcl")
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
     assert titles == [f"learning rate {lr}" for lr in ("1e-5", "1e-4", "1e-3")]
     assert "n = 6 runs, 2 seeds" in figure.get_suptitle()
