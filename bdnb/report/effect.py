@@ -138,7 +138,7 @@ def criteria_answer(made: pd.DataFrame) -> Markdown:
     seeds, counted = made["seed"].nunique(), known.size()
     met = counted[known["met"].all().astype(bool)]
     failed = [
-        f"{name} (in {some(len(own) - own['met'].sum(), 'seed')} of {len(own)}; mean "
+        f"{name} (in {some(len(own) - int(own['met'].sum()), 'seed')} of {len(own)}; mean "
         f"{own['value'].mean():.2f}, wanted {own['from'].iloc[0]:g} to {own['to'].iloc[0]:g})"
         for name, own in known
         if name not in met

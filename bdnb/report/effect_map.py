@@ -62,7 +62,7 @@ def _of_scale(scale: str, train: pd.DataFrame, clean: pd.DataFrame) -> list[dict
         weak, strong = (own[own["objective"] == objective] for objective in OBJECTIVES)
         gap = (by_seed(weak, price.kept_accuracy) - by_seed(strong, price.kept_accuracy)).dropna()
         pairs = own.get("cleaning_pairs", own["pairs"]).iloc[0]
-        line = {"scale": scale, "setting": f"{name}, {cleaning}"}
+        line: dict[str, Any] = {"scale": scale, "setting": f"{name}, {cleaning}"}
         line |= {"contrast": gap.mean(), "seeds": len(gap)}
         line |= {"ssl": _ssl(train, strong["poisoned"].iloc[0])}
         line |= {"ratio": _ratio(scale, clean, weak), "share": 100 * pairs / own["scenes"].iloc[0]}
