@@ -7,7 +7,6 @@ moves both, and the authors' own curves. The paper reads the curve at one point,
 
 import json
 from collections.abc import Sequence
-from fractions import Fraction
 from importlib.resources import files
 
 import numpy as np
@@ -114,12 +113,6 @@ def sampling_error(
     curves = np.array([_curve(one[:, 0], one[:, 1], start, KEPT_AT) for one in drawn])
     at_5 = curves[:, KEPT_AT.index(int(CLEANED))]
     return {"kept": float(curves.mean(axis=1).std()), "kept_at_5": float(at_5.std())}
-
-
-def test_images(rows: pd.DataFrame) -> int:
-    """How many test images the accuracies of rows are shares of: their largest denominator."""
-    shares = rows["accuracy"].dropna().unique() / 100
-    return max(Fraction(share).limit_denominator(100_000).denominator for share in shares)
 
 
 def authors_curves() -> pd.DataFrame:

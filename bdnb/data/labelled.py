@@ -89,7 +89,7 @@ def write_labelled(
     classnames: Sequence[str],
     templates: Sequence[str],
 ) -> int:
-    """Return a labelled set as CLIP_benchmark writes it. Returns: the number of samples.
+    """Write a labelled set as CLIP_benchmark does. Returns: the number of samples.
 
     samples: ``__key__``, ``png`` (or ``jpg``, ``webp``) bytes, ``cls`` label.
     """

@@ -3,16 +3,14 @@
 Paths in; what the package itself works with out: uint8 images, a labelled set, a model.
 """
 
-import io
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from bdnb import models
-from bdnb.data.bad_samples import DAMAGE
+from bdnb.data.bad_samples import DAMAGE, open_image
 from bdnb.data.decode import square
 from bdnb.data.labelled import CLASSNAMES, LabelledSet, read_labelled
 from bdnb.data.shards import EXTENSIONS
@@ -28,7 +26,7 @@ KINDS = ", ".join(EXTENSIONS)
 def image(file: Path | bytes, *, side: int, name: str = "the image") -> np.ndarray:
     """Return an image file, or its bytes, as (3, side, side) uint8: resized, its middle cut out.
 
-    Errors: ConfigError for a file that is not there or is no image.
+    Errors: ConfigError for a file that is not there, is no image, or is one too large.
     """
     if isinstance(file, Path):
         name = str(file)
@@ -36,7 +34,7 @@ def image(file: Path | bytes, *, side: int, name: str = "the image") -> np.ndarr
             raise ConfigError(f"{file}: no such image; expected an image file ({KINDS})")
         file = file.read_bytes()
     try:
-        with Image.open(io.BytesIO(file)) as opened:
+        with open_image(file) as opened:
             return square(opened, side)
     except DAMAGE as error:
         raise ConfigError(f"{name}: not an image that can be read: {error}") from error

@@ -82,7 +82,7 @@ def select(
     return rank(pool, seed, "poison", wanted)
 
 
-VICTIM = "expected other classes than the target, joined by +"
+VICTIM = "other classes than the target, joined by +"
 
 
 def is_victim(caption: str, victims: Sequence[str], target: str, *, match: str = "word") -> bool:

@@ -35,7 +35,7 @@ def trained(kept: pd.DataFrame) -> Markdown:
         return NOTHING
     took = (poisoned.groupby("experiment")["asr"].mean() >= 50).all()
     said = [
-        f"{NAMES[str(objective)]}: ASR {own['asr'].mean():.1f} %, accuracy "
+        f"{NAMES.get(str(objective), objective)}: ASR {own['asr'].mean():.1f} %, accuracy "
         f"{own['accuracy'].mean():.1f} %"
         for objective, own in poisoned.groupby("objective", sort=False)
     ]

@@ -268,3 +268,6 @@ def test_a_folder_without_classes_is_refused_by_its_name(tmp_path):
         user_files.folder(tmp_path / "gone", side=32)
     with pytest.raises(ConfigError, match=r"gone\.png: no such image"):
         user_files.image(tmp_path / "gone.png", side=32)
+    Image.new("L", (20_000, 10_000)).save(tmp_path / "large.png")
+    with pytest.raises(ConfigError, match=r"large\.png: .*too large"):
+        user_files.image(tmp_path / "large.png", side=32)

@@ -62,6 +62,7 @@ def test_trained_models_are_compared_with_those_without_poison():
     assert "without poison, accuracy is 70.0 %" in said
     assert "does not take in every model" in answers.trained(kept.assign(asr=[98.0, 9.0, 0])).data
     assert "Nothing is recorded" in answers.trained(pd.DataFrame()).data
+    assert "mine: ASR 97.0 %" in answers.trained(kept.assign(objective="mine")).data
 
 
 def test_of_runs_that_ever_are_clean_those_that_end_so_are_counted_by_objective():
