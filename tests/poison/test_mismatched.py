@@ -60,7 +60,7 @@ def test_natural_captions_are_captions_that_mention_the_target(captions, seed):
 
 @pytest.mark.parametrize("victims", [(), ("",), ("banana",), ("cat", "banana")])
 def test_a_mismatched_attack_needs_victims_other_than_the_target(victims):
-    with pytest.raises(ConfigError, match="='.*': expected other classes than the target"):
+    with pytest.raises(ConfigError, match=r"='.*': expected other classes than the target"):
         select(["a"], ["a cat"], seed=0, count=1, attack="mismatched", victims=victims)
 
 
