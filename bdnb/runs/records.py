@@ -171,8 +171,7 @@ def read_runs(runs: str | Path | Iterable[str | Path] | None = None) -> pd.DataF
     else:
         folders = [Path(one) for one in chosen]
     there, left_out = sound(folders)
-    frames = [frame for run in there if len(frame := _frame(run.folder))]
-    made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    made = pd.DataFrame([line for run in there for line in tidy(run)])
     made.attrs["left_out"] = left_out
     return made
 
@@ -214,23 +213,24 @@ def finished(folder: Path, *, warn: bool = True) -> bool:
         return False
 
 
-def _frame(folder: Path) -> pd.DataFrame:
-    run = Run(folder)
+def tidy(run: Run) -> list[dict[str, Any]]:
+    """A run's rows with its parameters beside them, as ``read_runs`` has them."""
     manifest = run.manifest
     if not manifest:
-        raise ConfigError(f"{folder}: no run is recorded there (manifest.json is missing)")
-    frame = pd.DataFrame(run.rows())
+        raise ConfigError(f"{run.folder}: no run is recorded there (manifest.json is missing)")
     about = {"run": manifest["run"], "stage": manifest["stage"]}
     about |= {key: manifest.get(key) for key in ("device", "commit", "finished")}
     about |= manifest["config"] | manifest.get("about", {})
     if "from" in about:
         about["pretrain_objective"] = elsewhere.objective(about)
-    measured = {name: pd.to_numeric(frame[name]) for name in ("accuracy", "asr") if name in frame}
-    if "asr" in measured and not elsewhere.attacked(manifest):
-        measured["asr"] = measured["asr"] * float("nan")
-    frame = frame.assign(**measured)
-    if both := sorted(set(about) & set(frame)):
-        raise ConfigError(f"{folder}: rows and parameters share the names {', '.join(both)}")
-    columns = {k: str(v) if isinstance(v, dict | list) else v for k, v in about.items()}
-    given = pd.DataFrame({k: [v] * len(frame) for k, v in columns.items()})
-    return pd.concat([given, frame], axis=1)
+    about = {k: str(v) if isinstance(v, dict | list) else v for k, v in about.items()}
+    unsaid = {} if elsewhere.attacked(manifest) else {"asr": math.nan}
+    lines = []
+    for row in run.rows():
+        if both := sorted(about.keys() & row.keys()):
+            raise ConfigError(
+                f"{run.folder}: rows and parameters share the names {', '.join(both)}"
+            )
+        missing = {name: math.nan for name in ("accuracy", "asr") if row.get(name, 0) is None}
+        lines.append(about | row | missing | (unsaid if "asr" in row else {}))
+    return lines

@@ -12,7 +12,7 @@ from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import elsewhere
 from bdnb.runs.cleaning_runs import screened
 from bdnb.runs.experiments import Stage, folder, folders, like, of_scale
-from bdnb.runs.records import Run, finished, read_runs, sound, weights_of
+from bdnb.runs.records import Run, finished, sound, tidy, weights_of
 from bdnb.runtime.errors import ConfigError
 
 
@@ -75,23 +75,23 @@ def rows(requested: Sequence[Stage], *, under: Path | None = None) -> pd.DataFra
     A run that several experiments of one study ask for is there once. under: where their folders
     are, if not among the runs.
     """
-    frames, seen = [], set()
+    lines: list[dict[str, Any]] = []
+    seen = set()
     paths = [under / path.name if under else path for path in folders(requested)]
     found = dict.fromkeys(paths)
     there, left_out = sound(path for path in found if (path / "manifest.json").is_file())
-    readable = {run.folder for run in there}
+    readable = {run.folder: run for run in there}
     for config, path in zip(requested, paths, strict=True):
         study = (config.study, config.poisoned) if isinstance(config, CleanConfig) else ("", "")
         if path in readable and (path, *study) not in seen:
             seen.add((path, *study))
-            frame = read_runs([path])
             names = {"scale": config.scale, "experiment": config.experiment}
             if isinstance(config, CleanConfig):
                 names |= {"poisoned": config.poisoned, "study": config.study}
                 for kind, own in (("option", config.options), ("cleaned", config.cleaned)):
                     names |= {f"{kind}_{name}": _cell(value) for name, value in own.items()}
-            frames.append(frame.assign(**names))
-    made = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+            lines += [row | names for row in tidy(readable[path])]
+    made = pd.DataFrame(lines)
     made.attrs["left_out"] = left_out
     return made
 
