@@ -38,7 +38,8 @@ def verdicts(rows_clean: pd.DataFrame, rows_train: pd.DataFrame | None = None) -
 
 def rebound(rows: pd.DataFrame) -> float:
     """How far ASR comes back from its lowest to the last epoch, points, mean over a seed's runs."""
-    runs = [smoothness(run).rebound for _, run in rows.groupby("run")]
+    narrow = rows[["run", "epoch", "accuracy", "asr"]]
+    runs = [smoothness(run).rebound for _, run in narrow.groupby("run")]
     return sum(runs) / len(runs)
 
 

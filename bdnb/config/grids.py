@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -24,6 +25,18 @@ def expand(cls: type, values: Mapping[str, Any], *, where: str) -> list[Any]:
     points = [point for grid in grids for point in _points(rest | grid, where)]
     made: list[Any] = [parameters.make(cls, point, where=where) for point in points]
     return list({parameters.digest(asdict(c)): c for c in made}.values())
+
+
+def of_file(cls: type, scale: str, experiment: str) -> list[Any]:
+    """The dataclasses that a parameter file asks for, as ``expand``. Errors: ConfigError."""
+    return list(_of_file(parameters.stamp(scale), cls, scale, experiment))
+
+
+@lru_cache(maxsize=1024)
+def _of_file(_files: object, cls: type, scale: str, experiment: str) -> tuple[Any, ...]:
+    """Made anew only when a parameter file of the scale has changed."""
+    values = parameters.load(scale, experiment)
+    return tuple(expand(cls, values, where=f"params/{scale}/{experiment}.yaml"))
 
 
 def _points(grid: Mapping[str, Any], where: str) -> list[dict[str, Any]]:

@@ -82,29 +82,30 @@ def _to_do(runs: Sequence[Stage]) -> list[Stage]:
     return [run for run in once if not experiments.recorded(run, warn=False)]
 
 
-def rows(scale: str, runs: Sequence[CleanConfig] = (), *, measured: bool = False) -> pd.DataFrame:
+def rows(scale: str, runs: Sequence[CleanConfig] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of finished runs with columns ``CELL`` and ``source``: here, shipped, yours.
 
-    runs: the reader's own. measured: those that measure something, in place of the ways of
-    cleaning. Only runs of experiments of cleaning count, on models that a training experiment of
-    the scale made. loss: "" of those in ``OWN_OBJECTIVE``.
+    First those of ways of cleaning, then of runs that only measure. runs: the reader's own. Only
+    runs of experiments of cleaning count, on models that a training experiment of the scale made.
+    loss: "" of those in ``OWN_OBJECTIVE``.
     """
     both = [shipped.rows_anywhere(scale)[1], results.rows(runs).assign(source="yours")]
     both = [frame for frame in both if len(frame)]
     if not both:
-        return pd.DataFrame()
+        return pd.DataFrame(), pd.DataFrame()
     made = pd.concat(both, ignore_index=True)
     plain = made["experiment"].str.partition("_")[0] == "clean"
-    ways = ~made["defence"].isin(NO_WAYS) & (made["study"] != AFTERWARDS)
-    made = made[made["finished"].notna() & plain & (~ways if measured else ways)]
-    made = made.drop_duplicates(["run", "epoch"], keep="last")
+    made = made[made["finished"].notna() & plain]
     made = made.assign(loss=made["loss"].mask(made["defence"].isin(OWN_OBJECTIVE), ""))
     names = [n for n in made["poisoned"].unique() if experiments.is_experiment(scale, n)]
     usual = _usual_model(scale)
     cells = {name: _cell(experiments.trained(scale, name, 0), usual) for name in names}
     made = made[made["poisoned"].isin(names)].drop(columns=CELL, errors="ignore")
     values = pd.DataFrame([cells[n] for n in made["poisoned"]], columns=CELL, index=made.index)
-    return made.join(values)
+    made = made.join(values)
+    ways = ~made["defence"].isin(NO_WAYS) & (made["study"] != AFTERWARDS)
+    parts = [made[one].drop_duplicates(["run", "epoch"], keep="last") for one in (ways, ~ways)]
+    return parts[0], parts[1]
 
 
 def planned(scale: str) -> pd.DataFrame:

@@ -39,10 +39,10 @@ def cleaned(config: Any) -> list[CleanConfig]:
         return []
     wanted = dict(config.cleaned) | {"seed": config.seed, "poisoned": config.poisoned}
     name = str(wanted.pop("experiment", ""))
-    values, where = parameters.load(config.scale, name), f"params/{config.scale}/{name}.yaml"
-    runs: list[CleanConfig] = grids.expand(CleanConfig, values, where=where)
+    runs: list[CleanConfig] = grids.of_file(CleanConfig, config.scale, name)
     found = [run for run in runs if all(getattr(run, k, None) == v for k, v in wanted.items())]
     if len(found) != 1 or found[0].cleaned:
         told = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
+        where = f"params/{config.scale}/{name}.yaml"
         raise ConfigError(f"cleaned: {len(found)} runs of {where} have {told}: expected one")
     return found

@@ -34,14 +34,13 @@ def notebook_of(experiment: str) -> str:
 
 def of_file(scale: str, experiment: str) -> list[Any]:
     """Return the runs that ``params/<scale>/<experiment>.yaml`` asks for. Errors: ConfigError."""
-    where = f"params/{scale}/{experiment}.yaml"
-    values = parameters.load(scale, experiment)
     if (notebook := notebook_of(experiment)) not in STAGE_OF:
+        parameters.load(scale, experiment)  # a file that cannot be read is said first
         raise ConfigError(
-            f"{where}: no experiment by its name, which begins with the notebook whose runs it "
-            f"asks for: {', '.join(f'{name}_' for name in STAGE_OF)}"
+            f"params/{scale}/{experiment}.yaml: no experiment by its name, which begins with the "
+            f"notebook whose runs it asks for: {', '.join(f'{name}_' for name in STAGE_OF)}"
         )
-    return grids.expand(STAGE_OF[notebook], values, where=where)
+    return grids.of_file(STAGE_OF[notebook], scale, experiment)
 
 
 def of_path(path: Path, stage: type | None = None) -> list[Any]:

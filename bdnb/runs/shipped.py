@@ -137,8 +137,9 @@ def rows_anywhere(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     A run that is recorded here, whole or in part, is read from here.
     """
     asked = [config for configs in experiments.of_scale(scale).values() for config in configs]
-    missing = [c for c in asked if not (experiments.folder(c) / "manifest.json").is_file()]
-    here = [config for config in asked if config not in missing]
+    here, missing = list[experiments.Stage](), list[experiments.Stage]()
+    for config, own in zip(asked, experiments.folders(asked), strict=True):
+        (here if (own / "manifest.json").is_file() else missing).append(config)
     with TemporaryDirectory() as folder:
         if missing:
             unpack(scale, Path(folder))

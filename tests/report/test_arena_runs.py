@@ -21,17 +21,18 @@ def recorded(monkeypatch, lines):
 def test_a_run_that_is_not_finished_does_not_count(monkeypatch):
     cut = ABOUT | {"finished": None}
     recorded(monkeypatch, [ABOUT, cut, cut | {"defence": "detect"}])
-    assert arena_runs.rows("arena")["run"].tolist() == ["0"]
-    assert arena_runs.rows("arena", measured=True).empty
+    ways, measured = arena_runs.rows("arena")
+    assert ways["run"].tolist() == ["0"]
+    assert measured.empty
     recorded(monkeypatch, [cut])
-    assert arena_runs.rows("arena").empty
+    assert all(part.empty for part in arena_runs.rows("arena"))
 
 
 def test_what_trains_with_the_model_s_own_objective_is_one_way(monkeypatch):
     ends = {"train_mmcl": "mmcl", "train_mmcl_ssl": "mmcl_ssl"}
     made = [ABOUT | {"poisoned": name, "loss": loss} for name, loss in ends.items()]
     recorded(monkeypatch, made + [one | {"defence": "drop"} for one in made])
-    assert arena_runs.rows("arena")["loss"].tolist() == ["mmcl", "mmcl_ssl", "", ""]
+    assert arena_runs.rows("arena")[0]["loss"].tolist() == ["mmcl", "mmcl_ssl", "", ""]
     planned = arena_runs.planned("arena")
     assert set(planned.loc[planned["defence"] == "drop", "loss"]) == {""}
     assert set(planned.loc[planned["defence"] == "drop", "objective"]) == {"mmcl", "mmcl_ssl"}
@@ -110,11 +111,10 @@ def test_what_only_measures_and_what_comes_after_cleaning_is_no_way_of_cleaning(
     kinds = {"clean_control": {}, "clean_rebound": {"study": "rebound"}}
     kinds |= {f"clean_{name}": {"defence": name} for name in ("swap", "detect")}
     recorded(monkeypatch, [ABOUT | more | {"experiment": e} for e, more in kinds.items()])
-    ways = arena_runs.rows("arena")
+    ways, measured = arena_runs.rows("arena")
     assert ways["experiment"].tolist() == ["clean_control"]
     assert ways[CELL].to_numpy().tolist() == [["badnet", "scratch", "mmcl"]]
-    others = arena_runs.rows("arena", measured=True)["experiment"]
-    assert others.tolist() == ["clean_rebound", "clean_swap", "clean_detect"]
+    assert measured["experiment"].tolist() == ["clean_rebound", "clean_swap", "clean_detect"]
     planned = arena_runs.planned("arena").query("attack == 'badnet' and objective == 'mmcl'")
     control = planned[(planned["defence"] == "cleanclip") & (planned["loss"] == "mmcl")]
     assert (
