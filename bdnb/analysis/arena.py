@@ -52,6 +52,8 @@ def entries(rows: pd.DataFrame, rules: Mapping[str, str]) -> pd.DataFrame:
     asr_blind, accuracy_blind (percent of that before), cost (kept less kept_blind); setting; tuned
     (whether one was frozen, and was run here); edge.
     """
+    used = {*CELL, *WAY, *SETTING, "run", "seed", "epoch", "step", "accuracy", "asr"}
+    rows = rows[[name for name in rows if name in used or name.startswith("loss_")]]
     rows = _about_runs(rows)
     picked = picks(rows, rules)
     ways, lines = _ways(rows, picked), []
