@@ -91,6 +91,7 @@ def run_epoch(
 ) -> dict[str, float]:
     """Do the rest of a pass over the pairs, and return the mean of each loss with pace and rate.
 
+    What the objective keeps as a single number stands with them, as ``kept_`` and its name.
     last: no epoch follows, so that there is nothing to save a state for.
     """
     loop.model.train()
@@ -109,5 +110,6 @@ def run_epoch(
     parts = loop.check_finite()
     save(now=not last)
     rest = {"step_lr": loop.lr, "pairs_per_s": now.pairs / now.seconds, "seconds": now.seconds}
-    scale = loop.model.clip.logit_scale.exp().item()
-    return {"step": now.step, **parts, **rest, "logit_scale": scale}
+    rest["logit_scale"] = loop.model.clip.logit_scale.exp().item()
+    told = {f"kept_{name}": one.item() for name, one in loop.kept.items() if not one.ndim}
+    return {"step": now.step, **parts, **rest, **told}

@@ -196,6 +196,15 @@ def test_a_cleaning_loss_does_what_it_does_before_an_epoch(tiny):
     assert [row["loss_in_modal"] > 0 for row in rows[1:]] == [True, False]
 
 
+def test_the_share_of_pairs_that_safeclip_takes_to_be_safe_is_recorded(tiny):
+    first = experiments.of_file("tiny", "clean")[0]
+    given = {"in_modal_epochs": 1, "growth": 0.25, "most": 0.4}
+    asked = dataclasses.replace(first, loss="safeclip", loss_options=given, epochs=4)
+    rows = clean.clean(asked).rows()
+    assert ["kept_share" in row for row in rows] == [False, False, False, True, True]
+    assert rows[4]["kept_share"] == pytest.approx(min(rows[3]["kept_share"] + 0.25, 0.4), abs=0.05)
+
+
 MINE = """
 from bdnb import losses
 from bdnb.training.objectives import objective
