@@ -36,7 +36,7 @@ def record(
     A row that is recorded already is not measured again, so a run that was cut off goes on; nor
     is the model that many runs clean. benchmark: None on all processes but the main one, which
     alone measures and writes. stage, config, about: for the manifest. checkpoints: whose weights
-    are kept, all, last or none; optimiser_state: with the optimiser's. Errors: StorageError.
+    are kept, all, last or none; optimiser_state: with the optimiser's.
     """
     if accelerator.log_with:
         accelerator.init_trackers("bdnb", init_kwargs={"wandb": {"name": run.folder.name}})
@@ -62,13 +62,7 @@ def record(
         accelerator.log(row, step=epoch.number)
 
     def keep(epoch: Epoch) -> None:
-        path = weights_of(run, epoch.number)
-        made = {"run": run.folder.name, "epoch": epoch.number, "config": dict(config)}
-        if not path.is_file():
-            models.save_weights(epoch.model, path, about=made)
-        adam, kept = epoch.optimizer, optimiser_path(path)
-        if optimiser_state and adam is not None and not kept.is_file():
-            write_state(kept, adam.state_dict())
+        save(run, epoch, optimiser_state=optimiser_state, config=config)
 
     if benchmark is not None and 0 not in recorded:
         write(Epoch(0, model, {"step": 0}))
@@ -89,3 +83,16 @@ def record(
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.wait_for_everyone()
+
+
+def save(run: Run, epoch: Epoch, *, optimiser_state: bool, config: Mapping[str, Any]) -> None:
+    """Write what is not there yet of an epoch's weights, with the parameters that made them.
+
+    optimiser_state: write this beside them, too. Errors: StorageError.
+    """
+    path = weights_of(run, epoch.number)
+    about = {"run": run.folder.name, "epoch": epoch.number, "config": dict(config)}
+    if not path.is_file():
+        models.save_weights(epoch.model, path, about=about)
+    if optimiser_state and epoch.optimizer is not None and not optimiser_path(path).is_file():
+        write_state(optimiser_path(path), epoch.optimizer.state_dict())

@@ -31,7 +31,9 @@ def test_features_and_gradients_are_open_clip_s(model, monkeypatch, groups):
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     assert set(found) == set(expected)
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4, msg=name)
+        # Rounding grows with what is summed up: up to 600 here, and as much less near 0.
+        atol = 1e-5 * max(1.0, gradient.abs().max().item())
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=atol, msg=name)
 
 
 def test_a_tower_of_another_kind_is_computed_in_full(model, monkeypatch):
