@@ -53,7 +53,7 @@ def entries(rows: pd.DataFrame, rules: Mapping[str, str]) -> pd.DataFrame:
     (whether one was frozen, and was run here); edge.
     """
     used = {*CELL, *WAY, *SETTING, "run", "seed", "epoch", "step", "accuracy", "asr"}
-    rows = rows[[name for name in rows if name in used or name.startswith("loss_")]]
+    rows = rows[[name for name in rows if name in used or str(name).startswith("loss_")]]
     rows = _about_runs(rows)
     picked = picks(rows, rules)
     ways, lines = _ways(rows, picked), []
