@@ -174,8 +174,12 @@ def some(number: int, thing: str) -> str:
 
 
 def between(spread: Spread, how: str = ".1f", few: int = 2) -> str:
-    """Return an interval to stand behind its mean, " (48.0 to 52.2)"; "" below ``few`` seeds."""
-    return f" ({spread.low:{how}} to {spread.high:{how}})" if spread.n >= few else ""
+    """Return an interval to stand behind its mean, " (48.0 to 52.2)"; "" below ``few`` seeds.
+
+    "", too, where the interval was taken away.
+    """
+    there = spread.n >= few and not math.isnan(spread.low)
+    return f" ({spread.low:{how}} to {spread.high:{how}})" if there else ""
 
 
 def short(rate: float) -> str:
