@@ -23,6 +23,7 @@ CSS = """
 .bdnb-sort th[aria-sort=ascending] button::after { content: " \\25B2"; }
 .bdnb-sort th[aria-sort=descending] button::after { content: " \\25BC"; }
 .bdnb-sort td.number { text-align: right; }
+.bdnb-sort th { font-size: .92em; }
 """
 SCRIPT = """
 (root => {
