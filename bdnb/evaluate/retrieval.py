@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from bdnb.data.shards import ImageArray, Pairs
-from bdnb.evaluate.zero_shot import KS, predictions, shares
+from bdnb.evaluate.zero_shot import predictions, shares
 from bdnb.poison import selection, targets
 from bdnb.poison.triggers import Stamp
 from bdnb.runtime.errors import ConfigError
+
+KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)

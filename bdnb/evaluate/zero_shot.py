@@ -13,8 +13,6 @@ from torch.nn import functional as F
 from bdnb.poison.targets import fill
 from bdnb.runtime.errors import ConfigError
 
-KS = (1, 5, 10)
-"""Numbers of nearest classes that a hit is looked for among."""
 ROWS = 8192
 """Images whose scores are held at once."""
 
@@ -48,11 +46,14 @@ def predictions(image_features: Tensor, head: Tensor, *, k: int = 1) -> Tensor:
     """The k nearest classes of each image, nearest first: (N, min(k, C)) int64.
 
     image_features: (N, D), head: (C, D), on one device.
-    Errors: ConfigError when there are no images; FloatingPointError for embeddings that are not
-    finite: a diverged model has neither an accuracy nor an ASR.
+    Errors: ConfigError when there are no images or widths differ; FloatingPointError for
+    embeddings that are not finite: a diverged model has neither an accuracy nor an ASR.
     """
     if not len(image_features):
         raise ConfigError("no images to classify")
+    if image_features.shape[1] != head.shape[1]:
+        widths = f"{image_features.shape[1]} and {head.shape[1]}"
+        raise ConfigError(f"features and class embeddings of widths {widths}: expected equal")
     if not (image_features.isfinite().all() and head.isfinite().all()):
         raise FloatingPointError("embeddings are not finite: the model has diverged")
     k = min(k, len(head))
@@ -69,18 +70,31 @@ def similarities(features: Tensor, head: Tensor) -> Tensor:
         return features.float() @ head.float().T
 
 
-def accuracy(image_features: Tensor, labels: Tensor, head: Tensor) -> Iterator[tuple[str, float]]:
+def accuracy(
+    image_features: Tensor,
+    labels: Tensor,
+    head: Tensor,
+    *,
+    topk: Sequence[int] = (1, 5, 10),
+) -> Iterator[tuple[str, float]]:
     """Top-k accuracy in percent: ``accuracy``, ``accuracy_top5``, ``accuracy_top10``.
 
     image_features: (N, D) unit; labels: (N,) int64; head: (C, D) unit. With fewer than k
-    classes, top-k counts them all, so it is 100. Errors: as ``predictions``.
+    classes, top-k counts them all, so it is 100.
+    Errors: as ``predictions``; ConfigError for labels outside 0..C-1.
     """
-    hits = predictions(image_features, head, k=max(KS)) == labels.to(head.device)[:, None]
-    yield from shares("accuracy", hits, KS)
+    labels = check_labels(labels, len(image_features), len(head)).to(image_features.device)
+    hits = predictions(image_features, head, k=max(topk)) == labels[:, None]
+    yield from shares("accuracy", hits, topk)
 
 
 def asr(
-    triggered_features: Tensor, labels: Tensor, head: Tensor, target: int
+    triggered_features: Tensor,
+    labels: Tensor,
+    head: Tensor,
+    target: int,
+    *,
+    topk: Sequence[int] = (1, 5, 10),
 ) -> Iterator[tuple[str, float]]:
     """Yield attack success in percent, counted both ways, and accuracy in spite of the trigger.
 
@@ -89,15 +103,17 @@ def asr(
     Names: ``asr``, ``asr_top5``, ``asr_top10`` with images of the target class left out (the
     authors' figures); ``asr_all``, top-1 over all images (the paper's words);
     ``triggered_accuracy``, top-1 against the true label over all images. With fewer than k
-    classes, top-k counts them all. Errors: as ``predictions``; ConfigError when every image is of
-    the target class.
+    classes, top-k counts them all. Errors: as ``accuracy``; ConfigError for a target
+    that is no class, or when every image is of the target class.
     """
-    labels = labels.to(head.device)
-    found = predictions(triggered_features, head, k=max(KS))
+    if not 0 <= target < len(head):
+        raise ConfigError(f"target={target}: expected 0..{len(head) - 1}, the classes there are")
+    labels = check_labels(labels, len(triggered_features), len(head)).to(triggered_features.device)
+    found = predictions(triggered_features, head, k=max(topk))
     others = labels != target
     if not others.any():
         raise ConfigError(f"every image is of the target class {target}: no ASR without them")
-    yield from shares("asr", found[others] == target, KS)
+    yield from shares("asr", found[others] == target, topk)
     yield from shares("asr_all", found == target, (1,))
     yield from shares("triggered_accuracy", found == labels[:, None], (1,))
 
@@ -110,3 +126,13 @@ def shares(name: str, hits: Tensor, topk: Sequence[int]) -> Iterator[tuple[str, 
     for k in topk:
         count = int(hits[:, :k].any(dim=1).sum())
         yield (name if k == 1 else f"{name}_top{k}"), 100 * count / len(hits)
+
+
+def check_labels(labels: Tensor, images: int, classes: int) -> Tensor:
+    """The labels, if there is one for each image and each names a class. Errors: ConfigError."""
+    if labels.shape != (images,):
+        raise ConfigError(f"labels of shape {tuple(labels.shape)} for {images} images")
+    if images and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        span = f"{int(labels.min())}..{int(labels.max())}"
+        raise ConfigError(f"labels {span}: expected 0..{classes - 1}, the classes there are")
+    return labels

@@ -24,11 +24,10 @@ def test_asr_is_the_hand_counted_one_with_and_without_images_of_the_target():
     assert found["asr_top5"] == found["asr_top10"] == 100.0
 
 
-def test_top_k_asr_counts_the_target_among_the_first_k(monkeypatch):
+def test_top_k_asr_counts_the_target_among_the_first_k():
     ranked = torch.tensor([[4.0, 3, 2, 1, 0, -1], [4, 3, -1, 2, 1, 0], [1, 0, 9, 2, 3, 4]])
     labels = torch.tensor([0, 0, 5])
-    monkeypatch.setattr(zero_shot, "KS", (1, 3, 5))
-    found = dict(zero_shot.asr(ranked, labels, torch.eye(6), TARGET))
+    found = dict(zero_shot.asr(ranked, labels, torch.eye(6), TARGET, topk=(1, 3, 5)))
     assert found["asr"] == pytest.approx(100 / 3)
     assert found["asr_top3"] == pytest.approx(200 / 3)
     assert found["asr_top5"] == pytest.approx(200 / 3)
@@ -54,3 +53,8 @@ def test_asr_is_a_share_that_the_slow_count_confirms(data):
 def test_a_set_of_target_images_alone_has_no_asr():
     with pytest.raises(ConfigError, match="every image is of the target class 2"):
         list(zero_shot.asr(scores(LABELS[3:6]), LABELS[3:6], torch.eye(4), TARGET))
+
+
+def test_a_target_that_is_no_class_is_refused():
+    with pytest.raises(ConfigError, match="target=4"):
+        list(zero_shot.asr(scores(PREDICTED), LABELS, torch.eye(4), 4))

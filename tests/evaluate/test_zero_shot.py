@@ -29,7 +29,7 @@ def one_hot(*classes: int, width: int = 4) -> torch.Tensor:
     return torch.eye(width)[list(classes)]
 
 
-def test_accuracy_is_the_hand_counted_confusion(monkeypatch):
+def test_accuracy_is_the_hand_counted_confusion():
     """Six images, four classes; scores written out so that every rank can be counted by eye."""
     scores = torch.tensor(
         [
@@ -42,8 +42,7 @@ def test_accuracy_is_the_hand_counted_confusion(monkeypatch):
         ]
     )
     labels = torch.tensor([0, 0, 1, 2, 2, 3])
-    monkeypatch.setattr(zero_shot, "KS", (1, 2, 3))
-    found = dict(zero_shot.accuracy(scores, labels, torch.eye(4)))
+    found = dict(zero_shot.accuracy(scores, labels, torch.eye(4), topk=(1, 2, 3)))
     assert found == {
         "accuracy": pytest.approx(100 * 3 / 6),
         "accuracy_top2": pytest.approx(100 * 4 / 6),
@@ -75,9 +74,19 @@ def test_accuracy_does_not_depend_on_the_chunk(monkeypatch):
     assert list(zero_shot.accuracy(features, labels, head)) == whole
 
 
-def test_no_images_are_refused():
-    with pytest.raises(ConfigError, match="no images"):
-        list(zero_shot.accuracy(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.eye(4)))
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), "no images"),
+        (torch.eye(4), torch.tensor([0, 1]), r"labels of shape \(2,\) for 4 images"),
+        (torch.eye(4), torch.tensor([0, 1, 2, 4]), r"0\.\.4: expected 0\.\.3"),
+        (torch.eye(4), torch.tensor([-1, 1, 2, 3]), r"-1\.\.3"),
+        (torch.zeros(4, 3), torch.arange(4), "widths 3 and 4"),
+    ],
+)
+def test_what_does_not_fit_is_refused(features, labels, message):
+    with pytest.raises(ConfigError, match=message):
+        list(zero_shot.accuracy(features, labels, torch.eye(4)))
 
 
 def test_a_diverged_model_has_no_accuracy():
