@@ -75,7 +75,9 @@ def class_index(classnames: Sequence[str], name: str, *, where: str, what: str =
 def write_header(
     folder: Path, *, classnames: Sequence[str], templates: Sequence[str], shards: int
 ) -> None:
-    """Write what stands beside a labelled set's shards."""
+    """Write what stands beside a labelled set's shards. Errors: ConfigError for a bad template."""
+    for template in templates:
+        _check_template(template, folder)
     (folder / "test").mkdir(parents=True, exist_ok=True)
     (folder / CLASSNAMES).write_text("".join(f"{n}\n" for n in classnames), "utf-8")
     (folder / TEMPLATES).write_text("".join(f"{t}\n" for t in templates), "utf-8")
@@ -88,13 +90,14 @@ def write_labelled(
     *,
     classnames: Sequence[str],
     templates: Sequence[str],
+    shard_size: int = SHARD_SIZE,
 ) -> int:
     """Write a labelled set as CLIP_benchmark does. Returns: the number of samples.
 
     samples: ``__key__``, ``png`` (or ``jpg``, ``webp``) bytes, ``cls`` label.
     """
     stream, count, number = iter(samples), 0, 0
-    while chunk := list(islice(stream, SHARD_SIZE)):
+    while chunk := list(islice(stream, shard_size)):
         count += write_tar(folder / "test" / f"{number}.tar", chunk)
         number += 1
     write_header(folder, classnames=classnames, templates=templates, shards=number)
@@ -117,8 +120,7 @@ def read_labelled(
     classnames = _lines(folder / CLASSNAMES)
     templates = _lines(folder / TEMPLATES)
     for template in templates:
-        if "{c}" not in template:
-            raise ConfigError(f"{folder / TEMPLATES}: {template!r} has no {{c}} for the class name")
+        _check_template(template, folder)
     kind = folder / "dataset_type.txt"
     if kind.is_file() and (found := kind.read_text("utf-8").strip()) != "classification":
         raise ConfigError(f"{folder}: a set of type {found!r}; expected classification")
@@ -148,6 +150,11 @@ def _lines(path: Path) -> list[str]:
     if not lines or not all(lines):
         raise ConfigError(f"{path}: expected one name or prompt a line, and no empty lines")
     return lines
+
+
+def _check_template(template: str, folder: Path) -> None:
+    if "{c}" not in template:
+        raise ConfigError(f"{folder / TEMPLATES}: {template!r} has no {{c}} for the class name")
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -27,9 +27,10 @@ def samples(count: int, first_label: int = 0) -> list[Sample]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(labelled, "SHARD_SIZE", 4)
-    labelled.write_labelled(tmp_path / "toy", samples(7), classnames=CLASSES, templates=PROMPTS)
+def folder(tmp_path: Path) -> Path:
+    labelled.write_labelled(
+        tmp_path / "toy", samples(7), classnames=CLASSES, templates=PROMPTS, shard_size=4
+    )
     return tmp_path / "toy"
 
 
@@ -121,6 +122,11 @@ def test_a_file_that_does_not_fit_is_named(
     assert message in str(caught.value)
     if message == "not UTF-8":
         assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_prompt_without_place_for_the_class_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no \{c\}"):
+        labelled.write_labelled(tmp_path, samples(3), classnames=CLASSES, templates=["a photo"])
 
 
 def test_classes_of_one_name_are_told_of_and_are_no_target(
