@@ -8,7 +8,7 @@ that name which does not hold our mark (``files.MARK``) is never touched.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +48,9 @@ class EmojiData:
     seed: Number = option(0, "seed of the classes and of every scene")
 
     def __post_init__(self) -> None:
+        for spec in fields(self):
+            value = parameters.convert(spec, getattr(self, spec.name), "emoji scenes")
+            object.__setattr__(self, spec.name, value)
         parameters.checked_name(self.name, f"emoji scenes: name={self.name!r}")
 
     @property
