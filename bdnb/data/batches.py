@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bdnb.data.augment.eda import ShiftedViews, TextViews
-from bdnb.data.augment.second_views import ImageViews
+from bdnb.data.augment.eda import ShiftedViews
+from bdnb.data.augment.second_views import ImageViews, TextViews
 from bdnb.data.shards import Pairs
 from bdnb.data.steps import steps_of_epoch
 from bdnb.runtime import seeds

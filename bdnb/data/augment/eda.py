@@ -9,10 +9,10 @@ from pathlib import Path
 from random import Random
 
 from bdnb.data.augment.wordnet import synonyms
+from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import sample_seeds
 
-ALPHA = 0.1
-"""Share of a caption's words that an edit changes."""
+MODES = ("fresh", "cached")
 STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text("utf-8").split())
 """Words that are neither replaced by a synonym nor chosen to insert one."""
 
@@ -23,23 +23,30 @@ Synonyms = Callable[[str], Sequence[str]]
 class TextViews:
     """EDA on captions: synonym replacement, random insertion, random swap or random deletion.
 
-    One of the four, at random, changes about ``ALPHA`` of the words (at least one; deletion drops
-    each with that probability); this keeps one of EDA's variants, as the authors do.
+    One of the four, at random, changes about ``alpha`` of the words (at least one; deletion drops
+    each with probability alpha); this keeps one of EDA's variants, as the authors do.
     mode: ``fresh``: drawn anew each epoch; ``cached``: the same view in all epochs (authors).
     The authors leave out a caption on which EDA fails, so that every later view belongs to the
     caption before it. Here a caption without words is its own view, and there is one view out for
     each caption in; ``ShiftedViews`` is the authors' way.
+    Errors: ConfigError for another mode or an alpha outside 0..1.
     """
 
-    def __init__(self, seed: int, *, mode: str = "fresh") -> None:
-        self.seed, self.mode = seed, mode
+    def __init__(self, seed: int, *, mode: str = "fresh", alpha: float = 0.1) -> None:
+        if mode not in MODES:
+            raise ConfigError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
+        if not 0 <= alpha <= 1:
+            raise ConfigError(f"alpha={alpha}: expected a share of the words, from 0 to 1")
+        self.seed, self.mode, self.alpha = seed, mode, alpha
 
     def __call__(self, captions: Sequence[str], epoch: int, keys: Sequence[str]) -> list[str]:
-        """A view of each caption, by its key."""
+        """A view of each caption, by its key. Errors: ConfigError for fewer or more keys."""
+        if len(keys) != len(captions):
+            raise ConfigError(f"text views: {len(captions)} captions, but {len(keys)} keys")
         when = epoch if self.mode == "fresh" else 0
         streams = sample_seeds(self.seed, "text view", when, keys).tolist()
         pairs = zip(captions, streams, strict=True)
-        return [eda(caption, Random(stream)) for caption, stream in pairs]
+        return [eda(caption, Random(stream), alpha=self.alpha) for caption, stream in pairs]
 
 
 class ShiftedViews:
@@ -47,7 +54,7 @@ class ShiftedViews:
 
     Views are made once; a caption on which EDA fails, one without words, gets none, so that every
     caption after it has the view of the next. The last ones, for which none is left, stay as they
-    are.
+    are. Errors: ConfigError for captions and keys of different number.
     """
 
     def __init__(self, seed: int, captions: Sequence[str], keys: Sequence[str]) -> None:
@@ -65,15 +72,15 @@ def words_of(caption: str) -> Words:
     return re.findall("[a-z]+", caption.lower().replace("'", "").replace("’", ""))
 
 
-def eda(caption: str, draw: Random, *, lookup: Synonyms = synonyms) -> str:
+def eda(caption: str, draw: Random, *, alpha: float = 0.1, lookup: Synonyms = synonyms) -> str:
     """Apply one of the four operations to a caption; a caption without words comes back as it is.
 
-    lookup: a word's synonyms.
+    alpha: share of the words to change, at least one unless it is 0. lookup: a word's synonyms.
     """
     words = words_of(caption)
     if not words:
         return caption
-    count = max(1, int(ALPHA * len(words)))
+    count = max(1, int(alpha * len(words))) if alpha > 0 else 0
     operation = draw.randrange(4)
     if operation == 0:
         words = replace(words, count, draw, lookup)
@@ -82,7 +89,7 @@ def eda(caption: str, draw: Random, *, lookup: Synonyms = synonyms) -> str:
     elif operation == 2:
         words = swap(words, count, draw)
     else:
-        words = delete(words, ALPHA, draw)
+        words = delete(words, alpha, draw)
     return " ".join(words)
 
 

@@ -13,8 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import AutoAugment, InterpolationMode
 
+from bdnb.data.augment.eda import TextViews
+from bdnb.data.augment.wordnet import wordnet
+from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import uniforms
 
+__all__ = ["ImageViews", "TextViews", "wordnet"]
+
+POLICIES = ("autoaugment", "crop_flip", "none")
 SMALLEST = 0.3
 """Share of an image's area that ``crop_flip`` keeps at least."""
 CHUNK = 2**22
@@ -32,13 +38,22 @@ class ImageViews:
 
     policy: ``autoaugment``; ``crop_flip``: a random square crop, mirrored half the time, as in
     SimCLR and its kin, colours as they are; or ``none``: the view is the image.
+    Errors: ConfigError for another policy.
     """
 
     def __init__(self, seed: int, *, policy: str = "autoaugment") -> None:
+        if policy not in POLICIES:
+            raise ConfigError(f"policy={policy!r}: expected one of {', '.join(POLICIES)}")
         self.seed, self.policy = seed, policy
 
     def __call__(self, images: Tensor, epoch: int, keys: Sequence[str]) -> Tensor:
-        """A new view of each image, (B, 3, H, W) uint8 with its B keys; same shape and device."""
+        """A new view of each image, (B, 3, H, W) uint8 with its B keys; same shape and device.
+
+        Errors: ConfigError for another shape or type.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or len(keys) != len(images):
+            found = f"{images.dtype} {tuple(images.shape)} and {len(keys)} keys"
+            raise ConfigError(f"image views: expected uint8 (B, 3, H, W) and B keys, found {found}")
         if self.policy == "none":
             return images.clone()
         if self.policy == "crop_flip":

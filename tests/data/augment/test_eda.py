@@ -9,7 +9,6 @@ from bdnb.data.augment import eda as operations
 from bdnb.data.augment.eda import (
     STOP_WORDS,
     ShiftedViews,
-    TextViews,
     delete,
     eda,
     insert,
@@ -17,7 +16,9 @@ from bdnb.data.augment.eda import (
     swap,
     words_of,
 )
-from bdnb.data.augment.wordnet import synonyms, wordnet
+from bdnb.data.augment.second_views import TextViews, wordnet
+from bdnb.data.augment.wordnet import synonyms
+from bdnb.runtime.errors import ConfigError
 
 TOY = {"cat": ("feline", "big cat"), "dog": ("hound",), "red": ("crimson", "scarlet")}
 sentences = st.lists(st.sampled_from(["a", "the", "cat", "dog", "red", "xyzzy", "of"]), min_size=1)
@@ -132,6 +133,11 @@ def test_fresh_views_change_with_the_epoch_and_cached_ones_do_not() -> None:
     assert TextViews(1)(captions, 1, keys) != fresh(captions, 1, keys)
 
 
+def test_no_alpha_changes_no_word() -> None:
+    captions = ["a red cat"] * 50
+    assert TextViews(0, alpha=0)(captions, 0, [str(i) for i in range(50)]) == captions
+
+
 def test_words_are_cleaned_as_eda_does() -> None:
     words = words_of("A dog's T-shirt, 2 sizes\ttoo big!")
     assert " ".join(words) == "a dogs t shirt sizes too big"
@@ -165,6 +171,15 @@ def test_stop_words_are_left_alone() -> None:
     assert not {"photo", "red", "cat"} & STOP_WORDS
     for seed in range(20):
         assert "the" in replace(["the", "red", "cat"], 3, Random(seed), lambda word: ("other",))
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of fresh, cached"):
+        TextViews(0, mode="once")
+    with pytest.raises(ConfigError, match="alpha=2"):
+        TextViews(0, alpha=2)
+    with pytest.raises(ConfigError, match="2 captions, but 1 keys"):
+        TextViews(0)(["a", "b"], 0, ["k"])
 
 
 def test_the_authors_slip_gives_each_caption_after_a_failure_the_next_one_s_view() -> None:

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import AutoAugment
 
 from bdnb.data.augment import second_views
 from bdnb.data.augment.second_views import ImageViews, choose, crop_flip, operate, operations
+from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import sample_seeds, uniforms
 
 
@@ -143,6 +144,15 @@ def test_no_policy_gives_the_image_itself_in_new_memory() -> None:
 
 def test_no_images_give_no_views() -> None:
     assert ImageViews(0)(pictures(0, 8, 8), 0, []).shape == (0, 3, 8, 8)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of autoaugment, crop_flip, none"):
+        ImageViews(0, policy="randaugment")
+    with pytest.raises(ConfigError, match="and 3 keys"):
+        ImageViews(0)(pictures(4, 8, 8), 0, list("abc"))
+    with pytest.raises(ConfigError, match="expected uint8"):
+        ImageViews(0)(pictures(4, 8, 8).float(), 0, list("abcd"))
 
 
 @given(st.lists(st.text(), min_size=1, max_size=8), st.integers(0, 2**40), st.integers(0, 99))
