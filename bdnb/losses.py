@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from bdnb.runtime.errors import BdnbError
+from bdnb.runtime.errors import BdnbError, ConfigError
 
 MAX_LOGIT_SCALE = math.log(100)
 """CLIP's and the authors' bound: the temperature is never under 0.01."""
@@ -123,8 +123,10 @@ def gather(features: Tensor, *, mode: str = "exact", sizes: Sequence[int] = ()) 
     mode: "exact", gradients flow back to every rank, so that gradients averaged over ranks are
     those of one process with the whole batch; "authors", only the own rows carry a gradient,
     so that the encoders' is 1/world of it. Several features in one message: concatenate them
-    along D, gather, ``chunk``.
+    along D, gather, ``chunk``. Errors: ConfigError for another mode.
     """
+    if mode not in ("exact", "authors"):
+        raise ConfigError(f"gather={mode!r}: expected exact or authors")
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return features
     pieces = _all_gather(features, sizes)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb import losses
+from bdnb.runtime.errors import ConfigError
 
 SCALE = torch.tensor(1 / 0.07)
 
@@ -167,3 +168,5 @@ def test_gather_is_the_identity_in_one_process():
     features = unit(0)
     assert losses.gather(features) is features
     assert losses.gather(features, mode="authors") is features
+    with pytest.raises(ConfigError, match=r"'local'.*exact or authors"):
+        losses.gather(features, mode="local")

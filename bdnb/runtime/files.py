@@ -166,17 +166,19 @@ def building(folder: Path, what: str, *, known: bool = False) -> Iterator[Path]:
     the folder meanwhile, replaces nothing. what, known: as for ``check_ours``. Errors:
     ConfigError for a folder of the user's, before the block begins; StorageError.
     """
-    part = folder.with_name(f".{folder.name}.part")
+    part, making = folder.with_name(f".{folder.name}.part"), f"{what}, being made"
     with storing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             check_ours(folder, what, known=known)
-            begin(part, f"{what}, being made")
+            if marked(part, what):  # whole, but killed before it took its place
+                discard(part, what)
+            begin(part, making)
             try:
-                begin(part / "made", what)
-                yield part / "made"
-                if any(path.name != MARK for path in (part / "made").iterdir()):
+                yield part
+                if any(path.name != MARK for path in part.iterdir()):
+                    write_atomic(part / MARK, f"{what}\n")
                     discard(folder, what, known=known)
-                    os.replace(part / "made", folder)
+                    os.replace(part, folder)
             finally:
-                discard(part, f"{what}, being made")
+                discard(part, what if marked(part, what) else making)

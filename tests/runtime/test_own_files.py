@@ -222,3 +222,29 @@ def test_no_job_of_snakemake_has_a_file_under_data_as_its_output():
     outputs = [part.partition(":\n")[0] for part in text.split("    output:\n")[1:]]
     assert outputs
     assert not any('"data/' in part for part in outputs)
+
+
+@pytest.mark.parametrize("step", ["write_atomic", "discard", "replace"])
+def test_a_folder_that_was_killed_at_any_step_is_made_again_and_nothing_is_left(
+    tmp_path, monkeypatch, step
+):
+    folder = tmp_path / "made"
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def make(cut: pytest.MonkeyPatch) -> None:
+        with files.building(folder, "a thing") as part:
+            (part / "one").write_text("1")
+            # A kill runs no `finally`, either.
+            cut.setattr(files.os if step == "replace" else files, step, killed)
+            cut.setattr(files, "discard", killed)
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        make(cut)
+    with files.building(folder, "a thing") as part:
+        assert not (part / "one").exists()
+        (part / "two").write_text("2")
+    assert sorted(path.name for path in folder.iterdir()) == [files.MARK, "two"]
+    assert files.marked(folder, "a thing")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []

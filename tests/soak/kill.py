@@ -27,7 +27,6 @@ from bdnb import clean, train
 from bdnb.data import datasets, decode, render, shards
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.runs import experiments, records
-from bdnb.runtime.files import MARK
 from bdnb.training import recording, training_state
 from bdnb.training.loop import Loop
 
@@ -135,18 +134,9 @@ def found(home: Path) -> dict[str, Any]:
             or path.suffix == ".lock"
             or path.name == ".lock"
             or ("prepared" in path.parts and path.suffix == ".json")
-            or emptied(path.parent)
         ):
             made[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return made
-
-
-def emptied(folder: Path) -> bool:
-    """Whether a folder is all that is left of one whose content has taken its place already.
-
-    A kill between the two leaves its mark there, which the next time it is made goes with it.
-    """
-    return folder.suffix == ".part" and [path.name for path in folder.iterdir()] == [MARK]
 
 
 def fresh(folder: Path, art: Path, data: Path | None = None) -> Path:
