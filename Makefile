@@ -12,11 +12,12 @@ BUILT := book html notebooks logs shipped data book.log book.done
 INSTALLED := $(VENV)/.installed
 WITH := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help book test lab web format clean install
+.PHONY: help book unlock test lab web format clean install
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book    run the experiments of SCALE=$(SCALE) (quick, laptop, gpu, paper) and build the book"
+	@echo "make unlock  after a kill or a power loss: give the folder free that make book calls locked"
 	@echo "make test    formatting, lint, types, import layers and tests"
 	@echo "make lab     JupyterLab on the notebooks (as root in a container: LAB_FLAGS=--allow-root)"
 	@echo "make web     install img2dataset in a venv of its own, for CC3M and CC12M"
@@ -25,8 +26,13 @@ help:
 
 book: $(INSTALLED)
 	@$(WITH) snakemake -s notebooks/Snakefile --cores $(CORES) --config scale=$(SCALE) \
-	    --rerun-triggers input params mtime --rerun-incomplete --quiet rules host
+	    --rerun-triggers input params mtime --rerun-incomplete --quiet rules host || { code=$$?; \
+	    ls .snakemake/locks/* > /dev/null 2>&1 && \
+	    echo "If no other make book works in this folder: make unlock, then make book again; what is done is kept"; exit $$code; }
 	@$(BIN)/python -c "from pathlib import Path as P; print('The book:', P('build/$(SCALE)/html/index.html').resolve().as_uri())"
+
+unlock: $(INSTALLED)
+	@$(WITH) snakemake -s notebooks/Snakefile --config scale=$(SCALE) --unlock --quiet rules host
 
 test: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -130,3 +130,29 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_named(home):
     assert "no option 'shrink'" in done.stderr
     names = [path.parent.name for path in (home / "runs").glob("*/finished")]
     assert any("shrink_perturb" in name for name in names)
+
+
+def test_after_a_kill_make_book_says_what_frees_the_folder(home):
+    """A kill leaves snakemake's locks: a folder of files that list what is being made."""
+    lock = home / ".snakemake" / "locks" / "0.output.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("build/tiny/notebooks/plan.ipynb\n")
+
+    (home / ".venv").symlink_to(BIN.parent)
+
+    def make(target: str) -> subprocess.CompletedProcess[str]:
+        makefile = ["make", "-f", str(REPOSITORY / "Makefile"), "-o", ".venv/.installed"]
+        return subprocess.run(
+            [*makefile, "SCALE=tiny", target],
+            env=os.environ | {"BDNB_HOME": str(home)},
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = make("book")
+    assert refused.returncode
+    assert "make unlock" in refused.stdout
+    assert make("unlock").returncode == 0
+    assert not lock.exists()
