@@ -39,7 +39,7 @@ SOURCES, PAGES = "assembled book", "built book"
 
 REMEDY = "move it, or give another --out (`make clean` removes what `make book` has built)"
 
-FRONT = ("front-price", "front-answer", "front-why", "front-attack")
+FRONT = ("front-price", "front-answer", "front-rate", "front-why", "front-attack")
 """Tags of the notebook cells that the front page includes as files of these names; the first must
 be there."""
 

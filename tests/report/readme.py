@@ -15,7 +15,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from bdnb.analysis.crossing import crossings
-from bdnb.report import answers, effect, figures, price
+from bdnb.report import answers, effect, figures, price, rates
 from bdnb.report.book import chapters
 from bdnb.runs import experiments, results, shipped
 from bdnb.runtime.project import root
@@ -44,7 +44,8 @@ def answered(text: str, rows: pd.DataFrame) -> str:
     """
     _, clean = results.rows_of_scale(front_scale())
     reason = effect.reason(clean, crossings(clean)).data
-    answer = f"{answers.cleaned(rows).data}\n\n{reason}"
+    rate = rates.answer(rates.ends(rows)).data
+    answer = f"{answers.cleaned(rows).data}\n\n{rate}\n\n{reason}"
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
     return re.sub(pattern, lambda _: f"{BEGIN}\n{answer}\n{END}", text, count=1, flags=re.DOTALL)
 
