@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis import arms, price
 from bdnb.analysis.effect import FEWEST, relation
-from bdnb.analysis.metrics import before, by_seed
+from bdnb.analysis.metrics import before, by_seed, last_epoch
 from bdnb.analysis.regime_criteria import retraining_ratio
 from bdnb.report import compare_settings, style
 from bdnb.report.compare_settings import OBJECTIVES
@@ -39,14 +39,15 @@ LEVEL = 0.05 / len(AXES)
 def settings(scales: Sequence[str]) -> pd.DataFrame:
     """Return a line a setting of these scales: contrast (points), seeds, and its place on ``AXES``.
 
-    NaN where a place is not known. Settings without a backdoor in both models are left out.
+    apart: ASR of the last epoch, MMCL + SSL minus MMCL (points), at the lowest rate of both. NaN
+    where a place is not known. Settings without a backdoor in both models are left out.
     """
     lines: list[dict[str, Any]] = []
     for scale in scales:
         train, clean = shipped.rows_anywhere(scale)
         if len(train) and len(clean):
             lines += _of_scale(scale, train, clean)
-    return pd.DataFrame(lines, columns=["scale", "setting", "contrast", "seeds", *AXES])
+    return pd.DataFrame(lines, columns=["scale", "setting", "contrast", "apart", "seeds", *AXES])
 
 
 def _of_scale(scale: str, train: pd.DataFrame, clean: pd.DataFrame) -> list[dict[str, Any]]:
@@ -63,11 +64,17 @@ def _of_scale(scale: str, train: pd.DataFrame, clean: pd.DataFrame) -> list[dict
         gap = (by_seed(weak, price.kept_accuracy) - by_seed(strong, price.kept_accuracy)).dropna()
         pairs = own.get("cleaning_pairs", own["pairs"]).iloc[0]
         line: dict[str, Any] = {"scale": scale, "setting": f"{name}, {cleaning}"}
-        line |= {"contrast": gap.mean(), "seeds": len(gap)}
+        line |= {"contrast": gap.mean(), "apart": _apart(weak, strong), "seeds": len(gap)}
         line |= {"ssl": _ssl(train, strong["poisoned"].iloc[0])}
         line |= {"ratio": _ratio(scale, clean, weak), "share": 100 * pairs / own["scenes"].iloc[0]}
         lines.append(line)
     return [line for line in lines if line["seeds"]]
+
+
+def _apart(weak: pd.DataFrame, strong: pd.DataFrame) -> float:
+    ends = (last_epoch(own).groupby(["lr", "seed"])["asr"].mean() for own in (strong, weak))
+    gap = next(ends).sub(next(ends)).dropna().groupby("lr").mean()
+    return float(gap.iloc[0]) if len(gap) else math.nan
 
 
 def _ssl(train: pd.DataFrame, experiment: str) -> float:
@@ -141,6 +148,12 @@ def answer(made: pd.DataFrame) -> Markdown:
         f"{least['setting']}, {some(least['seeds'], 'seed')}) to {most['contrast']:+.1f} "
         f"({most['scale']}: {most['setting']}, {some(most['seeds'], 'seed')})."
     )
+    apart = made["apart"].dropna()
+    words.append(
+        "Cleaned at the lowest learning rate that both were cleaned at, the MMCL + SSL model ends "
+        f"with the higher ASR in {int((apart > 0).sum())} of {some(len(apart), 'setting')} "
+        f"(median difference {apart.median():+.1f} points)."
+    )
     words.append(
         f"{len(AXES)} quantities are asked about at once: a p of {LEVEL:.3f} or less counts. "
         "Several settings share their models, and there is one seed of most: leads, not findings."
@@ -166,4 +179,5 @@ def table(made: pd.DataFrame) -> Styler | Markdown:
         return NOTHING
     frame = made.sort_values("contrast", ascending=False)
     words = {key: label for key, (label, _) in AXES.items()} | {"contrast": "contrast, points"}
+    words |= {"apart": "ASR at the lowest rate, MMCL + SSL minus MMCL, points"}
     return styled(frame.rename(columns=words), precision=2)

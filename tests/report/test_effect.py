@@ -167,7 +167,8 @@ def map_of(contrast):
     n = len(contrast)
     about = {"scale": "search", "setting": [f"s{i}" for i in range(n)], "seeds": 1}
     places = {"ssl": np.arange(n), "ratio": np.nan, "share": 12.5}
-    return pd.DataFrame(about | places).assign(contrast=contrast)
+    apart = np.arange(n) - 1.0
+    return pd.DataFrame(about | places).assign(contrast=contrast, apart=apart)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,9 @@ def test_the_map_says_whether_the_contrast_goes_with_each_axis(contrast, said):
     assert said in found
     assert "goes with the retraining ratio is not decided**: known of 0 settings" in found
     assert "The contrast runs from" in found
+    n = len(contrast)
+    assert f"ends with the higher ASR in {n - 2} of {n} settings" in found
+    assert f"(median difference {n / 2 - 1.5:+.1f} points)" in found
 
 
 def recorded(config, lines, **about):
@@ -212,7 +216,7 @@ def test_the_map_has_a_dot_a_pair_of_models_with_its_places(fresh):
         recorded(config, [(0, 1, None), (98, 50, 0.5), (98, 60, 0.2)])
     for name in ("clean", "clean_siglip", "clean_fresh"):
         for config in experiments.of_file("tiny", name):
-            ends = (1, 30, 0.1) if config.poisoned == "train_mmcl_ssl" else (1, 60, 0.1)
+            ends = (1.5, 30, 0.1) if config.poisoned == "train_mmcl_ssl" else (1, 60, 0.1)
             ends = (0, 15, 0.1) if config.defence == "retrain" else ends
             about = {"pretrain_objective": config.poisoned.removeprefix("train_"), "scenes": 96}
             recorded(config, [(98, 60, None), ends], cleaning_pairs=48, **about)
@@ -221,6 +225,7 @@ def test_the_map_has_a_dot_a_pair_of_models_with_its_places(fresh):
         "scale": "tiny",
         "setting": "main, 48 × 2",
         "contrast": pytest.approx(50),
+        "apart": pytest.approx(0.5),
         "seeds": 1,
         "ssl": pytest.approx(100 * 0.2 / np.log(32)),
         "ratio": pytest.approx(0.25),
