@@ -54,14 +54,14 @@ def of_run(run: Run, epoch: int) -> Loaded:
     The run's own triggers are registered. Errors: ConfigError when the weights of that epoch were
     not kept, or its code cannot be loaded.
     """
-    kept, config = run.weights(), run.manifest["config"]
+    kept = run.weights()
     if epoch not in kept:
         there = ", ".join(map(str, kept)) or "none"
         raise ConfigError(
             f"{run.folder.name}: no weights of epoch {epoch}; there are those of epochs {there}. "
             "checkpoints=all keeps every epoch's"
         )
-    attack = recorded_runs.attack(run)
+    config, attack = run.manifest["config"], recorded_runs.attack(run)
     plugins.load(attack.code)
     cleaned, made = run.manifest["stage"] == "clean", {}
     if cleaned and (path := run.origin()):

@@ -4,6 +4,7 @@ What a cell cannot show it says in words, with what to run or to change.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from html import escape
 from pathlib import Path
@@ -23,7 +24,6 @@ from bdnb.explore.loaded_models import Loaded
 from bdnb.report import images as images_of
 from bdnb.report.tables import styled
 from bdnb.runs import elsewhere
-from bdnb.runs.records import read_runs
 from bdnb.runtime.errors import ConfigError
 
 RETRIEVED_FROM = 500
@@ -70,10 +70,11 @@ def trajectory() -> widgets.VBox:
     epoch = control(widgets.IntSlider, "epoch", value=0, min=0, max=0)
 
     def fit(_: object = None) -> None:
-        epoch.max = int(found[run.value].rows()[-1]["epoch"])
+        with suppress(ConfigError, IndexError):  # gone since: said by what is drawn
+            epoch.max = int(found[run.value].rows()[-1]["epoch"])
 
     def draw(run: str, epoch: int) -> Iterator[object]:
-        yield explore_figures.of_runs({"": read_runs([found[run].folder])}, epoch)
+        yield explore_figures.of_runs({"": recorded_runs.rows(found[run])}, epoch)
 
     fit()
     run.observe(fit, "value")
@@ -88,7 +89,7 @@ def compare() -> widgets.VBox:
 
     def draw(**chosen: str) -> Iterator[object]:
         both = {label: found[name] for label, name in chosen.items()}
-        yield explore_figures.of_runs({k: read_runs([run.folder]) for k, run in both.items()})
+        yield explore_figures.of_runs({k: recorded_runs.rows(run) for k, run in both.items()})
         yield styled(recorded_runs.differences(both))
 
     first = {"A": names[0], "B": names[len(names) // 2]}

@@ -11,7 +11,7 @@ import pandas as pd
 from bdnb import backdoored, models
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
-from bdnb.runs.records import Run, read_runs, runs_folder, sound
+from bdnb.runs.records import Run, runs_folder, sound, tidy
 from bdnb.runtime.errors import ConfigError
 
 EMPTY = (
@@ -75,11 +75,18 @@ def _config(cls: type, manifest: dict[str, Any]) -> Any:
     return parameters.make(cls, values, where=manifest["run"])
 
 
+def rows(run: Run) -> pd.DataFrame:
+    """Return a run's rows as ``read_runs`` has them. Errors: ConfigError where they are gone."""
+    if not (lines := tidy(run)):
+        raise ConfigError(f"{run.folder}: its rows are gone")
+    return pd.DataFrame(lines)
+
+
 def table() -> pd.DataFrame:
     """Return a line a recorded run: its name, epochs, last accuracy and ASR, weights kept."""
     lines = []
     for label, run in recorded().items():
-        last = read_runs([run.folder]).iloc[-1]
+        last = rows(run).iloc[-1]
         lines.append(
             {"run": label, "epochs": int(last["epoch"]), "accuracy, %": last["accuracy"]}
             | {"ASR, %": last["asr"], "weights of epochs": _spans(list(run.weights()))}

@@ -1,5 +1,6 @@
 """The notebook's panels without a browser: a control moves, and what is shown follows."""
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,30 @@ def test_the_epoch_slider_moves_the_ring_and_ends_with_the_run(recorded, shown):
     assert "epoch 0: accuracy" in shown()
     epoch.value = 2
     assert "epoch 2: accuracy" in shown()
+
+
+def test_runs_that_are_gone_while_a_panel_is_open_are_said(recorded, shown):
+    run = by_name(panels.trajectory())["run"]
+    models, both = by_name(panels.trigger(GIVEN)), by_name(panels.compare())
+    for folder in recorded.iterdir():
+        folder.unlink()
+    run.value = next(name for name in run.options if name != run.value)
+    assert "no run is recorded there" in shown()
+    models["target"].value = "dog"
+    assert "no weights of epoch" in shown()
+    both["run A"].value = run.value
+    assert "no run is recorded there" in shown()
+
+
+def test_rows_that_are_damaged_while_a_panel_is_open_are_said(recorded, shown):
+    epoch = by_name(panels.trajectory())["epoch"]
+    for folder in list(recorded.iterdir()):
+        shutil.copytree(folder, recorded / "copy")
+        folder.unlink()
+        (recorded / "copy" / "rows.jsonl").write_bytes(b"")
+        (recorded / "copy").rename(folder)
+    epoch.value = 1
+    assert "0 rows, where 3 were recorded" in shown()
 
 
 def test_the_trigger_starts_as_the_attack_s_and_another_is_shown(recorded, shown):
