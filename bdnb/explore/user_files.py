@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageOps
 from torchvision.datasets import ImageFolder
 
 from bdnb import models
@@ -35,7 +36,7 @@ def image(file: Path | bytes, *, side: int, name: str = "the image") -> np.ndarr
         file = file.read_bytes()
     try:
         with open_image(file) as opened:
-            return square(opened, side)
+            return square(ImageOps.exif_transpose(opened), side)  # upright, as viewers show it
     except DAMAGE as error:
         raise ConfigError(f"{name}: not an image that can be read: {error}") from error
 

@@ -189,5 +189,8 @@ def load_any(spec: str, name: str = "") -> Model:
         return load_pretrained(*spec.rsplit(":", 1))
     name = read_about(path).get("model", name) if path.is_file() else ""
     if not name:
-        raise ConfigError(f"{spec}: expected NAME:TAG of open_clip, or weights written by bdnb")
+        missing = "no such file; " * (not path.is_file())
+        raise ConfigError(
+            f"{spec}: {missing}expected NAME:TAG of open_clip, or weights written by bdnb"
+        )
     return load(name, path)

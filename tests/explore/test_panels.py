@@ -121,6 +121,16 @@ def test_rows_that_are_damaged_while_a_panel_is_open_are_said(recorded, shown):
     assert "0 rows, where 3 were recorded" in shown()
 
 
+def test_a_photo_is_shown_upright(tmp_path):
+    pixels, turned = np.zeros((8, 8, 3), dtype=np.uint8), Image.Exif()
+    pixels[:, :4] = 255
+    turned[0x112] = 6  # a camera that was turned: its left is up
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=turned)
+    upright = user_files.image(tmp_path / "photo.png", side=8)
+    assert upright[:, :4].min() == 255
+    assert upright[:, 4:].max() == 0
+
+
 def test_the_trigger_starts_as_the_attack_s_and_another_is_shown(recorded, shown):
     chosen = by_name(panels.trigger(GIVEN))
     assert (chosen["trigger"].value, chosen["target"].value) == ("badnet", "banana")
@@ -260,7 +270,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 
 def test_a_checkpoint_that_is_nowhere_is_named():
-    with pytest.raises(ConfigError, match="expected NAME:TAG of open_clip"):
+    with pytest.raises(ConfigError, match="no such file; expected NAME:TAG of open_clip"):
         user_files.checkpoint("gone.pt", "rn_test")
 
 
