@@ -60,6 +60,13 @@ class Sweep:
         states = ["recorded" if experiments.recorded(c) else "to do" for c in self.requested]
         return shown.assign(run=[f.name for f in folders], state=states)
 
+    def check(self) -> "Sweep":
+        """Return itself, unless something is wrong with a run not recorded. Errors: ConfigError."""
+        for config in self.requested:
+            if not experiments.recorded(config, warn=False):
+                check(config)
+        return self
+
     def run(self, *, needed: bool = True) -> pd.DataFrame:
         """Make every run that is not recorded yet, and return the tidy rows of all.
 
@@ -157,11 +164,7 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     given.pop("base", None)
     _once(cls, given, where)
     values = parameters.override(loaded, given)
-    requested = grids.expand(cls, values, where=where)
-    for config in requested:
-        if not experiments.recorded(config, warn=False):
-            check(config)
-    return Sweep(requested)
+    return Sweep(grids.expand(cls, values, where=where)).check()
 
 
 def study(notebook: str, given: Mapping[str, Any], where: str) -> str:

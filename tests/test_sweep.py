@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,14 @@ def test_a_model_to_be_like_is_trained_before_the_one_like_it(fresh):
 def test_a_parameter_of_another_stage_is_refused(tiny):
     with pytest.raises(ConfigError, match=r"clean\.ipynb: 'objective' is not a parameter"):
         sweep.from_notebook("clean", namespace(objective="mmcl"))
+
+
+def test_a_sweep_is_checked_before_its_data_is_made(fresh):
+    (fresh / "data").unlink()
+    asked = [replace(one, defence="magic") for one in experiments.of_file("tiny", "clean")]
+    with pytest.raises(ConfigError, match="defence='magic': unknown"):
+        sweep.Sweep(asked).check()
+    assert not (fresh / "data").exists()
 
 
 def test_one_run_by_name_leaves_the_others_to_other_jobs(fresh, monkeypatch):

@@ -125,15 +125,18 @@ def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):
         ("summary", ["-p", "scale", "huge"], "scale='huge': no such folder"),
         ("performance", ["-p", "file", "a"], "'file' is not a parameter"),
         ("explore", ["-p", "folders", "mine"], "'folders' is not a parameter"),
+        ("arena", ["-p", "defence", "magic"], "defence='magic': unknown"),
     ],
 )
 def test_a_bad_parameter_stops_the_first_cell_and_leaves_nothing(fresh, name, given, message):
     if "scale" not in given:
         given = [*given, "-p", "scale", "tiny"]
+    (fresh / "data").unlink()
     done = papermill(fresh, name, *given, to=fresh / "out.ipynb")
     assert done.returncode != 0
     assert message in done.stderr
     assert not (fresh / "runs").exists()
+    assert not (fresh / "data").exists()
     cells = nbformat.read(fresh / "out.ipynb", as_version=4).cells
     ran = [c for c in cells if c.cell_type == "code" and c.execution_count]
     assert sum("ConfigError" in str(cell.outputs) for cell in ran) == 1
