@@ -152,19 +152,23 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     cls = experiments.STAGE_OF.get(notebook, TrainConfig)
     known = {f.name for f in fields(cls)} | {"base", "grids"}
     where = f"{notebook}.ipynb"
-    if unknown := [name for name in given if name not in known]:
-        parameters.make(cls, {name: given[name] for name in unknown}, where=where)
     studies = notebook == "ablations"  # each with a parameter file of its own
     for name in ("scale", "study" if studies else "experiment"):
         if not isinstance(given.get(name), str):
             raise ConfigError(f"{where}: {name}={given.get(name)!r}: expected a word")
     if studies:
         given |= {"experiment": study(notebook, given, where)}
-    loaded = parameters.load(given["scale"], given["experiment"])
+    scale, name = given["scale"], given["experiment"]
+    loaded, file = parameters.load(scale, name), f"params/{scale}/{name}.yaml"
+    if experiments.STAGE_OF.get(owner := experiments.notebook_of(name)) is not cls:
+        raise ConfigError(f"{where}: {file} is for {owner}.ipynb")
     given.pop("base", None)
+    if unknown := [name for name in given if name not in known]:
+        parameters.make(cls, {name: given[name] for name in unknown}, where=where)
     _once(cls, given, where)
+    grids.expand(cls, given, where=where)  # what is wrong with other values, the file says
     values = parameters.override(loaded, given)
-    return Sweep(grids.expand(cls, values, where=where)).check()
+    return Sweep(grids.expand(cls, values, where=file)).check()
 
 
 def study(notebook: str, given: Mapping[str, Any], where: str) -> str:

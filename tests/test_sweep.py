@@ -67,6 +67,21 @@ def test_a_parameter_of_another_stage_is_refused(tiny):
         sweep.from_notebook("clean", namespace(objective="mmcl"))
 
 
+def test_a_value_that_does_not_fit_is_said_to_stand_where_it_stands(fresh):
+    (fresh / "params" / "tiny" / "clean_mine.yaml").write_text("base: clean\nbatch_size: many\n")
+    for given, message in (
+        ({"experiment": "clean_mine"}, r"params/tiny/clean_mine\.yaml: batch_size='many'"),
+        ({"experiment": "clean_mine", "lr": "fast"}, r"clean\.ipynb: lr='fast'"),
+        (
+            {"experiment": "train_mmcl"},
+            r"clean\.ipynb: params/tiny/train_mmcl\.yaml is for train\.",
+        ),
+        ({"lr": "[1e-3, 1e-4]"}, r"lr='\[1e-3, 1e-4\]' \(papermill: a list or a mapping by -y"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            sweep.from_notebook("clean", namespace(**given))
+
+
 def test_a_sweep_is_checked_before_its_data_is_made(fresh):
     (fresh / "data").unlink()
     asked = [replace(one, defence="magic") for one in experiments.of_file("tiny", "clean")]

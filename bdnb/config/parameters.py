@@ -118,7 +118,9 @@ def _suggest(name: str, known: Mapping[str, Any]) -> str:
 
 def convert(spec: "Field[Any]", value: Any, where: str) -> Any:
     """One value as its field's type, within its range. Errors: ConfigError."""
-    return options.checked(spec.type, value, f"{where}: {spec.name}={value!r}")
+    hint = isinstance(value, str) and value[:1] in ("[", "{")
+    more = " (papermill: a list or a mapping by -y, not -p)" * hint
+    return options.checked(spec.type, value, f"{where}: {spec.name}={value!r}{more}")
 
 
 PLAIN = (str, int, float, bool, list, tuple, dict, types.NoneType)
