@@ -25,15 +25,23 @@ BOOKS = ("quick", "laptop", "gpu", "effect", "paper")
 """Scales that ``make book`` makes a book of; others are sweeps for a page."""
 
 
-def only(namespace: Mapping[str, Any], *names: str) -> dict[str, str]:
-    """The parameters of a notebook that takes only these words. Errors: ConfigError for others."""
+def known(namespace: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The parameters of a notebook that takes only these. Errors: ConfigError for others."""
     given = parameters.from_notebook(namespace)
-    for name, value in given.items():
+    for name in given:
         if name not in names:
             raise ConfigError(f"{name!r} is not a parameter of this notebook: {', '.join(names)}")
-        if not isinstance(value, str):
+    return given
+
+
+def only(namespace: Mapping[str, Any], *names: str) -> dict[str, str]:
+    """The parameters of a notebook that takes only these words. Errors: ConfigError for others."""
+    given = known(namespace, *names)
+    for name in names:
+        if not isinstance(value := given.get(name), str):
             raise ConfigError(f"{name}={value!r}: expected a word")
-    for scale in given.get("scale", "").split("+") if "scale" in given else ():
+    several = given.get("scales", "").split()
+    for scale in (*given["scale"].split("+"), *several) if "scale" in given else ():
         experiments.of_scale(scale)
     return given
 

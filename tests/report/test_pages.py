@@ -5,6 +5,7 @@ import pytest
 
 from bdnb.data import datasets
 from bdnb.report import pages
+from bdnb.runtime.errors import ConfigError
 
 
 def rows(study: str) -> pd.DataFrame:
@@ -45,6 +46,20 @@ def test_a_page_says_what_makes_its_rows_again():
     again = {scale: pages.provenance(rows("main").assign(scale=scale)).data for scale in "ab"}
     assert all(f"--config scale={scale}`" in said for scale, said in again.items())
     assert "`make book SCALE=laptop`" in pages.provenance(rows("main").assign(scale="laptop")).data
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"scale": None}, r"scale=None: expected a word"),
+        ({"scales": "tiny, quick"}, r"scale='tiny,': expected a name"),
+        ({"scales": "tiny huge"}, r"scale='huge': no such folder"),
+        ({"sclae": "tiny"}, r"'sclae' is not a parameter of this notebook: scale, scales"),
+    ],
+)
+def test_a_page_that_only_reads_refuses_what_it_cannot_read(tiny, given, said):
+    with pytest.raises(ConfigError, match=said):
+        pages.only({"scale": "tiny", "scales": "tiny"} | given, "scale", "scales")
 
 
 def test_no_rows_are_said_to_be_none():

@@ -126,6 +126,8 @@ def test_without_an_output_path_the_notebook_goes_to_stdout(tiny_home):
         ("performance", ["-p", "file", "a"], "'file' is not a parameter"),
         ("explore", ["-p", "folders", "mine"], "'folders' is not a parameter"),
         ("arena", ["-p", "defence", "magic"], "defence='magic': unknown"),
+        ("howto", ["-p", "rate", "1"], "'rate' is not a parameter"),
+        ("howto", ["-p", "lr", "fast"], "lr='fast': expected a number"),
     ],
 )
 def test_a_bad_parameter_stops_the_first_cell_and_leaves_nothing(fresh, name, given, message):
