@@ -6,14 +6,15 @@ Both look at the pairs that the model was trained on, which other defences may n
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from accelerate.utils import broadcast
+from pydantic import AfterValidator
 from torch import Tensor
 
-from bdnb.config.options import Count, Share
+from bdnb.config.options import Count, Share, nearest
 from bdnb.data.batches import Batches, Poison
 from bdnb.defences.registry import Setting, defence, run_fit, start
 from bdnb.defences.retrain import anew
@@ -26,13 +27,23 @@ from bdnb.poison import targets
 from bdnb.training.fit import Epoch
 
 
+def _there(name: str) -> str:
+    if name not in (there := registry.DETECTORS):
+        raise ValueError(f"one of {', '.join(there)}{nearest(name, there)}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_there)]
+"""A type: a detector's name, known before a run starts."""
+
+
 @defence("detect")
 def detect(
     model: Model,
     pairs: Batches,
     setting: Setting,
     *,
-    detectors: tuple[str, ...] = (),
+    detectors: tuple[Name, ...] = (),
     options: dict[str, Any] | None = None,
     reference: Count = 500,
 ) -> Iterator[Epoch]:
@@ -63,7 +74,7 @@ def drop(
     pairs: Batches,
     setting: Setting,
     *,
-    detector: str = "dao",
+    detector: Name = "dao",
     share: Share = 0.05,
     options: dict[str, Any] | None = None,
 ) -> Iterator[Epoch]:

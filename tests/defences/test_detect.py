@@ -41,8 +41,12 @@ def test_only_the_detectors_that_are_named_are_run_with_their_options(tiny):
     assert {name for name in row if name.endswith("_auroc")} == {"dao_auroc"}
     with pytest.raises(ConfigError, match=r"detector 'dao': k=0: expected a number of at least 1"):
         clean.clean(config(options={"options": {"dao": {"k": 0}}}))
-    with pytest.raises(ConfigError, match=r"detector='doa': expected one of"):
-        clean.clean(config(options={"detectors": ["doa"]}))
+
+
+def test_a_detector_that_is_not_there_is_refused_before_a_model_is_trained(fresh):
+    for defence, options in (("detect", {"detectors": ["doa"]}), ("drop", {"detector": "doa"})):
+        with pytest.raises(ConfigError, match=r"detectors?=.*: expected one of .*mean 'dao'\?"):
+            clean.check(config(defence=defence, options=options))
 
 
 def test_a_detector_sees_the_pairs_that_the_model_was_trained_on_with_their_poison(

@@ -208,3 +208,9 @@ def test_a_user_s_file_adds_a_detector_and_is_told_of_a_wrong_score(fresh):
 def test_an_unknown_detector_is_refused_with_those_there_are():
     with pytest.raises(ConfigError, match=r"detector='doa': expected one of .*did you mean 'dao'"):
         detectors.check("doa", {})
+
+
+def test_a_detector_says_which_of_the_two_it_judges():
+    with pytest.raises(ConfigError, match=r"detector 'mine': of='pair': expected one of pairs"):
+        detectors.detector("mine", of="pair")(lambda model, samples, known: None)
+    assert "mine" not in detectors.DETECTORS

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 from torch import Tensor
 
-from bdnb.config.options import check_options, nearest, source
+from bdnb.config.options import check_options, checked, nearest, source
 from bdnb.config.options import register as register_checked
 from bdnb.models import Model
 from bdnb.runtime import plugins
@@ -70,6 +70,7 @@ def detector(name: str, *, of: Of) -> Callable[[Detector], Detector]:
 
     def register(function: Detector) -> Detector:
         takes = "model, samples, known"
+        checked(Of, of, f"{source(function)}: detector {name!r}: of={of!r}")
         register_checked(DETECTORS, name, function, what="detector", takes=takes)
         OF[name] = of
         return function
@@ -90,10 +91,10 @@ def score(
     name: str, model: Model, samples: Samples, known: Known, options: Mapping[str, Any]
 ) -> Scored:
     """Return a detector's suspicions, on the CPU. Errors: ConfigError."""
-    checked, function = check(name, options), DETECTORS[name]
+    given, function = check(name, options), DETECTORS[name]
     place, ours = f"{source(function)}: detector {name!r}", function.__module__.startswith("bdnb.")
     with nullcontext() if ours else plugins.calling(place), torch.inference_mode():
-        made = function(model, samples, known, **checked)
+        made = function(model, samples, known, **given)
         scores = made.scores.detach().cpu().double()
     if scores.shape != (len(samples.image),) or scores.isnan().any():
         raise ConfigError(f"{place}: expected {len(samples.image)} numbers, one a sample")
