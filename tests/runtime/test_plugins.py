@@ -1,20 +1,27 @@
 """A trigger and a defence in a file of the user's, through the sweep as jobs run it."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bdnb import backdoored, defences, models
 from bdnb.config.recipes import CleanConfig, TrainConfig
+from bdnb.evaluate import detectors
 from bdnb.poison.triggers import TRIGGERS
 from bdnb.runs import experiments, results
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
-from bdnb.training import attacks
+from bdnb.training import attacks, objectives
 
+REPOSITORY = Path(__file__).parents[2]
 TRIGGER = """
 from bdnb.poison.triggers import trigger
 
@@ -113,6 +120,39 @@ def test_a_checkpoint_does_not_say_whose_code_is_run(mine):
     assert backdoored.backdoored_model(CleanConfig(poisoned=str(path))).source.code == ""
     asked = CleanConfig(poisoned=str(path), code="plugins/hope.py")
     assert backdoored.backdoored_model(asked).source.code == "plugins/hope.py"
+
+
+def test_the_code_that_readme_and_howto_show_is_entered_under_its_names(mine):
+    """README's indented code, and howto's fenced code; its cells run under papermill."""
+    tables = (TRIGGERS, defences.DEFENCES, objectives.OBJECTIVES, detectors.DETECTORS)
+    before = [dict(table) for table in tables]
+    readme = (REPOSITORY / "README.md").read_text("utf-8").partition("## Add your own")[2]
+    cells = json.loads((REPOSITORY / "notebooks" / "howto.ipynb").read_text("utf-8"))["cells"]
+    howto = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    indented = re.findall(r"(?m)^ {4}.*\n|^\n", readme.partition("\n## ")[0])
+    plugins.place("readme.py").write_text(textwrap.dedent("".join(indented)))
+    (fenced,) = re.findall(r"(?s)```python\n(.*?)```", howto)
+    plugins.place("howto.py").write_text(fenced)
+    try:
+        for name in ("readme", "howto"):
+            plugins.load(f"plugins/{name}.py")
+        new = [table.keys() - old.keys() for table, old in zip(tables, before, strict=True)]
+        assert new == [
+            {"dot"},
+            {"cleanclip_again"},
+            {"mmcl_only_images", "one_way"},
+            {"unlike_caption"},
+        ]
+        samples = detectors.Samples(torch.eye(3), torch.eye(3))
+        known = detectors.Known(seed=0, reference=torch.eye(3))
+        scored = detectors.score("unlike_caption", None, samples, known, {})
+        assert scored.scores.tolist() == [-1, -1, -1]
+        batch = SimpleNamespace(image=torch.eye(3), text=torch.eye(3), scale=torch.tensor(1.0))
+        assert objectives.OBJECTIVES["one_way"](batch)["mmcl"] > 0
+    finally:
+        for table, old in zip(tables, before, strict=True):
+            table.clear()
+            table.update(old)
 
 
 def test_runs_without_code_keep_their_folders():
