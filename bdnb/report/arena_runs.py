@@ -44,19 +44,28 @@ def asked(scale: str, given: Mapping[str, Any]) -> list[CleanConfig]:
         return []
     if "defence" not in axes:
         raise ConfigError(f"arena.ipynb: {', '.join(axes)} without a defence: say whose runs")
-    which = {name: axes.pop(name) for name in WHICH if name in axes}
-    which |= {"defence": ["cleanclip"], "loss": ["mmcl_ssl"], "study": ["main", "arena"]}
+    which = {"defence": ["cleanclip"], "loss": ["mmcl_ssl"], "study": ["main", "arena"]}
     listed = (one for made in experiments.of_scale(scale).values() for one in made)
     plain = [
-        asdict(one) | {"experiment": "clean", "study": "arena", "checkpoints": "none"}
+        one
         for one in listed
         if isinstance(one, CleanConfig)
         and experiments.is_experiment(scale, one.poisoned)
         and all(getattr(one, name) in values for name, values in which.items())
     ]
+    for name in WHICH:
+        there = sorted({getattr(one, name) for one in plain})
+        wanted = axes.pop(name, there)
+        if wrong := [value for value in wanted if value not in there]:
+            raise ConfigError(
+                f"arena.ipynb: {name}={wrong[0]!r}: CleanCLIP has no such run in params/{scale}/: "
+                f"expected some of {', '.join(map(str, there)) or 'none'}"
+            )
+        plain = [one for one in plain if getattr(one, name) in wanted]
+    same = {"experiment": "clean", "study": "arena", "checkpoints": "none"}
     points = [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
     made = [
-        parameters.make(CleanConfig, one | point, where="arena.ipynb")
+        parameters.make(CleanConfig, asdict(one) | same | point, where="arena.ipynb")
         for one in plain
         for point in points
     ]

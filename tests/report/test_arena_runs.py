@@ -98,7 +98,9 @@ def test_a_readers_defence_is_asked_for_wherever_cleanclip_was_run(tiny):
     [
         ({"code": "mine.py"}, "without a defence"),
         ({"defence": "par", "pairs": 3}, "pairs: unknown"),
-        ({"defence": "par", "seed": 99}, "no such run"),
+        ({"defence": "par", "seed": 99}, "seed=99: CleanCLIP has no such run in params/tiny/"),
+        ({"defence": "par", "seed": [0, "one"]}, "seed='one': CleanCLIP.*expected some of 0$"),
+        ({"defence": "par", "poisoned": ["train_mmcl", "train_mcl"]}, "poisoned='train_mcl'"),
         ({"defence": "par", "lr": -1.0}, "lr"),
     ],
 )
