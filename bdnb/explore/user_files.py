@@ -11,7 +11,7 @@ from PIL import ImageOps
 from torchvision.datasets import ImageFolder
 
 from bdnb import models
-from bdnb.data.bad_samples import DAMAGE, open_image
+from bdnb.data.bad_samples import DAMAGE, open_image, why
 from bdnb.data.decode import square
 from bdnb.data.labelled import CLASSNAMES, LabelledSet, read_labelled
 from bdnb.data.shards import EXTENSIONS
@@ -38,7 +38,7 @@ def image(file: Path | bytes, *, side: int, name: str = "the image") -> np.ndarr
         with open_image(file) as opened:
             return square(ImageOps.exif_transpose(opened), side)  # upright, as viewers show it
     except DAMAGE as error:
-        raise ConfigError(f"{name}: not an image that can be read: {error}") from error
+        raise ConfigError(f"{name}: {why(error)}") from error
 
 
 def folder(path: Path, *, side: int, most: int = MOST) -> LabelledSet:
