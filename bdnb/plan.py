@@ -97,7 +97,7 @@ def throughput(scale: str) -> Rate:
     Counted a device: a run on several GPUs, or with several threads, is divided by their number.
     """
     elsewhere = THROUGHPUT.get(scale, SMALL)
-    frames = [frame for frame in results.rows_of_scale(scale) if len(frame)]
+    frames = [frame for frame in results.rows_of_scale(scale) if "pairs_per_s" in frame]
     if not frames:
         return elsewhere
     rows = pd.concat(frames, ignore_index=True)
