@@ -82,14 +82,14 @@ def read(scale: str) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder(scale).glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
             try:
                 one = json.loads(line)
                 found[_name(one)] = one
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ConfigError(
-                    f"{path}, line {number}: not a shipped run ({error!r}); "
-                    f"`python -m bdnb.runs.shipped pack {scale}` writes the file anew"
+                    f"{path}, line {number}: not a shipped run ({error!r}): restore that file, or "
+                    f"take the line out, then `python -m bdnb.runs.shipped pack {scale}`"
                 ) from error
     return found
 
@@ -174,11 +174,11 @@ def pack(scale: str) -> list[Path]:
         parts |= {f"{name}{suffix}.jsonl": text for suffix, text in _split(lines)}
     if not written:
         raise ConfigError(f"{scale}: no finished run to ship; `make book SCALE={scale}` makes them")
+    for name, text in parts.items():
+        write_atomic(folder(scale) / name, text)
     for path in folder(scale).glob("*.jsonl"):
         if path.name not in parts and _may_go(path, known, written):
             path.unlink()
-    for name, text in parts.items():
-        write_atomic(folder(scale) / name, text)
     return [folder(scale) / name for name in parts]
 
 
@@ -186,8 +186,7 @@ def _may_go(path: Path, known: Collection[str], written: Collection[str]) -> boo
     """Whether a file that is not written anew was written by ``pack``, or holds nothing further."""
     if re.sub(r"-[0-9]+$", "", path.stem) in known:
         return True
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return all(_name(json.loads(line)) in written for line in lines)
+    return all(_name(json.loads(line)) in written for line in path.read_bytes().splitlines())
 
 
 def _name(one: dict[str, Any]) -> str:
@@ -222,8 +221,14 @@ def main() -> None:
     given = parser.parse_args()
     with command():
         if given.what == "pack":
-            made, there = pack(given.scale), len(read(given.scale))
-            print(f"{there} runs in {len(made)} files under book/results/{given.scale}")
+            before, made, now = read(given.scale), pack(given.scale), read(given.scale)
+            kept = before.keys() & now.keys()
+            others = [name for name in kept if before[name]["rows"] != now[name]["rows"]]
+            print(f"{len(now)} runs in {len(made)} files under book/results/{given.scale}")
+            print(
+                f"of {len(before)} shipped before, {len(others)} have other rows, those recorded "
+                f"here; {len(before) - len(kept)} are gone, which no experiment asks for"
+            )
         elif given.out is None:
             parser.error("unpack needs a folder to write to")
         else:

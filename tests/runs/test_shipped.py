@@ -9,6 +9,7 @@ import pytest
 from bdnb.runs import experiments, results, shipped
 from bdnb.runs.records import Run, runs_folder
 from bdnb.runtime.errors import ConfigError
+from bdnb.runtime.files import StorageError
 
 
 def made_up(scale="tiny", names=("train_mmcl", "clean")):
@@ -123,8 +124,55 @@ def test_a_line_that_cannot_be_read_is_named(fresh):
     made_up()
     path = shipped.pack("tiny")[0]
     path.write_text(path.read_text() + "{torn\n")
-    with pytest.raises(ConfigError, match=rf"{path.name}, line \d.*pack tiny"):
-        shipped.read("tiny")
+    with pytest.raises(ConfigError, match=rf"{path.name}, line \d.*take the line out.*pack tiny"):
+        shipped.pack("tiny")
+    path.write_text(path.read_text().replace("{torn\n", ""))
+    shipped.pack("tiny")
+
+
+def test_packing_on_a_full_disk_loses_no_shipped_run(fresh, monkeypatch):
+    made_up()
+    monkeypatch.setattr(shipped, "LARGEST", 100)
+    shipped.pack("tiny")
+    before = shipped.read("tiny")
+    shutil.rmtree(runs_folder())
+    monkeypatch.setattr(shipped, "LARGEST", 900_000)  # clean-2.jsonl goes, its run to clean.jsonl
+
+    def full(path, _):
+        raise StorageError(f"{path}: the disk is full")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(shipped, "write_atomic", full)
+        with pytest.raises(StorageError):
+            shipped.pack("tiny")
+    assert shipped.read("tiny") == before
+    shipped.pack("tiny")
+    assert shipped.read("tiny") == before
+
+
+def test_a_line_separator_in_a_text_ends_no_line(fresh):
+    (config,) = experiments.of_file("tiny", "train_mmcl")
+    run = Run(experiments.folder(config))
+    run.start(stage="train", config=vars(config) | {"target": "a\u2028b\x85c"}, device="cpu")
+    run.finish()
+    shipped.pack("tiny")
+    (one,) = shipped.read("tiny").values()
+    assert one["manifest"]["config"]["target"] == "a\u2028b\x85c"
+
+
+def test_packing_says_which_rows_took_the_place_of_shipped_ones(fresh, monkeypatch, capsys):
+    made_up()
+    shipped.pack("tiny")
+    shutil.rmtree(experiments.folder(experiments.of_file("tiny", "clean")[0]))
+    (again,) = experiments.of_file("tiny", "train_mmcl")
+    shutil.rmtree(experiments.folder(again))
+    run = Run(experiments.folder(again))
+    run.start(stage="train", config=vars(again), device="cpu")
+    run.append({"epoch": 0, "accuracy": 2.0, "asr": None})
+    run.finish()
+    monkeypatch.setattr("sys.argv", ["shipped", "pack", "tiny"])
+    shipped.main()
+    assert "of 3 shipped before, 1 have other rows, those recorded here" in capsys.readouterr().out
 
 
 def test_with_nothing_recorded_there_is_nothing_to_ship(fresh):
