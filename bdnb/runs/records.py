@@ -109,7 +109,8 @@ class Run:
         if not (self.folder / "finished").is_file():
             remove_parts(self.folder)
             write_atomic(self.folder / "finished", self.manifest["finished"] + "\n")
-        self.state.unlink(missing_ok=True)
+        if self.state.is_file():  # where nothing may be written, removing nothing fails, too
+            self.state.unlink(missing_ok=True)
 
     def _write(self, manifest: Mapping[str, Any]) -> None:
         sealed = dict(manifest) | {"checksum": damage.checksum(manifest)}

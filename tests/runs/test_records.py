@@ -1,5 +1,7 @@
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,15 @@ def test_what_a_kill_at_the_very_end_left_is_tidied_up(run):
     run.settle()
     assert (run.folder / "finished").is_file()
     assert not part.exists()
+
+
+def test_a_finished_run_lacks_nothing_on_a_disk_that_is_read_only(run, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:  # Linux does so for a file that is not there, too
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    run.finish()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    run.settle()
 
 
 def test_a_value_of_a_row_may_not_hide_a_parameter(run):
