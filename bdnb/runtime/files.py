@@ -22,6 +22,7 @@ MARK = ".bdnb"
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space there",
     errno.EDQUOT: "the quota is used up: free some space there",
+    errno.ENOTDIR: "a file is where a folder should be: move that file, or name another folder",
     errno.EROFS: "that file system is read-only: make it writable, or set BDNB_HOME to a copy",
     errno.EACCES: "it may not be written to: change its permissions, or set BDNB_HOME to a copy",
     errno.EPERM: "it may not be written to: change its permissions, or set BDNB_HOME to a copy",
@@ -130,12 +131,17 @@ def check_ours(folder: Path, what: str, *, known: bool = False, remedy: str = ""
     if not os.path.lexists(folder):
         return
     plain = folder.is_dir() and not folder.is_symlink()
-    if plain and (known or marked(folder, what) or not any(folder.iterdir())):
+    if plain and (known or marked(folder, what) or not any(map(_holds, folder.iterdir()))):
         return
     raise ConfigError(
         f"{folder}: not made by bdnb (no mark {MARK} of {what} in it); it was left as it is: "
         f"{remedy or 'move it, or remove it if a version of bdnb without marks left it there'}"
     )
+
+
+def _holds(path: Path) -> bool:
+    """Whether this is something; a mark is empty where the disk was full when it was written."""
+    return path.name != MARK or path.stat().st_size > 0
 
 
 def discard(folder: Path, what: str, *, known: bool = False, remedy: str = "") -> None:

@@ -53,6 +53,20 @@ def test_a_folder_is_ours_by_its_mark_alone(tmp_path):
     files.discard(folder, "a thing")
 
 
+def test_a_mark_that_found_no_room_on_the_disk_is_not_in_the_way_later(tmp_path):
+    (tmp_path / ".made.part").mkdir()
+    (tmp_path / ".made.part" / files.MARK).touch()
+    with files.building(tmp_path / "made", "a thing") as part:
+        (part / "one").write_text("1")
+    assert files.marked(tmp_path / "made", "a thing")
+
+
+def test_a_file_in_a_folder_s_place_is_said_to_be_there(tmp_path):
+    (tmp_path / "runs").touch()
+    with pytest.raises(files.StorageError, match="a file is where a folder should be: move"):
+        files.write_atomic(tmp_path / "runs" / "train-x" / "rows.jsonl", "")
+
+
 def test_a_link_is_not_followed_to_what_it_points_at(tmp_path):
     there = mine(tmp_path / "there")
     files.begin(tmp_path / "ours", "a thing")
