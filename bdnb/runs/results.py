@@ -65,7 +65,10 @@ def kept_weights(config: TrainConfig) -> Path:
     """Return a training run's weights after its kept epoch. Errors: ConfigError: not there."""
     path = weights_of(Run(folder(config)), kept_epoch(config))
     if not path.is_file():
-        raise ConfigError(f"{path}: not there; train {config.experiment} with checkpoints=all")
+        remedy = f"train {config.experiment} with checkpoints=all"
+        if config.checkpoints == "all":  # as it was, but the file is gone, or never came along
+            remedy = f"remove {path.parents[1].name}/ and give the same command again"
+        raise ConfigError(f"{path}: not there; {remedy}")
     return path
 
 

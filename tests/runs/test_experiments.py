@@ -261,6 +261,17 @@ def test_the_last_epoch_is_kept_when_asked_for(fresh):
     assert results.kept_epoch(config) == 3
 
 
+def test_weights_that_are_gone_are_asked_for_in_a_way_that_makes_them(fresh):
+    config = experiments.trained("tiny", "train_mmcl", 0)
+    record(config, [0, 10])
+    with pytest.raises(ConfigError, match=f"remove {experiments.folder(config).name}/ and give"):
+        results.kept_weights(config)
+    path = fresh / "params" / "tiny" / "train_mmcl.yaml"
+    path.write_text(path.read_text() + "checkpoints: none\n")
+    with pytest.raises(ConfigError, match="train train_mmcl with checkpoints=all"):
+        results.kept_weights(experiments.trained("tiny", "train_mmcl", 0))
+
+
 def shipped():
     return sorted((REPOSITORY / "params").glob("*/*.yaml"))
 
