@@ -85,7 +85,7 @@ SAFECLIP = {"objective": "safeclip", "loss_options": {"in_modal_epochs": 0}}
     [(1, {}), (2, {}), (2, {"objective": "roclip"}), (1, SAFECLIP), (2, SAFECLIP)],
 )
 def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
-    tiny, fresh, epoch, changes, monkeypatch
+    tiny, fresh, epoch, changes, monkeypatch, capsys
 ):
     asked = config(epochs=3, **changes)
     whole = train.train(asked)
@@ -105,7 +105,10 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_rows_and_weights(
     run = Run(experiments.folder(asked))
     assert not run.finished
     assert [row["epoch"] for row in run.rows()] == list(range(epoch + 1))
+    capsys.readouterr()
     train.train(asked)
+    # What was done before counts for neither the rate nor the time left.
+    assert f"{100 * epoch / 3:3.0f} % of 288 pairs, ? pairs/s" in capsys.readouterr().err
     assert values(run) == expected
     assert weights(run, 3) == final
 
@@ -179,7 +182,11 @@ def test_a_siglip_model_trains(tiny):
 
 def test_two_processes_do_not_make_one_run(tiny):
     run = Run(experiments.folder(config(lr=0.5)))
-    with setup.alone(run), pytest.raises(ConfigError, match="another process"), setup.alone(run):
+    with (
+        setup.alone(run),
+        pytest.raises(ConfigError, match="making this run: wait"),
+        setup.alone(run),
+    ):
         pass
 
 

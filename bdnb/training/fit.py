@@ -50,7 +50,8 @@ def fit(
     if state is not None and state.is_file():
         loop.load(state)
     save = Saver(loop, state, save_every)
-    total, done = epochs * batches.samples, loop.progress.epoch * batches.samples
+    total = epochs * batches.samples
+    done = loop.progress.epoch * batches.samples + loop.progress.pairs
     quiet = not loop.accelerator.is_main_process
     with progress.bar(total=total, initial=done, unit=" pairs", disable=quiet) as bar:
         for number in range(loop.progress.epoch + 1, epochs + 1):
@@ -97,7 +98,6 @@ def run_epoch(
     loop.model.train()
     now = loop.progress
     begun = time.perf_counter() - now.seconds
-    bar.update(now.pairs)
     for batch in batches.epoch(number, first=now.taken):
         before = now.pairs
         loop.descend(batch, loss)

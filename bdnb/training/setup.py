@@ -50,7 +50,10 @@ def alone(run: Run, handle: Accelerator | None = None) -> Iterator[None]:
         try:
             lock.acquire(timeout=1)
         except Timeout as error:
-            raise ConfigError(f"{run.folder.name}: another process is making this run") from error
+            raise ConfigError(
+                f"{run.folder.name}: another process is making this run: wait until it is done, "
+                "then give the same command again"
+            ) from error
     try:
         remove_parts(run.folder)
         if handle is not None:
