@@ -19,7 +19,10 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 class NonFiniteLoss(BdnbError, FloatingPointError):
-    """The loss is no longer a number."""
+    """The loss, or what the model makes of an image or a text, is no longer a number."""
+
+
+REMEDY = "Try a lower lr, more warmup_steps, or precision=no"
 
 
 def mmcl(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
@@ -111,8 +114,8 @@ def check_finite(loss: float, *, step: int, parts: Mapping[str, float], lr: floa
         return
     listed = ", ".join(f"{name}={value:g}" for name, value in values.items())
     raise NonFiniteLoss(
-        f"the loss is not finite by step {step} at learning rate {lr:g}: {listed}. Try a lower lr, "
-        "more warmup_steps, or precision=no; the last checkpoint is from before"
+        f"the loss is not finite by step {step} at learning rate {lr:g}: {listed}. {REMEDY}; "
+        "the last checkpoint is from before"
     )
 
 

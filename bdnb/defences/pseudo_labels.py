@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bdnb.losses import REMEDY, NonFiniteLoss
 from bdnb.runtime import seeds
 
 
@@ -35,12 +36,12 @@ def kmeans(
     length and assignment by cosine (the authors' choice) instead of distance. start: (k, D)
     first centroids. Out: on the CPU.
     Every image is used for training; the authors' 100K images at k=1000 are, too.
-    Errors: FloatingPointError for features that are not finite.
+    Errors: NonFiniteLoss for features that are not finite.
     """
     points = np.ascontiguousarray(features.detach().float().cpu().numpy())
     count, width = points.shape
     if not np.isfinite(points).all():
-        raise FloatingPointError("image features are not finite: the model has diverged")
+        raise NonFiniteLoss(f"image features are not finite: the model has diverged. {REMEDY}")
     made = faiss.Kmeans(
         width,
         k,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bdnb.losses import REMEDY, NonFiniteLoss
 from bdnb.poison.targets import fill
 from bdnb.runtime.errors import ConfigError
 
@@ -46,7 +47,7 @@ def predictions(image_features: Tensor, head: Tensor, *, k: int = 1) -> Tensor:
     """The k nearest classes of each image, nearest first: (N, min(k, C)) int64.
 
     image_features: (N, D), head: (C, D), on one device.
-    Errors: ConfigError when there are no images or widths differ; FloatingPointError for
+    Errors: ConfigError when there are no images or widths differ; NonFiniteLoss for
     embeddings that are not finite: a diverged model has neither an accuracy nor an ASR.
     """
     if not len(image_features):
@@ -55,7 +56,7 @@ def predictions(image_features: Tensor, head: Tensor, *, k: int = 1) -> Tensor:
         widths = f"{image_features.shape[1]} and {head.shape[1]}"
         raise ConfigError(f"features and class embeddings of widths {widths}: expected equal")
     if not (image_features.isfinite().all() and head.isfinite().all()):
-        raise FloatingPointError("embeddings are not finite: the model has diverged")
+        raise NonFiniteLoss(f"embeddings are not finite: the model has diverged. {REMEDY}")
     k = min(k, len(head))
     chunks = image_features.split(ROWS)
     return torch.cat([similarities(chunk, head).topk(k, dim=1).indices for chunk in chunks])

@@ -10,6 +10,7 @@ from bdnb import models
 from bdnb.data.labelled import LabelledSet
 from bdnb.evaluate import benchmark, zero_shot
 from bdnb.evaluate.benchmark import Benchmark
+from bdnb.losses import NonFiniteLoss
 from bdnb.runtime.errors import ConfigError
 
 CONFIG = {
@@ -92,7 +93,7 @@ def test_what_does_not_fit_is_refused(features, labels, message):
 def test_a_diverged_model_has_no_accuracy():
     features = torch.eye(4)
     features[2] = torch.nan
-    with pytest.raises(FloatingPointError, match="diverged"):
+    with pytest.raises(NonFiniteLoss, match=r"diverged\. Try a lower lr"):
         list(zero_shot.accuracy(features, torch.arange(4), torch.eye(4)))
 
 
