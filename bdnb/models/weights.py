@@ -66,7 +66,9 @@ def read_about(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
+        raise ConfigError(
+            f"{path}: not a safetensors file that can be read ({error}): fetch or make it again"
+        ) from error
     about: dict[str, Any] = json.loads(metadata.get("bdnb", "{}"))
     return about
 
