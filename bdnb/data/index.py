@@ -157,9 +157,14 @@ def _write(made: Path, parts: Path, tars: Sequence[Path], workers: int) -> None:
             bad |= dropped
             bar.update()
     places = np.concatenate(found)
-    keys = np.sort(places["key"])
-    for key in keys[1:][keys[1:] == keys[:-1]]:
-        raise ConfigError(f"key {key.decode()!r} comes twice; keys tell samples apart")
+    order = np.argsort(places["key"], kind="stable")
+    keys = places["key"][order]
+    for twice in np.flatnonzero(keys[1:] == keys[:-1]):
+        first, second = (tars[places["shard"][i]] for i in order[twice : twice + 2])
+        raise ConfigError(
+            f"{second}: key {keys[twice].decode()!r} comes twice, first in {first.name}; keys tell "
+            "samples apart"
+        )
     np.save(made / "places.npy", places)
     about = {"mark": decode.mark_of(tars, FORMAT), "pairs": len(places), "bad": bad}
     (made / "index.json").write_text(json.dumps(about), "utf-8")
