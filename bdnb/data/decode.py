@@ -81,8 +81,11 @@ def decoded(
 
 
 def name_of(tars: Sequence[Path]) -> str:
-    """Return the name of a set, from the last two folders: ``quick-train``."""
-    folder = tars[0].resolve().parent
+    """Return the name of a set, from the last two folders: ``quick-train``.
+
+    Not those that a shard is linked from: one folder may hold the shards of several sets.
+    """
+    folder = tars[0].absolute().parent
     return f"{folder.parent.name}-{folder.name}"
 
 

@@ -51,6 +51,19 @@ def test_every_kind_of_image_becomes_rgb(mode: str) -> None:
     assert np.array_equal(decode.square(image, 20), expected)
 
 
+def test_sets_linked_from_one_folder_are_each_decoded_once(tmp_path: Path) -> None:
+    for name in ("train", "clean"):
+        write_tar(tmp_path / "download" / f"{name}.tar", [sample(name)])
+        link = tmp_path / "mine" / name / "0.tar"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(tmp_path / "download" / f"{name}.tar")
+    sets = [[tmp_path / "mine" / name / "0.tar"] for name in ("train", "clean")]
+    for tars in sets:
+        decode.decode(tars, 8, tmp_path / "cache", field="txt")
+    for tars in sets:
+        assert decode.decoded(tars, 8, tmp_path / "cache", field="txt") is not None
+
+
 def test_jpg_webp_and_png_are_read_whatever_the_letter_case(tmp_path: Path) -> None:
     image = picture("RGB", (16, 16))
     kinds = {
