@@ -4,6 +4,7 @@ Names of files and of data sets in, digests out. Nothing is decoded.
 """
 
 import json
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b, file_digest
@@ -54,9 +55,10 @@ def of_data(name: str) -> str:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """The folders of a set that hold its samples."""
-    inside = (path for path in folder.glob("**/") if path != folder)
-    return sorted(path for path in inside if "prepared" not in path.relative_to(folder).parts)
+    """The folders of a set that hold its samples, those that are links among them."""
+    inside = (Path(path) for path, *_ in os.walk(folder, followlinks=True))
+    parts = (path for path in inside if path != folder)
+    return sorted(path for path in parts if "prepared" not in path.relative_to(folder).parts)
 
 
 @lru_cache(maxsize=64)

@@ -167,12 +167,18 @@ def test_what_a_data_set_holds_counts(fresh):
     assert experiments.folder(cleaned) != before
 
 
-def test_the_files_of_a_data_set_from_elsewhere_count(tmp_path, monkeypatch):
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_files_of_a_data_set_from_elsewhere_count(tmp_path, monkeypatch, linked):
     monkeypatch.setenv("BDNB_HOME", str(tmp_path))
     config = TrainConfig(data="web")
     seen = [experiments.folder(config)]
     shard = tmp_path / "data" / "web" / "train" / "00000.tar"
-    shard.parent.mkdir(parents=True)
+    shard.parent.parent.mkdir(parents=True)
+    if linked:
+        (tmp_path / "elsewhere").mkdir()
+        shard.parent.symlink_to(tmp_path / "elsewhere")
+    else:
+        shard.parent.mkdir()
     for text in ("one", "longer"):
         shard.write_text(text)
         os.utime(shard.parent, ns=(0, len(text)))
