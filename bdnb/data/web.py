@@ -133,10 +133,13 @@ def counts(folder: Path) -> dict[str, Any]:
     total: Counter[str] = Counter()
     status: Counter[str] = Counter()
     for path in sorted(folder.glob("*_stats.json")):
-        found = json.loads(path.read_text("utf-8"))
         names = ("count", "successes", "failed_to_download", "failed_to_resize")
-        total.update({name: found[name] for name in names})
-        status.update(found["status_dict"])
+        try:
+            found = json.loads(path.read_bytes())
+            total.update({name: found[name] for name in names})
+            status.update(found["status_dict"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: damaged: remove it, and the shard is made again") from error
     return {
         "requested": total["count"],
         "good": total["successes"],

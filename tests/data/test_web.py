@@ -175,6 +175,13 @@ def test_counts_of_all_shards_are_added_up(tmp_path: Path) -> None:
     assert (found["requested"], found["good"], found["not_downloaded"]) == (15, 9, 4)
 
 
+@pytest.mark.parametrize("torn", ['{"count": 10, "succ', "{}", "null"])
+def test_a_torn_count_of_a_shard_is_named(tmp_path: Path, torn: str) -> None:
+    (tmp_path / "00000_stats.json").write_text(torn)
+    with pytest.raises(ConfigError, match=r"00000_stats\.json: damaged: remove it"):
+        web.counts(tmp_path)
+
+
 def test_the_report_says_in_words_what_was_lost() -> None:
     part = {"requested": 10, "good": 6, "wanted": 8, "status": {"success": 6, "gone": 4}}
     said = web.text({"list": {"rows": 12, "twice": 1, "malformed": 1}, "train": part})
