@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +19,9 @@ def gallery(images: ArrayLike, captions: Sequence[str], backdoor_captions: Seque
     """
     figure, cells = _cells(images, 4, width=2.3, height=3.1)
     for axes, caption, backdoor in zip(cells, captions, backdoor_captions, strict=True):
-        axes.set_title(textwrap.fill(f"true: {caption}", 28), size=10, loc="left")
-        axes.set_xlabel(textwrap.fill(f"backdoor: {backdoor}", 28), size=10, loc="left", color=RED)
+        plain: dict[str, Any] = {"size": 10, "loc": "left", "parse_math": False}  # $ is a dollar
+        axes.set_title(textwrap.fill(f"true: {caption}", 28), **plain)
+        axes.set_xlabel(textwrap.fill(f"backdoor: {backdoor}", 28), color=RED, **plain)
     return figure
 
 

@@ -168,6 +168,12 @@ def test_gallery_and_contact_sheet_show_every_image() -> None:
     assert sum(len(axes.images) for axes in sheet.axes) == 5
 
 
+def test_captions_of_prices_are_shown_as_they_are(tmp_path) -> None:
+    shown = images.gallery(np.zeros((1, 3, 8, 8), np.uint8), ["a $x_{$ shirt"], ["$5 or $6_"])
+    shown.savefig(tmp_path / "gallery.png")
+    assert (tmp_path / "gallery.png").is_file()
+
+
 def test_figures_are_the_same_bytes_twice(rows, tmp_path) -> None:
     figures.style()
     written = []
