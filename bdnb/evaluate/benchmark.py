@@ -22,6 +22,7 @@ from bdnb.evaluate import retrieval, zero_shot
 from bdnb.evaluate.retrieval import HeldOut
 from bdnb.models import Model
 from bdnb.poison.triggers import Stamp
+from bdnb.runtime.errors import ConfigError
 
 BATCH = 500
 
@@ -91,6 +92,9 @@ class Benchmark:
         keys = [f"{primary.name}/{key}" for key in primary.keys]
         wanted = [primary.class_index(victim) for victim in victims] or primary.labels
         self.attacked = np.flatnonzero(np.isin(primary.labels, wanted))
+        if (primary.labels[self.attacked] == self.target).all():
+            others = " or ".join(victims) or f"other classes than {target!r}"
+            raise ConfigError(f"{primary.name}: no image of {others}: no ASR without them")
         images = np.array((resized or primary).images)
         self.triggered = stamp(torch.from_numpy(images), keys).numpy()[self.attacked]
         if held_out is not None:

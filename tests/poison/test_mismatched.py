@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from bdnb.config.parameters import part
 from bdnb.data import datasets
+from bdnb.data.labelled import LabelledSet
 from bdnb.data.shards import Pairs
+from bdnb.evaluate.benchmark import Benchmark
 from bdnb.poison.selection import select
+from bdnb.poison.stamps import NoStamp
 from bdnb.poison.targets import mentions
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
@@ -67,6 +70,19 @@ def test_a_mismatched_attack_needs_victims_other_than_the_target(victims):
 def test_an_attack_with_natural_captions_needs_some():
     with pytest.raises(ConfigError, match="no caption mentions 'banana'"):
         attacks.natural_captions(Attack(attack="natural"), pairs(["a cat"]))
+
+
+@pytest.mark.parametrize("kept", [["banana"], ["banana", "cat"]])
+def test_asr_needs_images_of_the_victims(kept):
+    names = ["banana", "cat", "dog"]
+    labels = np.array([names.index(name) for name in kept])
+    images = np.zeros((len(labels), 3, 32, 32), np.uint8)
+    toy = LabelledSet("val", images, labels, kept, names, ["{c}"], {})
+    with pytest.raises(ConfigError, match="val: no image of dog: no ASR without them"):
+        Benchmark([toy], stamp=NoStamp(seed=0), target="banana", templates=[], victims=["dog"])
+    if kept == ["banana"]:
+        with pytest.raises(ConfigError, match="val: no image of other classes than 'banana'"):
+            Benchmark([toy], stamp=NoStamp(seed=0), target="banana", templates=[])
 
 
 def test_asr_is_counted_on_the_victims_untouched_images_only(tiny):
