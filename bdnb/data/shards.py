@@ -150,7 +150,8 @@ def captions(tars: Sequence[Path]) -> Iterator[tuple[str, str]]:
     for tar in tars:
         for sample in parts(tar, only="txt"):
             with suppress(BadSample):
-                yield sample["__key__"], bad_samples.text(sample["txt"][1], "txt")
+                _, words = sample.get("txt", (0, None))
+                yield sample["__key__"], bad_samples.text(words, "txt")
 
 
 def parts(tar: Path, *, only: str = "") -> Iterator[dict[str, Any]]:

@@ -54,6 +54,13 @@ def test_names_and_values_are_those_of_img2dataset(tmp_path: Path) -> None:
     assert about["sha256"] == hashlib.sha256(png(image(0))).hexdigest()
 
 
+def test_captions_are_found_whatever_their_names_are_like(tmp_path: Path) -> None:
+    """``b.0.txt`` is the part ``0.txt`` of ``b``, as webdataset splits it: no caption."""
+    tar = tmp_path / "0.tar"
+    shards.write_tar(tar, [{"__key__": "a", "TXT": b"one"}, {"__key__": "b", "0.txt": b"two"}])
+    assert list(shards.captions([tar])) == [("a", "one")]
+
+
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         shard_files.write_pairs(tmp_path / name, pairs(5), shard_size=2)
