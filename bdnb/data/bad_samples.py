@@ -35,6 +35,7 @@ DAMAGE = (
     IndexError,
     KeyError,
     TypeError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )

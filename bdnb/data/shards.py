@@ -205,9 +205,11 @@ def _files(tar: Path, only: str) -> Iterator[dict[str, Any]]:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
-                if member.isfile() and member.name.endswith(f".{only}" if only else ""):
+                if member.isfile() and member.name.lower().endswith(f".{only}" if only else ""):
                     data = os.pread(file.fileno(), member.size, member.offset_data)
-                    about = {"fname": member.name, "data": (member.offset_data, data)}
+                    # Keys are kept as text: bytes that are not UTF-8 are spelled out, as \udce9.
+                    name = member.name.encode("utf-8", "backslashreplace").decode()
+                    about = {"fname": name, "data": (member.offset_data, data)}
                     yield about | {"__url__": str(tar)}
             file.seek(archive.offset)
             if file.read().strip(b"\0"):

@@ -1,6 +1,7 @@
 """What a web list brings is used as it should be, or dropped for a reason, counted and named."""
 
 import io
+import tarfile
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from bdnb.data import bad_samples, decode, shards
 from bdnb.data.index import index
 from bdnb.data.stream import streamed
+from bdnb.poison import selection
 from bdnb.runtime.errors import ConfigError
 from tests.data import shard_files, web_pairs
 
@@ -33,6 +35,34 @@ def test_each_bad_sample_is_dropped_for_its_reason(how: str, key: str, tmp_path:
     assert list(pairs.keys) == ["000000000", "000000001"]
     assert list(pairs.bad) == [key]
     assert pairs.bad[key].partition(":")[0] == reason
+
+
+@pytest.mark.parametrize("how", PATHS)
+def test_an_avif_whose_pixels_are_lost_is_dropped(how: str, tmp_path: Path) -> None:
+    """PIL says RuntimeError, where it says OSError of a broken JPEG."""
+    whole = web_pairs.encoded(web_pairs.picture(0, (64, 64)), "AVIF")
+    head = whole[: whole.find(b"mdat") + 4]
+    lost = {"__key__": "lost", "jpg": head + bytes(len(whole) - len(head)), "txt": "x"}
+    shard_files.write_pairs(tmp_path / "in", [web_pairs.good(0), lost])
+    pairs = read(how, shard_files.tars(tmp_path / "in"), tmp_path / "cache")
+    assert list(pairs.keys) == ["000000000"]
+    assert pairs.bad["lost"].startswith("broken image: RuntimeError")
+
+
+@pytest.mark.parametrize("how", PATHS)
+def test_names_that_are_not_utf_8_are_spelled_out(how: str, tmp_path: Path) -> None:
+    tar = tmp_path / "in" / "00000.tar"
+    tar.parent.mkdir()
+    jpeg = web_pairs.encoded(web_pairs.picture(0))
+    with tarfile.open(tar, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        for name, data in (("café.jpg", jpeg), ("café.txt", b"x"), ("tür.jpg", jpeg)):
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    pairs = read(how, [tar], tmp_path / "cache")
+    assert selection.rank(pairs.keys, 0, "poison") == ["caf\\udce9"]
+    assert bad_samples.keep(tmp_path / "dropped.tsv", {"pairs": pairs.bad})["dropped"] == 1
+    assert "t\\udcfcr" in (tmp_path / "dropped.tsv").read_text("utf-8")
 
 
 def sixteen_bit() -> Image.Image:
