@@ -162,6 +162,8 @@ def _shards(folder: Path) -> list[Path]:
     text = count.read_text("utf-8").strip() if count.is_file() else ""
     if not text.isdigit() or int(text) < 1:
         raise ConfigError(f"{count}: expected the number of shards, found {text or 'no file'!r}")
+    if (more := folder / f"{int(text)}.tar").is_file():
+        raise ConfigError(f"{count}: says {text} shards, but there is {more.name}, too")
     return [folder / f"{number}.tar" for number in range(int(text))]
 
 

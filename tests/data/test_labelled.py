@@ -106,6 +106,7 @@ def test_a_class_is_found_by_name_and_a_missing_one_names_its_neighbours(folder:
         ("test/nshards.txt", None, "number of shards"),
         ("test/nshards.txt", "two\n", "number of shards"),
         ("test/nshards.txt", "3\n", "2.tar: no such shard"),
+        ("test/nshards.txt", "1\n", "says 1 shards, but there is 1.tar, too"),
         ("dataset_type.txt", "retrieval\n", "expected classification"),
     ],
 )
