@@ -90,12 +90,12 @@ def clean_here(config: CleanConfig, run: Run) -> None:
     data = datasets.dataset(config.data or source.data, stream=source.stream, bad_share=bad)
     loss = loss_of(config, config.loss)
     with setup.alone(run, accelerator):
+        sets, benchmark = data.labelled(model.side), None
         pairs, poison, counts = cleaning_pairs(config, source, data, side=model.side)
         wanted = part(setup.Parts, config)
         batches = setup.batches(
             pairs, poison, wanted, model, accelerator, second_views=loss.second_views
         )
-        sets, benchmark = data.labelled(model.side), None
         if accelerator.is_main_process:
             taken = (config.pairs or None) if config.overlap == "separate" else 0
             benchmark = setup.benchmark(data, known, wanted, side=model.side, used=taken)

@@ -81,6 +81,7 @@ def train_here(config: TrainConfig, run: Run) -> None:
         objective=config.objective,
     )
     data = datasets.dataset(config.data, stream=config.stream, bad_share=config.bad_share)
+    data.labelled(model.side)  # a fault in these is found before many pairs are read
     pairs = data.training_pairs(model.side, seed=config.seed, count=config.pairs)
     loss = loss_of(config, config.objective)
     with setup.alone(run, accelerator):

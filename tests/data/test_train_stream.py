@@ -100,6 +100,15 @@ def test_a_streamed_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(
     equal(ours, theirs)
 
 
+def test_a_labelled_set_with_a_fault_is_found_before_pairs_are_read(
+    web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (web / "val" / "test" / "nshards.txt").write_text("9\n")
+    monkeypatch.setattr(datasets.Dataset, "training_pairs", None)
+    with pytest.raises(ConfigError, match=r"val/test/\d\.tar: no such shard"):
+        train.train(config("train_mmcl", data="web"))
+
+
 def test_every_labelled_set_of_a_folder_is_measured_val_first(web: Path) -> None:
     for name in ("imagenet-r", "a-shift"):
         shutil.copytree(web / "val", web / name)
