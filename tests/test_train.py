@@ -13,6 +13,7 @@ from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
 from bdnb.data.batches import Batch
+from bdnb.explore import poison_examples
 from bdnb.runs import experiments, results
 from bdnb.runs.records import Run, weights_of
 from bdnb.runtime.errors import ConfigError
@@ -158,6 +159,11 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_written(tiny):
     assert not experiments.folder(config(init="nowhere.safetensors")).exists()
     with pytest.raises(ConfigError, match="give model='RN50-quickgelu', not 'rn_test'"):
         train.train(config(init="RN50-quickgelu:openai"))
+
+
+def test_a_run_without_poison_has_no_examples_to_show(tiny):
+    with pytest.raises(ConfigError, match=r"attack='none', .*: no pair is poisoned"):
+        poison_examples.examples(config(attack="none"))
 
 
 def test_label_consistent_poison_keeps_captions(tiny):

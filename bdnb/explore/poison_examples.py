@@ -16,6 +16,7 @@ from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data.datasets import dataset
 from bdnb.poison.triggers import TRIGGERS
+from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks
 from bdnb.training.attacks import Attack
 
@@ -36,7 +37,11 @@ def examples(config: TrainConfig, *, count: int = 8) -> Examples:
     pairs = data.training_pairs(side, seed=config.seed, count=config.pairs)
     resized = attacks.as_attacker_resizes(attack, data, "train", side=side)
     made = attacks.poison(attack, pairs, resized=resized, count=count)
-    index = list(made.images)
+    if not (index := list(made.images)):
+        raise ConfigError(
+            f"attack={config.attack!r}, poison_rate={config.poison_rate:g}: no pair is poisoned: "
+            "there is nothing to show"
+        )
     return Examples(
         torch.from_numpy(np.array(pairs.images[index])),
         torch.stack(list(made.images.values())),
