@@ -52,6 +52,12 @@ class Dataset:
         found = {name: shards.successes(self.shards(name)) for name in ("train", "clean")}
         return {name: count for name, count in found.items() if count is not None}
 
+    @property
+    def sets(self) -> list[str]:
+        """The names of its labelled sets, the one of ``accuracy`` first; none before it is made."""
+        there = sorted(p.parent.name for p in self.folder.glob(f"*/{CLASSNAMES}"))
+        return sorted(there, key=lambda n: {"val": 0, "unseen": 1}.get(n, 2))
+
     def pairs(self, split: str, side: int, *, fit: str = "crop") -> Pairs:
         """Return the pairs of ``train`` or ``clean``, as (N, 3, side, side) uint8.
 
@@ -85,14 +91,12 @@ class Dataset:
 
     def labelled(self, side: int, *, fit: str = "crop") -> list[LabelledSet]:
         """Return the labelled sets, the first for ``accuracy``. Errors: ConfigError."""
-        there = sorted(p.parent.name for p in self.folder.glob(f"*/{CLASSNAMES}"))
-        if not there:
+        if not self.sets:
             raise ConfigError(
                 f"{self.folder}: no labelled set to measure on: expected val/ with {CLASSNAMES} "
                 "(CLIP_benchmark's wds layout); bdnb.data.imagenet makes one"
             )
-        names = sorted(there, key=lambda n: {"val": 0, "unseen": 1}.get(n, 2))
-        return [_labelled(self.folder, name, side, fit, self.bad_share) for name in names]
+        return [_labelled(self.folder, name, side, fit, self.bad_share) for name in self.sets]
 
 
 @cache

@@ -117,8 +117,8 @@ def read_labelled(
     side: of the images, in pixels. fit: "crop" or "squash" to the square. Errors: ConfigError for
     a missing file, a set of another type, a label without a class, or too many bad samples.
     """
-    classnames = _lines(folder / CLASSNAMES)
-    templates = _lines(folder / TEMPLATES)
+    classnames = lines(folder / CLASSNAMES)
+    templates = lines(folder / TEMPLATES)
     for template in templates:
         _check_template(template, folder)
     kind = folder / "dataset_type.txt"
@@ -140,16 +140,17 @@ def read_labelled(
     )
 
 
-def _lines(path: Path) -> list[str]:
+def lines(path: Path) -> list[str]:
+    """Return the names or prompts of a set's file, one a line. Errors: ConfigError."""
     if not path.is_file():
         raise ConfigError(f"{path}: missing; a labelled set has it (CLIP_benchmark's wds layout)")
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        found = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 ({error}): save it as UTF-8") from error
-    if not lines or not all(lines):
+    if not found or not all(found):
         raise ConfigError(f"{path}: expected one name or prompt a line, and no empty lines")
-    return lines
+    return found
 
 
 def _check_template(template: str, folder: Path) -> None:

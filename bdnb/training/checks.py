@@ -14,9 +14,8 @@ import torch
 
 from bdnb import models
 from bdnb.config import parameters
-from bdnb.data import datasets, decode
+from bdnb.data import datasets, decode, labelled
 from bdnb.data.datasets import Dataset
-from bdnb.data.labelled import class_index
 from bdnb.evaluate.retrieval import check_left
 from bdnb.poison import selection, targets
 from bdnb.poison.stamps import Stamp
@@ -44,9 +43,8 @@ def known(name: str) -> Known:
             return Known(data.folder, {split: count for split, count in drawn.items() if count}, [])
     elif not (data.folder / "train").is_dir():
         datasets.dataset(name)
-    first = data.folder / "val" / "classnames.txt"
-    lines = first.read_text("utf-8").splitlines() if first.is_file() else []
-    return Known(data.folder, data.counts, [line.strip() for line in lines if line.strip()])
+    classes = [labelled.lines(data.folder / name / labelled.CLASSNAMES) for name in data.sets[:1]]
+    return Known(data.folder, data.counts, classes[0] if classes else [])
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def check_numbers(used: Used, *, counts: Mapping[str, int], target: str, rate: f
     if rate and pairs and rate * pairs < 0.5:
         raise ConfigError(f"poison_rate={rate:g}: less than one of the {pairs} pairs there are")
     if there.classes and target:
-        class_index(there.classes, target, where=used.data, what="target=")
+        labelled.class_index(there.classes, target, where=used.data, what="target=")
 
 
 def check_mentions(used: Used, asked: Mapping[str, float], *, target: str, match: str) -> None:

@@ -125,6 +125,12 @@ def test_a_file_that_does_not_fit_is_named(
         assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_class_names_saved_on_windows_have_no_byte_order_mark(folder: Path) -> None:
+    path = folder / labelled.CLASSNAMES
+    path.write_text(path.read_text().replace("\n", "\r\n"), "utf-8-sig", newline="")
+    assert read(folder).classnames == CLASSES
+
+
 def test_a_prompt_without_place_for_the_class_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no \{c\}"):
         labelled.write_labelled(tmp_path, samples(3), classnames=CLASSES, templates=["a photo"])

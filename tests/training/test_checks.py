@@ -52,6 +52,16 @@ def test_too_few_captions_that_mention_the_target_are_found_before_images_are_de
         checks.check_mentions(wanted(), {"poison_count": 1}, target="Banana", match="substring")
 
 
+@pytest.mark.parametrize("names", [b"caf\xe9\n", b"cat\n\n"])
+def test_class_names_that_cannot_be_read_are_named_before_images_are_decoded(home, names):
+    write(home, "train", [True] * 4)
+    path = home / "data" / "mine" / "imagenet" / "classnames.txt"
+    path.parent.mkdir()
+    path.write_bytes(names)
+    with pytest.raises(ConfigError, match=r"mine/imagenet/classnames\.txt: "):
+        checks.check_numbers(wanted(), counts={}, target="banana")
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_held_out_captions_that_all_or_none_mention_the_target_are_refused(home, own):
     write(home, "train", [True] * 4)
