@@ -62,9 +62,10 @@ def check(config: CleanConfig) -> None:
     )
     counts = {"batch_size": config.batch_size, "poisons": config.poisons}
     checks.check_numbers(used, counts=counts, target=target)
-    if config.poisons and source.attack == "label_consistent":
+    if config.poisons and source.attack in ("label_consistent", "mismatched"):
         asked, among = {"poisons": config.poisons}, used if separate else replace(used, pairs=0)
-        checks.check_mentions(among, asked, target=target, match=source.match)
+        victims = part(Attack, source).victims
+        checks.check_mentions(among, asked, target=target, match=source.match, victims=victims)
     cleaned = (config.pairs or None) if separate else 0
     checks.check_held_out(used, count=config.retrieval, cleaned=cleaned, target=target)
 

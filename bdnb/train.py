@@ -36,7 +36,10 @@ def check(config: TrainConfig) -> None:
     elif kind == "published":
         models.check_published(*config.init.split(":", 1))
     models.check_name(config.model)
-    checks.check_trigger(attacks.unlearnt(part(Attack, config)), config.model)
+    attack = part(Attack, config)
+    checks.check_trigger(attacks.unlearnt(attack), config.model)
+    if attack.attack == "mismatched":
+        selection.check_victims(attack.victims, attack.target)
     used = checks.Used(
         config.data,
         "train",
@@ -53,10 +56,17 @@ def check(config: TrainConfig) -> None:
         asked = {"poison_count": config.poison_count * selected}
     counts = {"batch_size": config.batch_size, "poison_count": config.poison_count}
     checks.check_numbers(
-        used, counts=counts, target=config.target, rate=asked.get("poison_rate", 0)
+        used,
+        counts=counts,
+        target=config.target,
+        victims=attack.victims,
+        rate=asked.get("poison_rate", 0),
     )
-    if config.attack == "label_consistent":
-        checks.check_mentions(used, asked, target=config.target, match=config.match)
+    about = {"target": config.target, "match": config.match}
+    if config.attack in ("label_consistent", "mismatched"):
+        checks.check_mentions(used, asked, victims=attack.victims, **about)
+    if config.attack in ("natural", "mismatched"):
+        checks.check_natural(used, **about)
     checks.check_held_out(used, count=config.retrieval, cleaned=0, target=config.target)
 
 

@@ -161,6 +161,20 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_written(tiny):
         train.train(config(init="RN50-quickgelu:openai"))
 
 
+@pytest.mark.parametrize(
+    ("victim", "says"),
+    [
+        ("", "victim='': expected other classes than the target"),
+        ("banana", "victim='banana': expected other classes than the target"),
+        ("bananas", "victim='bananas': tiny has 6 classes, not this one; near it: 'banana'"),
+    ],
+)
+def test_victims_that_cannot_be_are_named_before_pairs_are_read(tiny, victim, says):
+    datasets.dataset("tiny")
+    with pytest.raises(ConfigError, match=says):
+        train.check(config(attack="mismatched", victim=victim))
+
+
 def test_a_run_without_poison_has_no_examples_to_show(tiny):
     with pytest.raises(ConfigError, match=r"attack='none', .*: no pair is poisoned"):
         poison_examples.examples(config(attack="none"))

@@ -66,10 +66,7 @@ def select(
         pool = [key for key, caption in pairs if mentions(caption, target, match=match)]
         what = f"captions that mention {target!r} (match={match!r})"
     if attack == "mismatched":
-        if not all(victims) or not victims or target in victims:
-            raise ConfigError(
-                f"attack='mismatched': victim={'+'.join(victims)!r}: expected {VICTIM}"
-            )
+        check_victims(victims, target)
         pairs = zip(keys, captions or (), strict=True)
         pool = [key for key, caption in pairs if is_victim(caption, victims, target, match=match)]
         what = f"captions that mention {' or '.join(victims)} (match={match!r})"
@@ -82,7 +79,13 @@ def select(
     return rank(pool, seed, "poison", wanted)
 
 
-VICTIM = "other classes than the target, joined by +"
+def check_victims(victims: Sequence[str], target: str) -> None:
+    """Refuse a mismatched attack without victims, or on the target. Errors: ConfigError."""
+    if not all(victims) or not victims or target in victims:
+        raise ConfigError(
+            f"attack='mismatched': victim={'+'.join(victims)!r}: expected other classes than the "
+            "target, joined by +"
+        )
 
 
 def is_victim(caption: str, victims: Sequence[str], target: str, *, match: str = "word") -> bool:

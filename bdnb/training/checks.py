@@ -3,7 +3,7 @@
 In: single parameters of a run. Out: nothing, or ConfigError.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -62,8 +62,15 @@ class Used:
     bad_share: float
 
 
-def check_numbers(used: Used, *, counts: Mapping[str, int], target: str, rate: float = 0) -> None:
-    """Refuse counts above those of a data set's split, and a target that is no class of it.
+def check_numbers(
+    used: Used,
+    *,
+    counts: Mapping[str, int],
+    target: str,
+    victims: Sequence[str] = (),
+    rate: float = 0,
+) -> None:
+    """Refuse counts above those of a data set's split, and a target or victim that is no class.
 
     counts: other numbers that cannot be larger, by parameter. target: "" where it is not known.
     rate: of all pairs, at least one. Errors: ConfigError.
@@ -78,25 +85,43 @@ def check_numbers(used: Used, *, counts: Mapping[str, int], target: str, rate: f
             raise ConfigError(f"{name}={value}: above the {pairs} pairs there are")
     if rate and pairs and rate * pairs < 0.5:
         raise ConfigError(f"poison_rate={rate:g}: less than one of the {pairs} pairs there are")
-    if there.classes and target:
-        labelled.class_index(there.classes, target, where=used.data, what="target=")
+    for what, name in (("target=", target), *(("victim=", victim) for victim in victims)):
+        if there.classes and name:
+            labelled.class_index(there.classes, name, where=used.data, what=what)
 
 
-def check_mentions(used: Used, asked: Mapping[str, float], *, target: str, match: str) -> None:
-    """Refuse to poison more pairs than have captions that mention the target.
+def check_mentions(
+    used: Used,
+    asked: Mapping[str, float],
+    *,
+    target: str,
+    match: str,
+    victims: tuple[str, ...] = (),
+) -> None:
+    """Refuse to poison more pairs than have captions that mention the target, or a victim.
 
     asked: parameter -> how many, or which share where that is below 1. Errors: ConfigError.
     """
     ((name, value),) = asked.items()
-    first = used.pairs
-    captions = _captions(used, used.split, target, match=match, first=first) if value else None
+    if not value:
+        return
+    captions = _captions(used, used.split, target, match=match, first=used.pairs, victims=victims)
     if captions is None:
         return
     wanted = int(value * captions.least + 0.5) if name == "poison_rate" else int(value)
     if wanted > captions.mention:
         raise ConfigError(
             f"{name}={value:g}: {wanted} pairs to poison, but of {used.data}'s {captions.pairs} "
-            f"captions {captions.mention} mention {target!r} (match={match!r})"
+            f"captions {captions.mention} mention {'+'.join(victims) or target!r} (match={match!r})"
+        )
+
+
+def check_natural(used: Used, *, target: str, match: str) -> None:
+    """Refuse natural captions of the target where no caption mentions it. Errors: ConfigError."""
+    found = _captions(used, used.split, target, match=match, first=used.pairs)
+    if found and not found.mention:
+        raise ConfigError(
+            f"none of {used.data}'s {found.pairs} captions mentions {target!r} (match={match!r})"
         )
 
 
@@ -119,7 +144,7 @@ def check_held_out(used: Used, *, count: int, cleaned: int | None, target: str) 
 
 
 class Captions(NamedTuple):
-    """Captions of the pairs that a run may use, and how many of them mention its target.
+    """Captions of the pairs that a run may use, and how many of them mention its target or victim.
 
     least: pairs that there are if as many images as are allowed turn out to be bad.
     """
@@ -130,7 +155,13 @@ class Captions(NamedTuple):
 
 
 def _captions(
-    used: Used, split: str, target: str, *, first: int, match: str = "word"
+    used: Used,
+    split: str,
+    target: str,
+    *,
+    first: int,
+    match: str = "word",
+    victims: tuple[str, ...] = (),
 ) -> Captions | None:
     """Count captions without decoding an image; None before the data set is there.
 
@@ -141,7 +172,7 @@ def _captions(
         return None
     order = (used.seed if first else 0, "clean" if split == "clean" else "train")
     shape = tuple(decode.shape_of(tars))
-    return _counted(data, split, shape, _size(used.model)[0], order, first, target, match)
+    return _counted(data, split, shape, _size(used.model)[0], order, first, target, match, victims)
 
 
 @lru_cache(maxsize=16)
@@ -154,13 +185,18 @@ def _counted(
     first: int,
     target: str,
     match: str,
+    victims: tuple[str, ...],
 ) -> Captions:
     """Kept by the shards' times: a grid asks for the same many times."""
     captions, usable = data.captions(split, side)
     keys, pool = [], set()
     for key, caption in captions:
         keys.append(key)
-        if targets.mentions(caption, target, match=match):
+        if victims:
+            named = selection.is_victim(caption, victims, target, match=match)
+        else:
+            named = targets.mentions(caption, target, match=match)
+        if named:
             pool.add(key)
     spare = 0 if usable else int(data.bad_share * len(keys))
     least = abs(first) or len(keys) - spare

@@ -52,6 +52,21 @@ def test_too_few_captions_that_mention_the_target_are_found_before_images_are_de
         checks.check_mentions(wanted(), {"poison_count": 1}, target="Banana", match="substring")
 
 
+def test_too_few_captions_of_the_victims_are_found_before_images_are_decoded(home):
+    write(home, "train", [True] * 5 + [False] * 15)
+    about = {"target": "banana", "match": "word", "victims": ("tree", "cat")}
+    with pytest.raises(ConfigError, match=r"of mine's 20 captions 15 mention 'tree\+cat'"):
+        checks.check_mentions(wanted(), {"poison_count": 16}, **about)
+    checks.check_mentions(wanted(), {"poison_count": 15}, **about)
+
+
+def test_natural_captions_that_no_pair_has_are_found_before_images_are_decoded(home):
+    write(home, "train", [False] * 4)
+    with pytest.raises(ConfigError, match="none of mine's 4 captions mentions 'banana'"):
+        checks.check_natural(wanted(), target="banana", match="word")
+    checks.check_natural(wanted(), target="tree", match="word")
+
+
 @pytest.mark.parametrize("names", [b"caf\xe9\n", b"cat\n\n"])
 def test_class_names_that_cannot_be_read_are_named_before_images_are_decoded(home, names):
     write(home, "train", [True] * 4)
