@@ -26,7 +26,7 @@ help:
 
 book: $(INSTALLED)
 	@$(WITH) snakemake -s notebooks/Snakefile --cores $(CORES) --config scale=$(SCALE) \
-	    --rerun-triggers input params mtime --rerun-incomplete --quiet rules host || { code=$$?; \
+	    --rerun-triggers input params mtime --rerun-incomplete --keep-going --quiet rules host || { code=$$?; \
 	    ls .snakemake/locks/* > /dev/null 2>&1 && \
 	    echo "If no other make book works in this folder: make unlock, then make book again; what is done is kept"; exit $$code; }
 	@$(BIN)/python -c "from pathlib import Path as P; print('The book:', P('build/$(SCALE)/html/index.html').resolve().as_uri())"

@@ -132,6 +132,14 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_named(home):
     assert any("shrink_perturb" in name for name in names)
 
 
+def test_what_would_wait_or_end_in_vain_is_refused_at_once(home, monkeypatch):
+    assert "no cores to work on" in snakemake(home, "--cores", "0").stderr
+    monkeypatch.setenv("BDNB_RUNS", str(home / "elsewhere"))
+    done = snakemake(home)
+    assert done.returncode
+    assert "BDNB_RUNS is set" in done.stderr
+
+
 def test_after_a_kill_make_book_says_what_frees_the_folder(home):
     """A kill leaves snakemake's locks: a folder of files that list what is being made."""
     lock = home / ".snakemake" / "locks" / "0.output.lock"
