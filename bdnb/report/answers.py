@@ -39,8 +39,10 @@ def trained(kept: pd.DataFrame) -> Markdown:
         f"{own['accuracy'].mean():.1f} %"
         for objective, own in poisoned.groupby("objective", sort=False)
     ]
-    clean = kept.loc[kept["experiment"] == "train_clean", "accuracy"]
-    beside = f" Trained without poison, accuracy is {clean.mean():.1f} %." if len(clean) else ""
+    alike = poisoned[["pairs", "epochs"]].drop_duplicates()
+    clean = kept[kept["experiment"] == "train_clean"].merge(alike)
+    number = f"{clean['accuracy'].mean():.1f} % ({some(clean['seed'].nunique(), 'seed')})"
+    beside = f" Trained as long without poison, accuracy is {number}." if len(clean) else ""
     verdict = "The backdoor takes" if took else "The backdoor does not take in every model"
     seeds = some(poisoned["seed"].nunique(), "seed")
     return Markdown(f"**{verdict}** (mean of {seeds}). {'; '.join(said)}.{beside}")
@@ -161,14 +163,15 @@ def with_poisons_left(rows: pd.DataFrame) -> Markdown:
         return Markdown("*No run of this study is recorded yet.*")
     plain = rows.astype({"panel": str})
     made = price.groups(plain, by=["poisons", "panel"])
-    pairs = int(plain["cleaning_pairs"].max())
+    pairs = plain.groupby("poisons")["cleaning_pairs"].max().astype(int)
     said = []
     for count, own in made.groupby("poisons"):
         kept = ", ".join(f"{one['kept'].mean:.0f} % ({one['panel']})" for _, one in own.iterrows())
-        said.append(f"{count} poisoned ({100 * int(str(count)) / pairs:.1f} %): {kept}")
+        share = 100 * int(str(count)) / pairs[count]
+        said.append(f"{count} of {pairs[count]:,} ({share:.1f} %): {kept}")
     seeds = " to ".join(map(str, sorted({*made["seeds"]})))
     return Markdown(
-        f"**Kept accuracy by how many of {pairs:,} clean pairs are poisoned: {'; '.join(said)}** "
+        f"**Kept accuracy by how many of the clean pairs are poisoned: {'; '.join(said)}** "
         f"(seeds: {seeds})."
     )
 

@@ -115,13 +115,18 @@ def _best(both: list[Compared]) -> str:
 
 def _depends(both: list[Compared]) -> str:
     """Each detector counts as it depends least on the objective, of the ways that it was run."""
-    one = max((min(own, key=_gap) for own in _by_name(both)), key=_gap)
+    named = _by_name(both)
+    one = max((min(own, key=_gap) for own in named), key=_gap)
+    least = ", each in the way of running it that depends least" * (len(both) > len(named))
     ends = [
         f"{mean:.0f} % on {NAMES[objective]} ({some(len(one.models[objective]), 'model')})"
         for objective, mean in one.mean.items()
     ]
     name = _words(*one[:3])
-    return f"It depends on the pre-training objective most for {name}: {', '.join(ends)}."
+    return (
+        f"Of the detectors{least}, the pre-training objective matters most for {name}: "
+        f"{', '.join(ends)}."
+    )
 
 
 def _gap(one: Compared) -> float:

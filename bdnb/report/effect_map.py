@@ -164,7 +164,7 @@ def answer(made: pd.DataFrame) -> Markdown:
 def _related(key: str, name: str, made: pd.DataFrame) -> str:
     found = relation(made[key], made["contrast"])
     if math.isnan(found.rho):
-        known = f"known of {some(found.n, 'setting')}, of at least {FEWEST}"
+        known = f"known of {some(found.n, 'setting')}, and it takes {FEWEST}"
         return f"**Whether the contrast goes with {name} is not decided**: {known}."
     numbers = f"rank correlation {found.rho:+.2f}, p = {found.p:.3f}, {found.n} settings"
     if found.p > LEVEL:

@@ -122,10 +122,10 @@ def _line(one: Mapping[Hashable, Any], why: Mapping[str, Mapping[str, str]], lin
 
 def _dots(found: Finding) -> str:
     """A claim's seeds beside its edge, and their mean as a bar, as SVG."""
-    beyond = found.beyond.clip(-MOST, MOST) if len(found.values) else found.values
+    beyond = found.beyond
 
     def place(points: float) -> float:
-        return WIDE / 2 + points * (WIDE / 2 - 6) / MOST
+        return WIDE / 2 + min(max(points, -MOST), MOST) * (WIDE / 2 - 6) / MOST
 
     dots = "".join(f'<circle cx="{place(x):.1f}" cy="11" r="3.5"/>' for x in beyond)
     mean = f'<rect x="{place(beyond.mean()) - 1:.1f}" y="3" width="2.5" height="16"/>'

@@ -55,11 +55,15 @@ def test_trained_models_are_compared_with_those_without_poison():
             "asr": [98.0, 96.0, 0.2],
             "accuracy": [66.0, 67.0, 70.0],
             "seed": 0,
+            "pairs": 0,
+            "epochs": 6,
         }
     )
     said = answers.trained(kept).data
     assert said.startswith("**The backdoor takes** (mean of 1 seed). MMCL: ASR 98.0 %")
-    assert "without poison, accuracy is 70.0 %" in said
+    assert "Trained as long without poison, accuracy is 70.0 % (1 seed)." in said
+    shorter = answers.trained(kept.assign(pairs=[0, 0, 1000], epochs=[6, 6, 1])).data
+    assert "without poison" not in shorter  # as at scale quick
     assert "does not take in every model" in answers.trained(kept.assign(asr=[98.0, 9.0, 0])).data
     assert "Nothing is recorded" in answers.trained(pd.DataFrame()).data
     assert "mine: ASR 97.0 %" in answers.trained(kept.assign(objective="mine")).data
@@ -116,6 +120,13 @@ def test_the_scoreboard_has_a_line_a_conclusion_with_a_dot_a_seed():
         word.startswith(f"{scoreboard.MARKS[verdict.partition(' (')[0]][0]} ")
         for word, verdict in zip(words, made["verdict"], strict=True)
     )
+
+
+def test_a_seed_beyond_the_axis_is_told_by_its_own_number():
+    made = conclusions.verdicts(cleaned(weak=[(90, 50), (1, 6)]).assign(loss="ssl"))
+    line = scoreboard.board(made[made["id"] == "C4"]).data
+    assert "by seed: +80.0, " in line  # it keeps 10 %, and the edge is 90 %
+    assert 'cx="104.0"' in line  # at the end of the axis
 
 
 def test_the_number_shown_is_that_of_the_claim_that_decides():

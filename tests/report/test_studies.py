@@ -167,9 +167,10 @@ def test_it_is_said_which_kinds_compare_and_which_were_tried_at_few_rates(rows):
 def test_what_poisons_left_cost_is_said_of_each_number_of_them(tiny):
     clean = cleaning(1, [(90.0, 50.0), (1.0, 40.0)]).assign(panel="MMCL", setting="0 poisons left")
     some = cleaning(1, [(90.0, 50.0), (90.0, 50.0)]).assign(panel="MMCL", setting="6 poisons left")
-    rows = pd.concat([clean, some.assign(run="other", poisons=6)]).assign(cleaning_pairs=1000)
+    some = some.assign(run="other", poisons=6, cleaning_pairs=500)
+    rows = pd.concat([clean.assign(cleaning_pairs=2000), some])
     assert answers.with_poisons_left(rows).data == (
-        "**Kept accuracy by how many of 1,000 clean pairs are poisoned: 0 poisoned (0.0 %): "
-        "80 % (MMCL); 6 poisoned (0.6 %): 0 % (MMCL)** (seeds: 1)."
+        "**Kept accuracy by how many of the clean pairs are poisoned: 0 of 2,000 (0.0 %): "
+        "80 % (MMCL); 6 of 500 (1.2 %): 0 % (MMCL)** (seeds: 1)."
     )
     assert "recorded" in answers.with_poisons_left(rows[:0]).data
