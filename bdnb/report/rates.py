@@ -19,12 +19,13 @@ from bdnb.analysis.metrics import before, by_seed, last_epoch, over_seeds
 from bdnb.analysis.price import KEPT_AT
 from bdnb.report import style
 from bdnb.report.answers import main_study
+from bdnb.report.compare_settings import OBJECTIVES
 from bdnb.report.style import NAMES, between, short, some
 from bdnb.report.tables import styled
 
 ENOUGH = KEPT_AT[-1]
 """ASR (percent) that counts as cleaned here: the largest that kept accuracy allows."""
-WEAK, STRONG = "mmcl", "mmcl_ssl"
+WEAK, STRONG = OBJECTIVES
 COLUMNS = ["objective", "seed", "lr", "asr", "kept"]
 NEITHER = Markdown("*Takes CleanCLIP on an MMCL and an MMCL + SSL model at two rates or more.*")
 
@@ -38,7 +39,7 @@ def ends(clean: pd.DataFrame, poisoned: Collection[str] = ()) -> pd.DataFrame:
     """
     mine = main_study(clean)
     if len(mine):
-        mine = mine[(mine["loss"] == "mmcl_ssl") & mine["pretrain_objective"].isin((WEAK, STRONG))]
+        mine = mine[(mine["loss"] == "mmcl_ssl") & mine["pretrain_objective"].isin(OBJECTIVES)]
         mine = mine[mine["poisoned"].isin(poisoned)] if poisoned else mine
     lines = []
     for _, own in mine.groupby(["poisoned", "seed"]) if len(mine) else ():
@@ -58,7 +59,7 @@ def needed(made: pd.DataFrame) -> pd.DataFrame:
     made: ``ends``.
     """
     low = made[made["asr"] <= ENOUGH].groupby(["seed", "objective"])["lr"].min()
-    return low.unstack().reindex(made["seed"].unique()).reindex(columns=[WEAK, STRONG])
+    return low.unstack().reindex(made["seed"].unique()).reindex(columns=list(OBJECTIVES))
 
 
 def answer(made: pd.DataFrame) -> Markdown:
@@ -85,12 +86,13 @@ def answer(made: pd.DataFrame) -> Markdown:
     )
     if edge := int((rates[WEAK] == made["lr"].min()).sum()):
         told.append(f"Of {some(edge, 'MMCL model')} the lowest rate tried is enough.")
-    kept = [f"{NAMES[one]} {_at(made, rates[one], 'kept')}" for one in (WEAK, STRONG)]
-    told.append(f"At the rates needed, this share of accuracy is kept: {', '.join(kept)}.")
+    if times.n:  # of the seeds that have both
+        kept = [f"{NAMES[one]} {_kept(made, rates.dropna()[one])}" for one in OBJECTIVES]
+        told.append(f"At the rates needed, this share of accuracy is kept: {', '.join(kept)}.")
     asr = made.pivot_table(index="lr", columns="objective", values="asr")
     apart = float(str((asr[STRONG] - asr[WEAK]).abs().idxmax()))
     at = made[made["lr"] == apart]
-    both = [f"{NAMES[o]} {_mean(at[at['objective'] == o], 'asr')}" for o in (WEAK, STRONG)]
+    both = [f"{NAMES[o]} {_mean(at[at['objective'] == o], 'asr')}" for o in OBJECTIVES]
     told.append(f"At {short(apart)} the ASRs lie furthest apart: {', '.join(both)}.")
     told.append("(Seen in the rows: no criterion was set for it.)")
     return Markdown(" ".join(told))
@@ -127,7 +129,7 @@ def table(made: pd.DataFrame) -> Styler | Markdown:
     lines = []
     for lr, at in made.groupby("lr"):
         line = {"learning rate": short(float(str(lr)))}
-        for objective in (WEAK, STRONG):
+        for objective in OBJECTIVES:
             own = at[at["objective"] == objective]
             line[f"{NAMES[objective]}: accuracy kept, %"] = _mean(own, "kept", "")
             line[f"{NAMES[objective]}: ASR, %"] = _mean(own, "asr", "")
@@ -142,7 +144,7 @@ def _mean(rows: pd.DataFrame, column: str, unit: str = " %") -> str:
     return f"{spread.mean:.0f}{unit}{between(spread, '.0f')}" if spread.n else "–"
 
 
-def _at(made: pd.DataFrame, rates: pd.Series, column: str) -> str:
-    """A column's mean over seeds, each at its own rate of one objective."""
+def _kept(made: pd.DataFrame, rates: pd.Series) -> str:
+    """Accuracy kept by one objective's models (percent), each seed at its own rate."""
     own = made[(made["objective"] == rates.name) & (made["lr"] == made["seed"].map(rates))]
-    return _mean(own, column)
+    return _mean(own, "kept")

@@ -64,8 +64,13 @@ def test_a_higher_rate_is_said_to_be_needed_only_where_the_interval_says_so(need
 
 def test_a_model_that_no_rate_cleans_is_counted_as_missing():
     rows = table((1e-4, 1e-3), (1e-4, 1e-3), (1e-4, 1.0))
+    unlike = (rows["seed"] == 2) & (rows["epoch"] == 2)
+    rows.loc[unlike, "accuracy"] = 10.0  # of a seed without a rate for both: not among what is kept
     assert "geometric mean of 2 of 3 seeds" in said(rows)
-    assert "No seed has such runs of both" in said(table((1e-4, 1.0)))
+    assert "is kept: MMCL 80 % (80 to 80), MMCL + SSL 80 % (80 to 80)" in said(rows)
+    for none in (table((1e-4, 1.0)), table((1.0, 1.0))):
+        assert "No seed has such runs of both" in said(none)
+        assert "is kept" not in said(none)
 
 
 def test_seeds_and_rates_are_those_of_both_models_with_a_backdoor():
