@@ -20,6 +20,7 @@ from bdnb.data.batches import Batches, Poison
 from bdnb.data.shards import Pairs
 from bdnb.defences import probation
 from bdnb.defences.distance import from_start
+from bdnb.defences.registry import Before
 from bdnb.models import Model
 from bdnb.poison import selection
 from bdnb.runs import elsewhere, experiments, results
@@ -49,6 +50,8 @@ def check(config: CleanConfig) -> None:
     known = found is None or not found.foreign or not elsewhere.lacking(asdict(config))
     target = source.target if known else config.target
     models.check_name(source.model)
+    about = Before(model=source.model, micro_batch=config.micro_batch)
+    defences.check(config.defence, config.options, before=about)
     if known or config.trigger or config.trigger_size:
         checks.check_trigger(attacks.unlearnt(part(Attack, source)), source.model)
     separate = config.overlap == "separate"
@@ -75,7 +78,8 @@ def clean(config: CleanConfig) -> Run:
 
     Errors: ConfigError before any work starts; NonFiniteLoss; StorageError.
     """
-    defences.check(config.defence, config.options, code=config.code)
+    about = Before(micro_batch=config.micro_batch)
+    defences.check(config.defence, config.options, code=config.code, before=about)
     objectives.check(config.loss, config.loss_options, cleaning=True)
     return launch.make(config, {TrainConfig: train_here, CleanConfig: clean_here})
 
@@ -103,7 +107,8 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         resumed = config.optimiser == "authors"
         adam = checkpoints.optimiser_state(backdoored.weights) if resumed else None
         options, picked = defence_options(config)
-        defence, used = defences.check(config.defence, options), None
+        known_now = Before(model=model.name, micro_batch=config.micro_batch)
+        defence, used = defences.check(config.defence, options, before=known_now), None
         if defence.__module__.startswith("bdnb."):  # another may look at all of the weights
             used = setup.used_tokens(batches, data, wanted, model)
         setting = defences.Setting(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from bdnb.config import grids, parameters
+from bdnb.config import grids, parameters, yaml_files
 from bdnb.config.recipes import TrainConfig
 from bdnb.runs import experiments, results
 from bdnb.runs.experiments import Stage
@@ -162,7 +162,7 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Sweep:
     loaded, file = parameters.load(scale, name), f"params/{scale}/{name}.yaml"
     if experiments.STAGE_OF.get(owner := experiments.notebook_of(name)) is not cls:
         raise ConfigError(f"{where}: {file} is for {owner}.ipynb")
-    given.pop("base", None)
+    _not_of_base(given, loaded, file)
     if unknown := [name for name in given if name not in known]:
         parameters.make(cls, {name: given[name] for name in unknown}, where=where)
     _once(cls, given, where)
@@ -185,6 +185,23 @@ def study(notebook: str, given: Mapping[str, Any], where: str) -> str:
             f"has {', '.join(known) or 'none'}"
         )
     return name
+
+
+def _not_of_base(given: dict[str, Any], loaded: Mapping[str, Any], file: str) -> None:
+    """Take ``base`` out; refuse a value that the file has from it, and the notebook otherwise.
+
+    papermill's -f gives a file's own values alone, so that the notebook's own would silently win.
+    """
+    if (base := given.pop("base", None)) is None:
+        return
+    own = yaml_files.read(parameters.scale_folder(given["scale"]) / f"{given['experiment']}.yaml")
+    for name in sorted(given.keys() & loaded.keys() - own.keys()):
+        if loaded[name] not in (given[name], [given[name]]):
+            raise ConfigError(
+                f"{file}: has {name}={loaded[name]!r} from its base {base}.yaml, and the notebook "
+                f"says {given[name]!r}; leave -f out, and name its scale and experiment with -p, "
+                f"and {name} with -y instead"
+            )
 
 
 def _once(cls: type, given: Mapping[str, Any], where: str) -> None:

@@ -110,6 +110,21 @@ def test_a_run_s_name_that_the_file_does_not_ask_for_is_refused(fresh, monkeypat
     assert "--only clean-x: no such run in params" in capsys.readouterr().err
 
 
+def test_a_notebook_s_own_rate_does_not_win_over_that_of_a_file_s_base(fresh):
+    values = {"scale": "tiny", "experiment": "clean_more", "base": "clean", "epochs": 1}
+    (fresh / "params" / "tiny" / "clean_more.yaml").write_text(yaml.safe_dump(values))
+    given = values | {"lr": 1e-3, "loss": "mmcl_ssl"}  # as papermill -f leaves them
+    assert {c.lr for c in sweep.from_notebook("clean", given).requested} == {1e-3}
+    with pytest.raises(
+        ConfigError, match=r"clean_more\.yaml: has lr=\[0.001\] from its base clean"
+    ):
+        sweep.from_notebook("clean", given | {"lr": 5e-4})
+    with pytest.raises(ConfigError, match=r"has poisoned=\['train_mmcl', 'train_mmcl_ssl'\] from"):
+        sweep.from_notebook("clean", given | {"poisoned": "train_mmcl"})
+    del given["base"]  # named with -p, not read by -f
+    assert {c.lr for c in sweep.from_notebook("clean", given | {"lr": 5e-4}).requested} == {5e-4}
+
+
 def test_a_rate_beside_a_file_s_grids_is_refused_rather_than_ignored(tiny):
     grids = [{"lr": [1e-3, 2e-3]}]
     with pytest.raises(ConfigError, match=r"lr=1e-05, but the grids of the parameter file say lr"):

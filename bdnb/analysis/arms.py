@@ -180,16 +180,15 @@ def at_floor(of: pd.DataFrame, less: pd.DataFrame) -> bool:
 
 
 def at_edge(rows: pd.DataFrame) -> bool:
-    """Whether most seeds have their best models at the largest or the smallest learning rate.
+    """Whether most seeds have their best models at their own largest or smallest learning rate.
 
     A seed has when more than half of the thresholds of kept accuracy with a model have; one without
     any model has when its lowest ASR does, so that a rate beyond might reach them.
     """
     rows = rows[["seed", "lr", "epoch", "accuracy", "asr"]]  # what is cut up often should be narrow
-    rates = rows["lr"].unique()
-    edges = (rates.min(), rates.max())
     found = []
     for _, own in rows.groupby("seed"):
+        edges = (own["lr"].min(), own["lr"].max())
         best = [best_point(own, threshold) for threshold in KEPT_AT]
         there = [point["lr"] in edges for point in best if point is not None]
         models = candidates(own)

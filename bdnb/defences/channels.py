@@ -6,14 +6,17 @@ For the defences that prune, compare activations, or change weights without trai
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import open_clip
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdnb.data.shards import ImageArray
+from bdnb.defences.registry import Before
 from bdnb.evaluate.benchmark import BATCH
 from bdnb.models import Model
 from bdnb.runtime.errors import ConfigError
@@ -22,8 +25,19 @@ from bdnb.runtime.errors import ConfigError
 def resnet(model: Model) -> ModifiedResNet:
     """Return the image tower. Errors: ConfigError for one that is no ResNet of CLIP's."""
     if not isinstance(model.clip.visual, ModifiedResNet):
-        raise ConfigError(f"model {model.name}: expected a ResNet image tower, such as RN50's")
+        raise _no_resnet(model.name)
     return model.clip.visual
+
+
+def _no_resnet(name: str) -> ConfigError:
+    return ConfigError(f"model {name}: expected a ResNet image tower, such as RN50's")
+
+
+def check_resnet(options: Mapping[str, Any], before: Before) -> None:
+    """Refuse a model without a ResNet of CLIP's before anything is trained. Errors: ConfigError."""
+    about = open_clip.get_model_config(before.model) if before.model else None
+    if about and not isinstance(about["vision_cfg"].get("layers"), list):  # blocks of each stage
+        raise _no_resnet(before.model)
 
 
 def conv_norms(model: Model) -> list[tuple[nn.Conv2d, _BatchNorm]]:

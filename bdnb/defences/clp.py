@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdnb.config.options import Positive
 from bdnb.data.batches import Batches
-from bdnb.defences.channels import conv_norms, prune_
+from bdnb.defences.channels import check_resnet, conv_norms, prune_
 from bdnb.defences.registry import Setting, defence
 from bdnb.models import Model
 from bdnb.training.fit import Epoch
@@ -26,7 +26,7 @@ def lipschitz(conv: nn.Conv2d, norm: _BatchNorm) -> Tensor:
     return torch.linalg.matrix_norm(kernels.cpu().double(), ord=2) * scale.cpu().double()
 
 
-@defence("clp")
+@defence("clp", check=check_resnet)
 def clp(
     model: Model,
     pairs: Batches,

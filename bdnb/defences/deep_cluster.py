@@ -1,8 +1,8 @@
 """CleanCLIP with a clustering loss that was no part of pre-training (Equation 3; Appendix D.11)."""
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from accelerate.utils import broadcast
 from torch import Tensor
@@ -13,7 +13,7 @@ from bdnb.data.batches import Batch, Batches
 from bdnb.data.shards import ImageArray
 from bdnb.defences import pseudo_labels
 from bdnb.defences.other_model import other_model
-from bdnb.defences.registry import Setting, defence, run_fit, start
+from bdnb.defences.registry import Before, Setting, defence, run_fit, start
 from bdnb.evaluate import zero_shot
 from bdnb.evaluate.benchmark import class_head, evaluating, image_features
 from bdnb.models import Model
@@ -23,7 +23,15 @@ from bdnb.training.fit import Epoch
 from bdnb.training.loop import Features, Loop
 
 
-@defence("deep_cluster")
+def _check(given: Mapping[str, Any], before: Before) -> None:
+    if given.get("labels") == "classifier" and not given.get("classifier"):
+        raise ConfigError(
+            "labels='classifier' needs classifier=NAME:TAG, a weights file's path, or a training "
+            "experiment of the scale"
+        )
+
+
+@defence("deep_cluster", check=_check)
 def deep_cluster(
     model: Model,
     pairs: Batches,
@@ -97,11 +105,6 @@ def classifier_labels(name: str, images: ImageArray, setting: Setting) -> Tensor
 
     Errors: ConfigError.
     """
-    if not name:
-        raise ConfigError(
-            "labels='classifier' needs classifier=NAME:TAG, a weights file's path, or a training "
-            "experiment of the scale"
-        )
     other = other_model(name, setting)
     with evaluating(other):
         head = class_head(other, setting.classnames, targets.templates())

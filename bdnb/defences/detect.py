@@ -3,7 +3,7 @@
 Both look at the pairs that the model was trained on, which other defences may not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bdnb.config.options import Count, Share, nearest
 from bdnb.data.batches import Batches, Poison
-from bdnb.defences.registry import Setting, defence, run_fit, start
+from bdnb.defences.registry import Before, Setting, defence, run_fit, start
 from bdnb.defences.retrain import anew
 from bdnb.evaluate.detectors import registry
 from bdnb.evaluate.detectors.registry import Known, Samples
@@ -37,7 +37,17 @@ Name = Annotated[str, AfterValidator(_there)]
 """A type: a detector's name, known before a run starts."""
 
 
-@defence("detect")
+def _check_options(given: Mapping[str, Any], before: Before) -> None:
+    """Refuse options that one of the detectors, all or the one named, does not take."""
+    for name, options in (given.get("options") or {}).items():
+        registry.check(name, options)
+
+
+def _check_detector(given: Mapping[str, Any], before: Before) -> None:
+    registry.check(given.get("detector", "dao"), given.get("options") or {})
+
+
+@defence("detect", check=_check_options)
 def detect(
     model: Model,
     pairs: Batches,
@@ -53,8 +63,6 @@ def detect(
     that a method may take its threshold from, or look for neighbours among. Errors: ConfigError.
     """
     names, given = detectors or tuple(registry.DETECTORS), options or {}
-    for name in (*names, *given):
-        registry.check(name, given.get(name, {}))
     known, values = knowledge(model, pairs, setting, reference), dict[str, float]()
     judged: dict[str, tuple[Samples, np.ndarray]] = {}
     for name in names if setting.benchmark is not None else ():
@@ -68,7 +76,7 @@ def detect(
     yield Epoch(1, model, {"step": 0} | values)
 
 
-@defence("drop")
+@defence("drop", check=_check_detector)
 def drop(
     model: Model,
     pairs: Batches,
@@ -84,7 +92,6 @@ def drop(
     among them. The run's loss, learning rate, epochs and batch size should be those of
     pre-training. Errors: ConfigError.
     """
-    registry.check(detector, options or {})
     every = setting.training()
     samples, poisoned = trained_on(model, every)
     known = knowledge(model, pairs, setting, 500)

@@ -6,6 +6,7 @@ its attention maps are held to those of a teacher, a copy that has been fine-tun
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from torch.nn import functional as F
 from bdnb.config.options import Amount, Positive, Share
 from bdnb.data.batches import Batch, Batches
 from bdnb.data.shards import Pairs
-from bdnb.defences.channels import outputs, prune_, resnet, stages
-from bdnb.defences.registry import Setting, defence, run_fit, start
+from bdnb.defences.channels import check_resnet, outputs, prune_, resnet, stages
+from bdnb.defences.registry import Before, Setting, defence, run_fit, start
 from bdnb.evaluate.benchmark import BATCH, evaluating, image_features, text_features
 from bdnb.models import Model
 from bdnb.runtime.errors import ConfigError
@@ -23,7 +24,13 @@ from bdnb.training.fit import Epoch, fit
 from bdnb.training.loop import Features
 
 
-@defence("fine_pruning")
+def _check(given: Mapping[str, Any], before: Before) -> None:
+    check_resnet(given, before)
+    if given.get("nad") and before.micro_batch:
+        raise ConfigError("nad with micro_batch: activations of a whole batch are needed")
+
+
+@defence("fine_pruning", check=_check)
 def fine_pruning(
     model: Model,
     pairs: Batches,
@@ -47,8 +54,6 @@ def fine_pruning(
         for epoch in run_fit(loop, pairs, setting, setting.loss):
             yield epoch._replace(stats=epoch.stats | extra)
         return
-    if setting.compute.micro_batch:
-        raise ConfigError("nad with micro_batch: activations of a whole batch are needed")
     teacher, taught = deepcopy(model), 0.0
     loop, hook = start(teacher, pairs, setting), setting.loss.before_epoch
     for epoch in fit(loop, pairs, setting.loss, epochs=setting.epochs, before_epoch=hook):

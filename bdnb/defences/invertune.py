@@ -15,8 +15,8 @@ from torch import Tensor
 from bdnb.config.options import Amount, Count, Positive, Share
 from bdnb.data.batches import Batch, Batches
 from bdnb.defences import pseudo_labels
-from bdnb.defences.channels import outputs, stages
-from bdnb.defences.registry import Setting, defence, run_fit, start
+from bdnb.defences.channels import check_resnet, outputs, stages
+from bdnb.defences.registry import Before, Setting, defence, run_fit, start
 from bdnb.defences.trigger_inversion import classes, inverted, put_on, suspected_target
 from bdnb.evaluate.benchmark import class_head, evaluating
 from bdnb.models import Model
@@ -27,7 +27,13 @@ from bdnb.training.fit import Epoch
 from bdnb.training.loop import Features
 
 
-@defence("invertune")
+def _check(given: Mapping[str, Any], before: Before) -> None:
+    check_resnet(given, before)
+    if before.micro_batch:
+        raise ConfigError("invertune with micro_batch: activations of a whole batch are needed")
+
+
+@defence("invertune", check=_check)
 def invertune(
     model: Model,
     pairs: Batches,
@@ -51,8 +57,6 @@ def invertune(
     one batch 200 times; the run's loss is not used. Errors: ConfigError without ResNet, and with
     micro_batch.
     """
-    if setting.compute.micro_batch:
-        raise ConfigError("invertune with micro_batch: activations of a whole batch are needed")
     model.to(setting.accelerator.device).eval()
     device = setting.accelerator.device
     with evaluating(model):

@@ -58,28 +58,46 @@ class Setting:
     benchmark: Benchmark | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What is known of a run before it starts: its model's name, "" if not, and ``micro_batch``."""
+
+    model: str = ""
+    micro_batch: int = 0
+
+
 Defence = Callable[..., Iterator[Epoch]]
 DEFENCES: dict[str, Defence] = {}
+CHECKS: dict[str, Callable[[Mapping[str, Any], Before], object]] = {}
 
 
-def defence(name: str) -> Callable[[Defence], Defence]:
+def defence(
+    name: str, *, check: Callable[[Mapping[str, Any], Before], object] | None = None
+) -> Callable[[Defence], Defence]:
     """Register ``fn(model, pairs, setting, *, options...) -> Iterator[Epoch]`` under a name.
 
+    check: called with the options that are given, in their types, before anything is trained;
+    raises ConfigError for what the types cannot say.
     Errors: ConfigError as ``config.options.register``.
     """
 
     def register(function: Defence) -> Defence:
         register_checked(DEFENCES, name, function, what="defence", takes="model, pairs, setting")
+        CHECKS.pop(name, None)
+        if check is not None:
+            CHECKS[name] = check
         return function
 
     return register
 
 
-def check(name: str, options: Mapping[str, Any], *, code: str = "") -> Defence:
+def check(
+    name: str, options: Mapping[str, Any], *, code: str = "", before: Before | None = None
+) -> Defence:
     """Return the defence of that name.
 
-    code: Python file that may define it. Errors: ConfigError for an unknown name or option, and
-    for a word that an option (a ``Literal``) does not know.
+    code: Python file that may define it. Errors: ConfigError for an unknown name or option, for a
+    word that an option (a ``Literal``) does not know, and for what the defence itself refuses.
     """
     plugins.load(code)
     if name not in DEFENCES:
@@ -87,7 +105,9 @@ def check(name: str, options: Mapping[str, Any], *, code: str = "") -> Defence:
             f"defence={name!r}: unknown. There are: {', '.join(DEFENCES)}; the book's page "
             "howto adds one"
         )
-    check_options(DEFENCES[name], options, what=f"defence {name!r}")
+    given = check_options(DEFENCES[name], options, what=f"defence {name!r}")
+    if name in CHECKS:
+        CHECKS[name](given, before or Before())
     return DEFENCES[name]
 
 

@@ -1,21 +1,26 @@
 """No defence but a measurement: in which tower the backdoor is, by giving each a clean partner."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from bdnb.data.batches import Batches
 from bdnb.defences.other_model import other_model
-from bdnb.defences.registry import Setting, defence
+from bdnb.defences.registry import Before, Setting, defence
 from bdnb.evaluate.benchmark import evaluating, image_features, text_features
 from bdnb.models import Model
 from bdnb.runtime.errors import ConfigError
 from bdnb.training.fit import Epoch
 
 
-@defence("swap")
+def _check(options: Mapping[str, Any], before: Before) -> None:
+    if not options.get("clean_model"):
+        raise ConfigError("swap needs clean_model=, such as the training experiment train_clean")
+
+
+@defence("swap", check=_check)
 def swap(
     model: Model,
     pairs: Batches,
@@ -35,8 +40,6 @@ def swap(
     the mean cosine of the same inputs' features in both models after that.
     Errors: ConfigError without a clean model, or for one of another architecture.
     """
-    if not clean_model:
-        raise ConfigError("swap needs clean_model=, such as the training experiment train_clean")
     clean = other_model(clean_model, setting)
     if clean.name != model.name:
         raise ConfigError(f"clean_model={clean_model!r}: {clean.name}, expected {model.name}")

@@ -43,6 +43,15 @@ def test_only_the_detectors_that_are_named_are_run_with_their_options(tiny):
         clean.clean(config(options={"options": {"dao": {"k": 0}}}))
 
 
+def test_an_option_that_a_detector_does_not_take_is_refused_before_a_model_is_trained(fresh):
+    for defence, options in (
+        ("detect", {"detectors": ["dao"], "options": {"dao": {"size": 3}}}),
+        ("drop", {"detector": "dao", "options": {"size": 3}}),
+    ):
+        with pytest.raises(ConfigError, match="detector 'dao': no option 'size'"):
+            clean.check(config(defence=defence, options=options))
+
+
 def test_a_detector_that_is_not_there_is_refused_before_a_model_is_trained(fresh):
     for defence, options in (("detect", {"detectors": ["doa"]}), ("drop", {"detector": "doa"})):
         with pytest.raises(ConfigError, match=r"detectors?=.*: expected one of .*mean 'dao'\?"):
