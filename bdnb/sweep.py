@@ -195,6 +195,7 @@ def _not_of_base(given: dict[str, Any], loaded: Mapping[str, Any], file: str) ->
     if (base := given.pop("base", None)) is None:
         return
     own = yaml_files.read(parameters.scale_folder(given["scale"]) / f"{given['experiment']}.yaml")
+    own |= {name: None for grid in own.get("grids", ()) for name in grid}
     for name in sorted(given.keys() & loaded.keys() - own.keys()):
         if loaded[name] not in (given[name], [given[name]]):
             raise ConfigError(
