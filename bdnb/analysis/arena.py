@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bdnb.analysis import arms, blind
-from bdnb.analysis.metrics import before, by_seed, candidates, over_seeds
+from bdnb.analysis.metrics import before, by_seed, candidates, over_seeds, starts
 from bdnb.analysis.price import KEPT_AT, curve, kept_accuracy, most
 
 GATE = 90.0
@@ -165,7 +165,7 @@ def _judged(
 def curves(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the price curve at ``KEPT_AT`` of each seed (first of the index) and setting."""
     found = {
-        (seed, *setting): curve(run, KEPT_AT, start=before(own).accuracy)
+        (seed, *setting): curve(run, KEPT_AT)
         for seed, own in rows.groupby("seed")
         for setting, run in own.groupby(SETTING)
     }
@@ -192,7 +192,7 @@ def _at_edge(rows: pd.DataFrame) -> bool:
 
 def _lowest_asr(rows: pd.DataFrame) -> float:
     models = candidates(rows)
-    good = models["accuracy"] >= KEEPS / 100 * before(rows).accuracy
+    good = models["accuracy"] >= KEEPS / 100 * starts(rows)
     return float(models.loc[good, "asr"].min())
 
 

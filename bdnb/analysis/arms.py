@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from bdnb.analysis.metrics import before, best_point, by_seed, candidates
+from bdnb.analysis.metrics import before, best_point, by_seed, candidates, starts
 from bdnb.analysis.price import KEPT_AT, kept_accuracy
 
 BACKDOORED = 80.0
@@ -185,13 +185,14 @@ def at_edge(rows: pd.DataFrame) -> bool:
     A seed has when more than half of the thresholds of kept accuracy with a model have; one without
     any model has when its lowest ASR does, so that a rate beyond might reach them.
     """
-    rows = rows[["seed", "lr", "epoch", "accuracy", "asr"]]  # what is cut up often should be narrow
+    # Of shares, for the models of one seed may start unlike; narrow, for it is cut up often.
+    made = candidates(rows)
+    rows = made[["seed", "lr", "asr"]].assign(accuracy=made["accuracy"] / starts(rows))
     found = []
     for _, own in rows.groupby("seed"):
         edges = (own["lr"].min(), own["lr"].max())
         best = [best_point(own, threshold) for threshold in KEPT_AT]
         there = [point["lr"] in edges for point in best if point is not None]
-        models = candidates(own)
-        lowest = models.loc[models["asr"] == models["asr"].min(), "lr"]
+        lowest = own.loc[own["asr"] == own["asr"].min(), "lr"]
         found.append(sum(there) > len(there) / 2 if there else bool(lowest.isin(edges).all()))
     return sum(found) > len(found) / 2

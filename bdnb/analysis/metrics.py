@@ -106,6 +106,19 @@ def before(rows: pd.DataFrame) -> Start:
     return Start(float(start["accuracy"].mean()), float(start["asr"].mean()))
 
 
+def starts(rows: pd.DataFrame) -> pd.Series:
+    """Accuracy (percent) of the model that each candidate's run started from; index: candidates'.
+
+    One seed's runs may start from several trainings of its model. Without runs' names, or a row of
+    epoch 0 of its own: that of ``before``. Errors: those of ``before``.
+    """
+    after, mean = candidates(rows), before(rows).accuracy
+    if "run" not in rows:
+        return pd.Series(mean, index=after.index)
+    first = rows[rows["epoch"] == 0]
+    return after["run"].map(dict(zip(first["run"], first["accuracy"], strict=True))).fillna(mean)
+
+
 def smoothness(trajectory: pd.DataFrame) -> Smoothness:
     """How smooth one run is, from its rows (epoch 0 included), in any order.
 

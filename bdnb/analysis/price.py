@@ -20,6 +20,7 @@ from bdnb.analysis.metrics import (
     candidates,
     last_epoch,
     over_seeds,
+    starts,
 )
 
 KEPT_AT = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
@@ -36,20 +37,18 @@ def curve(
     """The price curve: accuracy of the best candidate with ASR <= t, in percent of ``start``.
 
     rows: of one seed and objective. thresholds: (T,) percent. start: accuracy before cleaning
-    (percent); that of epoch 0 unless given. Out: (T,); 0 where no candidate is under t. Errors:
-    ConfigError for rows without epoch 0 when no start is given.
+    (percent); that of epoch 0 of each candidate's run unless given. Out: (T,); 0 where no candidate
+    is under t. Errors: ConfigError for rows without epoch 0 when no start is given.
     """
     models = candidates(rows)
-    start = before(rows).accuracy if start is None else start
-    return _curve(models["accuracy"].to_numpy(), models["asr"].to_numpy(), start, thresholds)
+    share = 100 * models["accuracy"] / (starts(rows) if start is None else start)
+    return _curve(share.to_numpy(), models["asr"].to_numpy(), thresholds)
 
 
-def _curve(
-    accuracy: np.ndarray, asr: np.ndarray, start: float, thresholds: Sequence[float]
-) -> np.ndarray:
+def _curve(share: np.ndarray, asr: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     order = np.argsort(asr)
-    best = np.maximum.accumulate(np.concatenate([[0.0], accuracy[order]]))
-    return 100 * best[np.searchsorted(asr[order], thresholds, side="right")] / start
+    best = np.maximum.accumulate(np.concatenate([[0.0], share[order]]))
+    return best[np.searchsorted(asr[order], thresholds, side="right")]
 
 
 def kept_accuracy(rows: pd.DataFrame, *, start: float | None = None) -> float:
@@ -95,7 +94,7 @@ def most(rows: pd.DataFrame) -> float:
 
 
 def _kept_last(rows: pd.DataFrame) -> float:
-    return kept_accuracy(last_epoch(rows), start=before(rows).accuracy)
+    return kept_accuracy(pd.concat([rows[rows["epoch"] == 0], last_epoch(rows)]))
 
 
 def sampling_error(
@@ -106,11 +105,11 @@ def sampling_error(
     Accuracy and ASR of each candidate are drawn from binomials of so many images. Out: standard
     deviations of "kept" (kept accuracy) and "kept_at_5", in percent of the accuracy before.
     """
-    models, start = candidates(rows), before(rows).accuracy
+    models, start = candidates(rows), starts(rows).to_numpy()
     random = np.random.default_rng(seed)
     shares = models[["accuracy", "asr"]].to_numpy(dtype=float) / 100
     drawn = 100 * random.binomial(images, shares, (draws, *shares.shape)) / images
-    curves = np.array([_curve(one[:, 0], one[:, 1], start, KEPT_AT) for one in drawn])
+    curves = np.array([_curve(100 * one[:, 0] / start, one[:, 1], KEPT_AT) for one in drawn])
     at_5 = curves[:, KEPT_AT.index(int(CLEANED))]
     return {"kept": float(curves.mean(axis=1).std()), "kept_at_5": float(at_5.std())}
 

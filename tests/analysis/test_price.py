@@ -161,3 +161,21 @@ def test_the_shipped_curves_are_those_of_the_authors_points():
     assert there.keys() == made.keys()
     for name, values in made.items():
         assert there[name] == pytest.approx(values, abs=0.006), name
+
+
+def test_what_is_kept_is_a_share_of_what_the_run_itself_started_from():
+    """One seed's model may have been trained twice, and be a little better the second time."""
+    first = {"seed": 0, "run": "a", "lr": 1e-3}
+    second = {"seed": 0, "run": "b", "lr": 2e-3}
+    rows = pd.DataFrame(
+        [
+            first | {"epoch": 0, "accuracy": 50.0, "asr": 99.0},
+            first | {"epoch": 1, "accuracy": 40.0, "asr": 10.0},
+            second | {"epoch": 0, "accuracy": 80.0, "asr": 99.0},
+            second | {"epoch": 1, "accuracy": 48.0, "asr": 1.0},
+        ]
+    )
+    assert price.curve(rows, [0.5, 1, 9, 10]).tolist() == [0, 60, 60, 80]
+    assert price.kept_accuracy(rows[rows["run"] == "b"]) == 60
+    assert price.curve(rows, [10], start=60.0).tolist() == [80]
+    assert price.curve(rows.drop(columns="run"), [10]).tolist() == pytest.approx([100 * 48 / 65])
