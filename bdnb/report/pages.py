@@ -82,16 +82,33 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     if "pretrain_objective" in rows:  # the book makes no runs on models from elsewhere
         known = rows[rows["pretrain_objective"] != elsewhere.ELSEWHERE]
     scales = sorted(known["scale"].dropna().unique()) if "scale" in rows else []
-    again = ", ".join(f"`{command(scale)}`" for scale in scales)
+    make = ", ".join(f"`{command(scale)}`" for scale in scales)
     note = elsewhere.note(rows)
     counts = f"{style.some(rows['run'].nunique(), 'run')}, {style.some(len(rows), 'row')}"
     if "test_images" in rows and len(images := sorted({*rows["test_images"].dropna()})):
         counts += f"; accuracy and ASR on {' or '.join(f'{n:,.0f}' for n in images)} images"
+    twice = ""
+    if again := _trained_again(rows):
+        twice = f". Models of seed{'s' * (len(again) > 1)} {', '.join(map(str, again))} were "
+        twice += (
+            "trained more than once, alike: each run is measured against the one it started from"
+        )
     return Markdown(
         f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "
-        f"{devices}; commit{'s' * (', ' in commits)} {commits}"
-        f"{'. Reproduce with ' if again else ''}{again}.*" + (f"\n\n**{note}**" if note else "")
+        f"{devices}; commit{'s' * (', ' in commits)} {commits}{twice}"
+        f"{'. Reproduce with ' if make else ''}{make}.*" + (f"\n\n**{note}**" if note else "")
     )
+
+
+def _trained_again(rows: pd.DataFrame) -> list[int]:
+    """The seeds of which some runs of cleaning start from another training of the same model."""
+    if not {"from", "poisoned"} <= set(rows):
+        return []
+    plain = rows.dropna(subset="from")
+    if "cleaned_experiment" in rows:  # those start from a model that is cleaned already
+        plain = plain[plain["cleaned_experiment"].isna()]
+    counts = plain.groupby(["scale", "poisoned", "seed"])["from"].nunique()
+    return sorted(set(counts[counts > 1].index.get_level_values("seed")))
 
 
 def trained(scale: str) -> list[TrainConfig]:

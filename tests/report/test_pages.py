@@ -42,6 +42,17 @@ def test_a_defence_of_one_s_own_has_a_line_of_its_own_without_the_paper_s_number
     assert alone["best accuracy after, %"].tolist() == [70.0, 20.0]
 
 
+def test_seeds_whose_model_was_trained_again_are_named():
+    about = {"scale": "a", "from": "{'run': 'train-1', 'epoch': 3}"}
+    first = rows("main").assign(**about)
+    again = first.assign(run="clean-b", **{"from": "{'run': 'train-2', 'epoch': 3}"})
+    other = again.assign(run="clean-c", seed=1)
+    cleaned = again.assign(run="clean-d", cleaned_experiment="clean")
+    assert "more than once" not in pages.provenance(first, other, cleaned).data
+    told = pages.provenance(first, again, other).data
+    assert "Models of seed 0 were trained more than once, alike" in told
+
+
 def test_a_page_says_what_makes_its_rows_again():
     again = {scale: pages.provenance(rows("main").assign(scale=scale)).data for scale in "ab"}
     assert all(f"--config scale={scale}`" in said for scale, said in again.items())
