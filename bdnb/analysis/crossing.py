@@ -56,6 +56,8 @@ class Crossing:
     """Index seed, columns (way, model), the way "CleanCLIP" or the other."""
     edges: tuple[str, ...] = ()
     """Where the best models lie at the edge of the rates: others might do better elsewhere."""
+    fewer: tuple[int, ...] = ()
+    """Seeds that were cleaned at fewer learning rates than others."""
     further: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
     """CleanCLIP's contrast by seed with all of its rates; empty where it has no others."""
     wider: str = ""
@@ -111,6 +113,7 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
         further=further,
         wider=wider,
         number="mean of the whole price curve" if floor else "kept accuracy",
+        fewer=_fewer(both[0][1]),
         edges=tuple(
             f"{way} on {arms.words(arm.poisoned)}"
             for way, pair in ways.items()
@@ -156,6 +159,11 @@ def _shared(ways: Mapping[str, Pair]) -> dict[str, Pair]:
         way: [(arm, rows.merge(common, on=["seed", "lr"])) for arm, rows in pair]
         for way, pair in ways.items()
     }
+
+
+def _fewer(rows: pd.DataFrame) -> tuple[int, ...]:
+    counts = rows.groupby("seed")["lr"].nunique()
+    return tuple(counts.index[counts < counts.max()])
 
 
 def _rates(pair: Pair) -> int:

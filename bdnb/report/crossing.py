@@ -34,6 +34,10 @@ def answer(found: list[Crossing]) -> Markdown:
             more = int((ours - theirs > CONTRAST).sum())
             words += f"By more than {CONTRAST:g} points in {more} of {some(len(ours), 'seed')}. "
             words += f"**That it crosses: {one.crosses}.**"
+        if one.fewer:
+            few = ", ".join(map(str, one.fewer))
+            many = "s" * (len(one.fewer) > 1)
+            words += f" Cleaned at fewer learning rates than the others: seed{many} {few}."
         if len(one.further):
             words += " With all of CleanCLIP's learning rates its contrast is "
             words += f"{_interval(one.further)}; that it is larger: {one.wider}."

@@ -108,3 +108,11 @@ def test_without_rows_or_with_half_of_them_nothing_is_decided():
     assert all(one.crosses.startswith("not decided (no rows") for one in crossing.crossings(half))
     unfinished = pd.concat([half, runs("PAR", (COSTLY, CLEANED)).assign(finished=None)])
     assert crossing.crossings(unfinished)[0].crosses.startswith("not decided (no rows")
+
+
+def test_seeds_with_fewer_learning_rates_than_others_are_named():
+    ends = {"CleanCLIP": (CLEANED, COSTLY), "PAR": (COSTLY, CLEANED)}
+    parts = [runs(way, both, seeds=(0, 1)) for way, both in ends.items()]
+    assert of_par(*parts).fewer == ()
+    parts += [runs(way, both, seeds=(2,), rates=(1e-4, 3e-4)) for way, both in ends.items()]
+    assert of_par(*parts).fewer == (2,)
