@@ -107,8 +107,8 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         resumed = config.optimiser == "authors"
         adam = checkpoints.optimiser_state(backdoored.weights) if resumed else None
         options, picked = defence_options(config)
-        known_now = Before(model=model.name, micro_batch=config.micro_batch)
-        defence, used = defences.check(config.defence, options, before=known_now), None
+        ahead = Before(model=model.name, micro_batch=config.micro_batch)
+        defence, used = defences.check(config.defence, options, before=ahead), None
         if defence.__module__.startswith("bdnb."):  # another may look at all of the weights
             used = setup.used_tokens(batches, data, wanted, model)
         setting = defences.Setting(

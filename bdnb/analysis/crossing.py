@@ -33,9 +33,9 @@ RULE = (
     "wholly on the other side. Seeds and learning rates are those that both models have in both "
     "ways. A model without a backdoor before cleaning says nothing; a best model at the edge of "
     "the rates is named. Added after the rows, and never in a claim's favour: the first is asked "
-    "once more with all learning rates that CleanCLIP has, and counts as shown only where it holds "
-    "both times; and as everywhere in this book it cannot be told where a best model lies at the "
-    "edge of the rates and a better one beyond it would weaken the verdict."
+    "once more with all learning rates that CleanCLIP has, and once more with the seeds alone that "
+    "have every learning rate, and counts as shown only where it holds each time; and as "
+    "everywhere in this book it cannot be told where a best model lies at the edge of the rates and a better one beyond it would weaken the verdict."
 )
 
 Pair = list[tuple[Arm, pd.DataFrame]]
@@ -58,6 +58,8 @@ class Crossing:
     """Where the best models lie at the edge of the rates: others might do better elsewhere."""
     fewer: tuple[int, ...] = ()
     """Seeds that were cleaned at fewer learning rates than others."""
+    alike: str = ""
+    """Verdict on ``larger`` without those; the same where there are none."""
     further: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
     """CleanCLIP's contrast by seed with all of its rates; empty where it has no others."""
     wider: str = ""
@@ -97,6 +99,9 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
     found = Crossing(way=name, larger="", crosses="", numbers=numbers)
     ours, theirs = (found.contrasts[way] for way in ways)
     larger = wider = _told(decide(ours - theirs, CONTRAST), ways)
+    fewer = _fewer(both[0][1])
+    full = {way: [(a, rows[~rows["seed"].isin(fewer)]) for a, rows in ways[way]] for way in ways}
+    alike = _told(decide((ours - theirs)[~ours.index.isin(fewer)], CONTRAST), full)
     further = pd.Series(dtype=float)
     more = _shared({"CleanCLIP": _pair(MAIN, clean)}) | {name: ways[name]}
     if _rates(more["CleanCLIP"]) > _rates(ways["CleanCLIP"]):
@@ -105,7 +110,7 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
         wider = _told(decide((further - theirs).dropna(), CONTRAST), more)
     crosses = joint([decide(ours, CONTRAST), decide(theirs, -CONTRAST, above=False)])
     if weak := [why for _, rows in both if (why := arms.no_backdoor(rows))]:
-        larger = wider = crosses = f"{MUTE} ({weak[0]})"
+        larger = wider = alike = crosses = f"{MUTE} ({weak[0]})"
     return replace(
         found,
         larger=larger,
@@ -113,7 +118,8 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
         further=further,
         wider=wider,
         number="mean of the whole price curve" if floor else "kept accuracy",
-        fewer=_fewer(both[0][1]),
+        fewer=fewer,
+        alike=alike,
         edges=tuple(
             f"{way} on {arms.words(arm.poisoned)}"
             for way, pair in ways.items()
@@ -140,7 +146,7 @@ def _told(verdict: str, ways: Mapping[str, Pair]) -> str:
 
 def _undecided(name: str, why: str) -> Crossing:
     word = f"{OPEN} ({why})"
-    return Crossing(way=name, larger=word, crosses=word, wider=word)
+    return Crossing(way=name, larger=word, crosses=word, wider=word, alike=word)
 
 
 def _pair(where: Mapping[str, str], clean: pd.DataFrame) -> Pair:

@@ -37,6 +37,10 @@ Name = Annotated[str, AfterValidator(_there)]
 """A type: a detector's name, known before a run starts."""
 
 
+DETECTOR = "dao"
+"""What ``drop`` takes unless another is named."""
+
+
 def _check_options(given: Mapping[str, Any], before: Before) -> None:
     """Refuse options that one of the detectors, all or the one named, does not take."""
     for name, options in (given.get("options") or {}).items():
@@ -44,7 +48,7 @@ def _check_options(given: Mapping[str, Any], before: Before) -> None:
 
 
 def _check_detector(given: Mapping[str, Any], before: Before) -> None:
-    registry.check(given.get("detector", "dao"), given.get("options") or {})
+    registry.check(given.get("detector", DETECTOR), given.get("options") or {})
 
 
 @defence("detect", check=_check_options)
@@ -82,7 +86,7 @@ def drop(
     pairs: Batches,
     setting: Setting,
     *,
-    detector: Name = "dao",
+    detector: Name = DETECTOR,
     share: Share = 0.05,
     options: dict[str, Any] | None = None,
 ) -> Iterator[Epoch]:

@@ -107,7 +107,8 @@ def check(
         )
     given = check_options(DEFENCES[name], options, what=f"defence {name!r}")
     if name in CHECKS:
-        CHECKS[name](given, before or Before())
+        with plugins.calling(f"the check of defence {name!r}"):
+            CHECKS[name](given, before or Before())
     return DEFENCES[name]
 
 

@@ -22,22 +22,22 @@ def answer(found: list[Crossing]) -> Markdown:
     """Say for each way without SSL whether the contrast is larger under CleanCLIP, and crosses."""
     lines = []
     for one in found:
-        words = (
-            f"**That the contrast is larger under CleanCLIP than under {one.way}: {one.larger}.** "
-        )
+        whole = one.larger if short(one.larger) == settled(one) else settled(one)
+        words = f"**That the contrast is larger under CleanCLIP than under {one.way}: {whole}.** "
         if len(one.contrasts):
             ours, theirs = _contrasts(one)
             parts = (("CleanCLIP", ours), (one.way, theirs), ("difference", ours - theirs))
             said = [f"{name} {_interval(values)}" for name, values in parts]
             words += f"Contrast in {one.number} at the seeds and learning rates of both, points: "
-            words += f"{'; '.join(said)}. "
+            words += f"{'; '.join(said)}. That it is larger there: {short(one.larger)}. "
             more = int((ours - theirs > CONTRAST).sum())
             words += f"By more than {CONTRAST:g} points in {more} of {some(len(ours), 'seed')}. "
             words += f"**That it crosses: {one.crosses}.**"
         if one.fewer:
             few = ", ".join(map(str, one.fewer))
             many = "s" * (len(one.fewer) > 1)
-            words += f" Cleaned at fewer learning rates than the others: seed{many} {few}."
+            words += f" Seed{many} {few} had fewer learning rates; without, that it is larger: "
+            words += f"{one.alike}."
         if len(one.further):
             words += " With all of CleanCLIP's learning rates its contrast is "
             words += f"{_interval(one.further)}; that it is larger: {one.wider}."
@@ -80,8 +80,8 @@ def short(verdict: str) -> str:
 
 
 def settled(one: Crossing) -> str:
-    """Return the verdict on ``larger``, where further learning rates leave it as it is."""
-    words = {short(one.larger), short(one.wider)}
+    """Return the verdict on ``larger``, where further rates and fewer seeds leave it as it is."""
+    words = {short(one.larger), short(one.wider), short(one.alike)}
     return words.pop() if len(words) == 1 else OPEN
 
 

@@ -115,4 +115,15 @@ def test_seeds_with_fewer_learning_rates_than_others_are_named():
     parts = [runs(way, both, seeds=(0, 1)) for way, both in ends.items()]
     assert of_par(*parts).fewer == ()
     parts += [runs(way, both, seeds=(2,), rates=(1e-4, 3e-4)) for way, both in ends.items()]
-    assert of_par(*parts).fewer == (2,)
+    found = of_par(*parts)
+    assert (found.fewer, found.larger, found.alike) == ((2,), "holds", "holds")
+
+
+def test_what_only_seeds_with_fewer_learning_rates_show_is_not_said_without_them():
+    same = {"CleanCLIP": (CLEANED, CLEANED), "PAR": (CLEANED, CLEANED)}
+    apart = {"CleanCLIP": (CLEANED, COSTLY), "PAR": (COSTLY, CLEANED)}
+    parts = [runs(way, ends, seeds=(0, 1, 2)) for way, ends in same.items()]
+    parts += [runs(way, ends, seeds=(3, 4), rates=(1e-4, 3e-4)) for way, ends in apart.items()]
+    found = of_par(*parts)
+    assert (found.fewer, found.alike) == ((3, 4), "does not hold")
+    assert found.larger != found.alike

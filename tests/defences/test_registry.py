@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from bdnb import defences
+from bdnb.defences import registry
 from bdnb.defences.registry import Before
 from bdnb.runtime.errors import ConfigError
 
@@ -51,3 +52,9 @@ def test_a_defence_takes_the_models_that_it_is_made_for():
     for name in defences.DEFENCES:
         for model in ("", "rn_test", "RN50"):
             defences.check(name, sound.get(name, {}), before=Before(model=model))
+
+
+def test_a_check_that_breaks_is_told_as_the_defence_s_own(monkeypatch):
+    monkeypatch.setitem(registry.CHECKS, "clp", lambda options, before: options["nosuch"])
+    with pytest.raises(ConfigError, match="the check of defence 'clp': KeyError: 'nosuch'"):
+        defences.check("clp", {})
