@@ -56,5 +56,5 @@ def test_a_defence_takes_the_models_that_it_is_made_for():
 
 def test_a_check_that_breaks_is_told_as_the_defence_s_own(monkeypatch):
     monkeypatch.setitem(registry.CHECKS, "clp", lambda options, before: options["nosuch"])
-    with pytest.raises(ConfigError, match="the check of defence 'clp': KeyError: 'nosuch'"):
+    with pytest.raises(ConfigError, match=r"the check of defence 'clp': .*KeyError: 'nosuch'"):
         defences.check("clp", {})
