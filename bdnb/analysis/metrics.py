@@ -112,11 +112,17 @@ def starts(rows: pd.DataFrame) -> pd.Series:
     One seed's runs may start from several trainings of its model. Without runs' names, or a row of
     epoch 0 of its own: that of ``before``. Errors: those of ``before``.
     """
+    rows = narrow(rows)
     after, mean = candidates(rows), before(rows).accuracy
     if "run" not in rows:
         return pd.Series(mean, index=after.index)
     first = rows[rows["epoch"] == 0]
     return after["run"].map(dict(zip(first["run"], first["accuracy"], strict=True))).fillna(mean)
+
+
+def narrow(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what a price curve needs of rows: those of a run have a hundred columns."""
+    return rows[[name for name in ("run", "epoch", "accuracy", "asr") if name in rows]]
 
 
 def smoothness(trajectory: pd.DataFrame) -> Smoothness:

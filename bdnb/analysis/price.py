@@ -19,6 +19,7 @@ from bdnb.analysis.metrics import (
     by_seed,
     candidates,
     last_epoch,
+    narrow,
     over_seeds,
     starts,
 )
@@ -40,6 +41,7 @@ def curve(
     (percent); that of epoch 0 of each candidate's run unless given. Out: (T,); 0 where no candidate
     is under t. Errors: ConfigError for rows without epoch 0 when no start is given.
     """
+    rows = narrow(rows)
     models = candidates(rows)
     share = 100 * models["accuracy"] / (starts(rows) if start is None else start)
     return _curve(share.to_numpy(), models["asr"].to_numpy(), thresholds)

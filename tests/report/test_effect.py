@@ -1,6 +1,6 @@
 """The page *What it hangs on*: its sentences follow the rows, whichever way these come out."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -113,6 +113,17 @@ def test_the_page_comes_to_what_its_parts_say(ends, other, contrast, reason):
     said = effect.reason(rows, crossings(rows)).data
     assert reason in said
     assert "Of 10 claims about the reason " in said  # eight explanations, two ways
+
+
+@pytest.mark.parametrize("asked", ["larger", "wider", "alike"])
+def test_what_does_not_hold_each_time_that_it_is_asked_is_not_said_to_hold(asked):
+    rows = both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, COSTLY)))
+    first = crossings(rows)[0]
+    assert crossing.settled(first) == "holds"
+    found = [replace(first, **{asked: "not decided"})]
+    assert crossing.settled(found[0]) == "not decided"
+    assert "larger under CleanCLIP than under PAR: not decided.**" in crossing.answer(found).data
+    assert "beyond MMCL + SSL models" not in effect.reason(rows, found).data
 
 
 def test_what_further_learning_rates_take_back_is_not_said_to_hold():
