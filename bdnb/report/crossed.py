@@ -1,4 +1,8 @@
-"""Every pre-training objective against every way of cleaning: rows in, one table and a sentence."""
+"""Every pre-training objective against every way of cleaning: rows in, tables and sentences.
+
+``table`` has what each way keeps of each model; ``rates_table`` which learning rate CleanCLIP needs
+on each.
+"""
 
 import pandas as pd
 from IPython.display import Markdown
@@ -6,8 +10,9 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis.metrics import Spread, by_seed, over_seeds
 from bdnb.analysis.price import kept_accuracy, most
-from bdnb.report import arena, tables
+from bdnb.report import arena, rates, tables
 from bdnb.report.answers import NOTHING
+from bdnb.report.rates import ENOUGH, WEAK
 from bdnb.report.style import NAMES, between, short, some
 
 RATES = (3.0e-4, 1.0e-3)
@@ -23,6 +28,8 @@ EXPERIMENTS = (
 )
 """Whose models differ in the objective alone."""
 SAID = ("defence", "loss", "study", "image_views")
+OTHERS = ("mmcl_ssl", "mmcl_ssl_image", "mmcl_ssl_text", "mmcl_barlow", "siglip")
+"""Objectives whose models are set beside MMCL's, each in the seeds and rates of both."""
 VIEWS = {"crop_flip": "with crops for second views", "none": "without second views"}
 MODEL, WAY = "pre-trained with", "way"
 
@@ -102,3 +109,52 @@ def answer(clean: pd.DataFrame) -> Markdown:
         + f" {blank} of {some(made.size, 'pair')} of a model and a way have no rows."
         * bool(blank)
     )
+
+
+def beside_mmcl(clean: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return ``rates.ends`` of models of each other objective and MMCL's, by objective.
+
+    clean: rows of a scale's cleaning runs; plain CleanCLIP on models that differ in the objective
+    alone counts (that ``rates.ends`` takes), with the second views of pre-training.
+    """
+    if clean.empty:
+        return {}
+    clean = clean[clean["finished"].notna()] if "finished" in clean else clean
+    mine = clean[clean["experiment"].isin(EXPERIMENTS) & clean["study"].isin(("main", "crossing"))]
+    mine = mine.assign(study="main")
+    both = {one: rates.ends(mine, objectives=(WEAK, one)) for one in OTHERS}
+    return {one: made for one, made in both.items() if len(made)}
+
+
+def rates_answer(clean: pd.DataFrame) -> Markdown:
+    """Say how high a learning rate the models of each objective need, beside MMCL's."""
+    told = []
+    for one, made in beside_mmcl(clean).items():
+        times, all_seeds = rates.times_as_high(made, one), made["seed"].nunique()
+        of = f"{times.n} of {some(all_seeds, 'seed')}" if times.missing else some(times.n, "seed")
+        many = f"{times.mean:.1f}{between(times)}, {of}" if times.n else "none tried is enough"
+        told.append(f"{NAMES[one]} {many}")
+    if not told:
+        return NOTHING
+    return Markdown(
+        f"**The learning rate at which CleanCLIP ends at an ASR of at most {ENOUGH} %, over that "
+        f"of MMCL models of the same seeds: {'; '.join(told)}** (geometric means; one seed says "
+        "no more than where to look, and no criterion was set)."
+    )
+
+
+def rates_table(clean: pd.DataFrame) -> Styler | Markdown:
+    """Return ASR after the last epoch at ``RATES`` and the rate needed, a line an objective."""
+    lines = []
+    for one, made in beside_mmcl(clean).items():
+        times, line = rates.times_as_high(made, one), {MODEL: NAMES[one]}
+        for lr in RATES:
+            for objective, whose in ((one, ""), (WEAK, ", MMCL")):
+                at = made[(made["lr"] == lr) & (made["objective"] == objective)]
+                asr = over_seeds(by_seed(at, lambda own: own["asr"].mean()), limits=(0.0, 100.0))
+                shown = f"{asr.mean:.0f}{between(asr, '.0f', tables.FEW)}" if asr.n else "–"
+                line[f"ASR at {short(lr)}{whose}, %"] = shown
+        many = f"{times.mean:.1f}{between(times, '.1f', tables.FEW)}" if times.n else "–"
+        line[f"rate for ASR ≤ {ENOUGH} %, times MMCL's"] = many
+        lines.append(line | {"seeds": made["seed"].nunique()})
+    return tables.styled(pd.DataFrame(lines)) if lines else NOTHING

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis.arms import BACKDOORED
-from bdnb.analysis.metrics import before, by_seed, last_epoch, over_seeds
+from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds
 from bdnb.analysis.price import KEPT_AT
 from bdnb.report import style
 from bdnb.report.answers import main_study
@@ -30,8 +30,12 @@ COLUMNS = ["objective", "seed", "lr", "asr", "kept"]
 NEITHER = Markdown("*Takes CleanCLIP on an MMCL and an MMCL + SSL model at two rates or more.*")
 
 
-def ends(clean: pd.DataFrame, poisoned: Collection[str] = ()) -> pd.DataFrame:
-    """Return a line a run of CleanCLIP on an MMCL or MMCL + SSL model that had a backdoor.
+def ends(
+    clean: pd.DataFrame,
+    poisoned: Collection[str] = (),
+    objectives: tuple[str, str] = OBJECTIVES,
+) -> pd.DataFrame:
+    """Return a line a run of CleanCLIP on a model of two objectives that had a backdoor.
 
     Columns: objective, seed, lr, asr (last epoch, percent), kept (its accuracy in percent of that
     before). Only seeds and rates of one model of each objective; empty unless there are two rates.
@@ -39,7 +43,7 @@ def ends(clean: pd.DataFrame, poisoned: Collection[str] = ()) -> pd.DataFrame:
     """
     mine = main_study(clean)
     if len(mine):
-        mine = mine[(mine["loss"] == "mmcl_ssl") & mine["pretrain_objective"].isin(OBJECTIVES)]
+        mine = mine[(mine["loss"] == "mmcl_ssl") & mine["pretrain_objective"].isin(objectives)]
         mine = mine[mine["poisoned"].isin(poisoned)] if poisoned else mine
     lines = []
     for _, own in mine.groupby(["poisoned", "seed"]) if len(mine) else ():
@@ -59,7 +63,21 @@ def needed(made: pd.DataFrame) -> pd.DataFrame:
     made: ``ends``.
     """
     low = made[made["asr"] <= ENOUGH].groupby(["seed", "objective"])["lr"].min()
-    return low.unstack().reindex(made["seed"].unique()).reindex(columns=list(OBJECTIVES))
+    both = made["objective"].unique()
+    return low.unstack().reindex(made["seed"].unique()).reindex(columns=both)
+
+
+def times_as_high(made: pd.DataFrame, of: str = STRONG) -> Spread:
+    """Return the rate that one objective's models need over MMCL's: geometric mean over seeds.
+
+    made: ``ends`` of that objective and MMCL. Its interval takes no less spread than half a step
+    of the rates tried, for those between are not known.
+    """
+    rates = needed(made)
+    step = np.diff(np.log(np.unique(made["lr"]))).mean()
+    times = over_seeds(np.log(rates[of] / rates[WEAK]), least_spread=step / 2)
+    mean, low, high = map(math.exp, times[:3])
+    return times._replace(mean=mean, low=low, high=high)
 
 
 def answer(made: pd.DataFrame) -> Markdown:
@@ -69,17 +87,13 @@ def answer(made: pd.DataFrame) -> Markdown:
     """
     if made.empty:
         return NEITHER
-    rates = needed(made)
-    step = np.diff(np.log(np.unique(made["lr"]))).mean()  # rates between those tried are not known
-    times = over_seeds(np.log(rates[STRONG] / rates[WEAK]), least_spread=step / 2)
-    mean, low, high = map(math.exp, times[:3])
-    ratio = times._replace(mean=mean, low=low, high=high)
+    rates, times = needed(made), times_as_high(made)
     seeds = f"{times.n} of {some(len(rates), 'seed')}" if times.missing else some(times.n, "seed")
-    many = f"{ratio.mean:.1f} times as high{between(ratio)}, geometric mean of {seeds}"
+    many = f"{times.mean:.1f} times as high{between(times)}, geometric mean of {seeds}"
     to_end = f"for runs to end at an ASR of at most {ENOUGH} %"
     told = [f"**That one model needs a higher learning rate {to_end} is not shown.**"]
-    if times.low > 0 or times.high < 0:
-        more = STRONG if times.low > 0 else WEAK
+    if times.low > 1 or times.high < 1:
+        more = STRONG if times.low > 1 else WEAK
         told = [f"**The {NAMES[more]} model needs a higher learning rate {to_end}.**"]
     told.append(
         f"The MMCL + SSL model's is {many}." if times.n else "No seed has such runs of both."

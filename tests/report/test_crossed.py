@@ -3,12 +3,17 @@
 import pandas as pd
 import pytest
 
-from bdnb.report import comebacks, crossed
+from bdnb.report import comebacks, crossed, rates
 from bdnb.runs import experiments
 from tests.analysis.test_effect import MODELS, SEEDS, run
 
 FAIR, POOR = [20.0, 4.0, 1.0], [60.0, 50.0, 30.0]
-OF = {"train_mmcl": "mmcl", "train_mmcl_ssl": "mmcl_ssl", "train_mmcl_barlow": "mmcl_barlow"}
+OF = {
+    "train_mmcl": "mmcl",
+    "train_mmcl_ssl": "mmcl_ssl",
+    "train_mmcl_barlow": "mmcl_barlow",
+    "train_mmcl_ssl_image": "mmcl_ssl_image",
+}
 
 
 def made(model, asrs, *, rates=(3e-4, 1e-3), seeds=SEEDS, experiment="clean", **columns):
@@ -86,3 +91,34 @@ def test_a_user_s_fine_tuning_has_its_asr_before_at_most_and_after():
     assert line["last ASR"] == 20
     assert (line["cleaned at"], line["fine-tuned at"], line["seeds"]) == ("3e-4", "1e-4", 2)
     assert "No cleaned model" in comebacks.users(pd.DataFrame()).data
+
+
+def test_the_rate_that_each_objective_needs_is_beside_mmcl_of_the_same_seeds():
+    parts = {"study": "crossing", "experiment": "clean_parts"}
+    rows = made(MODELS[0], FAIR, rates=(3e-4, 1e-3))  # clean at the lowest
+    rows += made(MODELS[1], POOR, rates=(3e-4,)) + made(MODELS[1], FAIR, rates=(1e-3,))
+    rows += made("train_mmcl_ssl_image", FAIR, seeds=SEEDS[:1], **parts)
+    rows += made("train_mmcl_barlow", POOR, seeds=SEEDS[:2], **parts)
+    # What must not count: another loss, other views, rates and seeds of one model alone.
+    rows += made("train_mmcl_ssl_image", POOR, seeds=(7,), **parts)
+    rows += made("train_mmcl_ssl_image", FAIR, rates=(1e-5,), seeds=SEEDS[:1], **parts)
+    rows += made(MODELS[1], FAIR, study="views", image_views="none", experiment="clean_views")
+    rows += made(MODELS[1], FAIR, loss="mmcl_barlow", **parts)
+    clean = pd.concat(rows, ignore_index=True)
+    said = crossed.rates_answer(clean).data
+    assert "MMCL + SSL 3.3 (" in said
+    assert "3 seeds; MMCL + SSL of images 1.0, 1 seed;" in said
+    assert "MMCL + Barlow Twins none tried is enough" in said
+    lines = crossed.rates_table(clean).data.set_index(crossed.MODEL)
+    assert lines["seeds"].tolist() == [3, 1, 2]
+    needed = lines[f"rate for ASR ≤ {rates.ENOUGH} %, times MMCL's"]
+    assert needed["MMCL + SSL of images"] == "1.0"
+    assert needed["MMCL + Barlow Twins"] == "–"
+    assert lines.loc["MMCL + SSL of images", "ASR at 3e-4, MMCL, %"] == "1"
+
+
+@pytest.mark.parametrize("shown", [crossed.rates_answer, crossed.rates_table])
+def test_where_no_objective_is_beside_mmcl_nothing_is_said_of_rates(shown):
+    alone = pd.concat(made(MODELS[0], FAIR), ignore_index=True)
+    for rows in (alone, alone[:0], pd.DataFrame()):
+        assert shown(rows).data == crossed.NOTHING.data
