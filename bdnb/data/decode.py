@@ -6,6 +6,7 @@ A sample that cannot be read is left out, counted and named; too many of them ar
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bdnb.data import bad_samples
 from bdnb.data.shards import Pairs, extension, samples
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import building
+from bdnb.runtime.files import building, write_atomic
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
@@ -67,7 +68,7 @@ def decode(
     with building(cache, "decoded samples") as made:
         if (found := _load(cache, mark)) is None:
             index = _write(tars, side, made / "images.u8", field, bad_share, fit)
-            (made / "samples.json").write_text(json.dumps({"mark": mark} | index), "utf-8")
+            write_atomic(made / "samples.json", json.dumps({"mark": mark} | index))
     found = found or _load(cache, mark)
     assert found is not None
     return found
@@ -140,6 +141,8 @@ def _write(
                 texts[key] = text
                 file.write(image.tobytes())
             bar.update()
+        file.flush()
+        os.fsync(file.fileno())  # before the index says that it is there
     bad_samples.report(dropped, len(texts), bad_share, where=str(tars[0].parent))
     return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": dropped}
 

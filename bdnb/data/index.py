@@ -147,27 +147,37 @@ def _write(made: Path, parts: Path, tars: Sequence[Path], workers: int) -> None:
 
     parts: folder of what shards have given, from where a pass that was cut off goes on.
     """
-    found, bad = [], dict[str, str]()
+    found, bad, bad_in = [], dict[str, str](), dict[str, int]()
     with progress.bar(total=len(tars), desc="indexing: ", unit=" shards", leave=False) as bar:
         for number, part in enumerate(parallel(partial(_part, parts=parts), tars, workers)):
             with np.load(part) as kept:
                 rows, dropped = kept["rows"], json.loads(str(kept["bad"]))
             rows["shard"] = number
+            for key in dropped.keys() & bad_in.keys():
+                raise _twice(tars[number], key, tars[bad_in[key]])
             found.append(rows)
             bad |= dropped
+            bad_in |= dict.fromkeys(dropped, number)
             bar.update()
     places = np.concatenate(found)
     order = np.argsort(places["key"], kind="stable")
     keys = places["key"][order]
     for twice in np.flatnonzero(keys[1:] == keys[:-1]):
         first, second = (tars[places["shard"][i]] for i in order[twice : twice + 2])
-        raise ConfigError(
-            f"{second}: key {keys[twice].decode()!r} comes twice, first in {first.name}; keys tell "
-            "samples apart"
-        )
+        raise _twice(second, keys[twice].decode(), first)
+    for key, number in bad_in.items():
+        at = np.searchsorted(keys, key.encode())
+        if at < len(keys) and keys[at] == key.encode():
+            first, second = sorted((number, places["shard"][order[at]]))
+            raise _twice(tars[second], key, tars[first])
     np.save(made / "places.npy", places)
     about = {"mark": decode.mark_of(tars, FORMAT), "pairs": len(places), "bad": bad}
     (made / "index.json").write_text(json.dumps(about), "utf-8")
+
+
+def _twice(tar: Path, key: str, first: Path) -> ConfigError:
+    where = f"comes twice, first in {first.name}; keys tell samples apart"
+    return ConfigError(f"{tar}: key {key!r} {where}")
 
 
 def _part(tar: Path, parts: Path) -> Path:

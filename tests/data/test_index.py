@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import webdataset
 
-from bdnb.data import index, shards
+from bdnb.data import decode, index, shards
 from bdnb.data.index import index as make
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import MARK
@@ -110,6 +111,7 @@ def test_what_a_killed_pass_has_read_is_kept(tmp_path: Path, scanned: list[str])
         shards.write_pair_shard(tmp_path / "in", number, [web_pairs.good(number)])
     code = f"""
 import os, signal
+from functools import partial
 from pathlib import Path
 from bdnb.data import index
 real = index.scan
@@ -189,3 +191,17 @@ def test_what_the_index_keeps_is_plain_data(tmp_path: Path) -> None:
         "places.npy",
     }
     assert json.loads((folder / "index.json").read_text())["pairs"] == 5
+
+
+@pytest.mark.parametrize("spoilt", [(0,), (1,), (0, 1)])
+def test_a_key_of_two_shards_is_an_error_whether_good_or_bad(
+    tmp_path: Path, spoilt: tuple[int, ...]
+) -> None:
+    for number in (0, 1):
+        one = web_pairs.good(3) | ({"jpg": b"torn"} if number in spoilt else {})
+        others = [web_pairs.good(10 * number + i) for i in (10, 11)]
+        shards.write_pair_shard(tmp_path / "in", number, [*others, one])
+    for read in (make, partial(decode.decode, side=8, field="txt")):
+        with pytest.raises(ConfigError, match=r"00001\.tar: key '000000003' comes twice"):
+            read(shard_files.tars(tmp_path / "in"), cache=tmp_path / "cache", bad_share=1)
+    assert not list((tmp_path / "cache").glob("*/index.json"))
