@@ -34,6 +34,13 @@ UNREAD = (
 """What the theme and MathJax bring and no page loads: source maps, translations, fonts of which
 there is a smaller format beside them, icons other than the solid ones."""
 
+ICONS = "_static/scripts/fontawesome.js"
+ICON = re.compile(
+    r'(?:"(?P<quoted>[a-z0-9-]+)"|(?P<name>[a-z0-9]+))'
+    r':\[\d+,\d+,\[(?P<aliases>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?'
+)
+"""An icon in that script: its name, size, other names and outline."""
+
 SOURCES, PAGES = "assembled book", "built book"
 """What the marks of OUT/book and OUT/html say."""
 
@@ -183,10 +190,27 @@ def build(out: Path) -> Path:
     made = book / "_build" / "html"
     for path in {path for pattern in UNREAD for path in made.rglob(pattern)}:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    trim_icons(made)
     (made / MARK).write_text(f"{PAGES}\n", "utf-8")
     discard(html, PAGES, remedy=REMEDY)
     made.rename(html)
     return html / "index.html"
+
+
+def trim_icons(html: Path) -> None:
+    """Take the icons that no page, script or style names out of the theme's two thousand."""
+    script = html / ICONS
+    if not script.is_file():
+        return
+    readers = [*html.rglob("*.html"), *html.rglob("*.js"), *html.rglob("*.css")]
+    texts = (path.read_text("utf-8") for path in readers if path != script)
+    used = {name for text in texts for name in re.findall(r"\bfa-([a-z0-9-]+)(?![\w:,{-])", text)}
+
+    def kept(icon: re.Match[str]) -> str:
+        names = {icon["quoted"] or icon["name"], *re.findall(r'"([^"]+)"', icon["aliases"])}
+        return icon[0] if names & used else ""
+
+    write_atomic(script, ICON.sub(kept, script.read_text("utf-8")))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -162,6 +162,16 @@ def test_nothing_is_kept_that_no_page_loads(site: Path) -> None:
     assert [path.name for path in (site / fonts).iterdir()] == ["woff-v2"]
 
 
+def test_the_theme_s_icons_are_those_that_pages_name(site: Path) -> None:
+    icons = book.ICON.finditer((site / book.ICONS).read_text("utf-8"))
+    kept = {icon["quoted"] or icon["name"] for icon in icons}
+    pages = "".join(path.read_text("utf-8") for path in site.rglob("*.html"))
+    named = set(re.findall(r'class="fa-solid fa-([a-z-]+)', pages))
+    assert named
+    assert named <= kept  # all that they name is under its first name
+    assert len(kept) < 40  # of some 2,000
+
+
 def test_images_have_alt_text_and_figures_a_number(site: Path) -> None:
     for page in pages(site):
         images = [has for tag, has in Elements(page).found if tag == "img"]
