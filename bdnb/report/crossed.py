@@ -12,7 +12,7 @@ from bdnb.analysis.metrics import Spread, by_seed, over_seeds
 from bdnb.analysis.price import kept_accuracy, most
 from bdnb.report import arena, rates, tables
 from bdnb.report.answers import NOTHING
-from bdnb.report.rates import ENOUGH, WEAK
+from bdnb.report.rates import ENOUGH, STRONG, WEAK
 from bdnb.report.style import NAMES, between, short, some
 
 RATES = (3.0e-4, 1.0e-3)
@@ -28,7 +28,7 @@ EXPERIMENTS = (
 )
 """Whose models differ in the objective alone."""
 SAID = ("defence", "loss", "study", "image_views")
-OTHERS = ("mmcl_ssl", "mmcl_ssl_image", "mmcl_ssl_text", "mmcl_barlow", "siglip")
+OTHERS = (STRONG, "mmcl_ssl_image", "mmcl_ssl_text", "mmcl_barlow", "siglip")
 """Objectives whose models are set beside MMCL's, each in the seeds and rates of both."""
 VIEWS = {"crop_flip": "with crops for second views", "none": "without second views"}
 MODEL, WAY = "pre-trained with", "way"
@@ -127,13 +127,19 @@ def beside_mmcl(clean: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def rates_answer(clean: pd.DataFrame) -> Markdown:
-    """Say how high a learning rate the models of each objective need, beside MMCL's."""
-    told = []
-    for one, made in beside_mmcl(clean).items():
+    """Say how high a learning rate the models of each objective need, beside MMCL's.
+
+    Of others than MMCL + SSL beside that of MMCL + SSL, too, at the same seeds and rates.
+    """
+    told, both = [], beside_mmcl(clean)
+    for one, made in both.items():
         times, all_seeds = rates.times_as_high(made, one), made["seed"].nunique()
         of = f"{times.n} of {some(all_seeds, 'seed')}" if times.missing else some(times.n, "seed")
         many = f"{times.mean:.1f}{between(times)}, {of}" if times.n else "none tried is enough"
-        told.append(f"{NAMES[one]} {many}")
+        like = _like(both.get(STRONG), made)
+        there = rates.times_as_high(like) if one != STRONG and len(like) else None
+        beside = f" (MMCL + SSL there: {there.mean:.1f})" if there and there.n else ""
+        told.append(f"{NAMES[one]} {many}{beside}")
     if not told:
         return NOTHING
     return Markdown(
@@ -144,17 +150,32 @@ def rates_answer(clean: pd.DataFrame) -> Markdown:
 
 
 def rates_table(clean: pd.DataFrame) -> Styler | Markdown:
-    """Return ASR after the last epoch at ``RATES`` and the rate needed, a line an objective."""
-    lines = []
-    for one, made in beside_mmcl(clean).items():
+    """Return ASR after the last epoch at ``RATES`` and the rate needed, a line an objective.
+
+    With the ASR of MMCL and MMCL + SSL models at the same seeds and rates.
+    """
+    lines, both = [], beside_mmcl(clean)
+    for one, made in both.items():
         times, line = rates.times_as_high(made, one), {MODEL: NAMES[one]}
+        like = _like(both.get(STRONG), made)
         for lr in RATES:
-            for objective, whose in ((one, ""), (WEAK, ", MMCL")):
-                at = made[(made["lr"] == lr) & (made["objective"] == objective)]
-                asr = over_seeds(by_seed(at, lambda own: own["asr"].mean()), limits=(0.0, 100.0))
-                shown = f"{asr.mean:.0f}{between(asr, '.0f', tables.FEW)}" if asr.n else "–"
-                line[f"ASR at {short(lr)}{whose}, %"] = shown
+            line[f"ASR at {short(lr)}, %"] = _asr(made, one, lr)
+            line[f"MMCL at {short(lr)}"] = _asr(made, WEAK, lr)
+            line[f"MMCL + SSL at {short(lr)}"] = _asr(like, STRONG, lr)
         many = f"{times.mean:.1f}{between(times, '.1f', tables.FEW)}" if times.n else "–"
         line[f"rate for ASR ≤ {ENOUGH} %, times MMCL's"] = many
         lines.append(line | {"seeds": made["seed"].nunique()})
     return tables.styled(pd.DataFrame(lines)) if lines else NOTHING
+
+
+def _like(ends: pd.DataFrame | None, made: pd.DataFrame) -> pd.DataFrame:
+    """Ends of runs at the seeds and rates of others."""
+    if ends is None:
+        return made[:0]
+    return ends.merge(made[["seed", "lr"]].drop_duplicates(), on=["seed", "lr"])
+
+
+def _asr(made: pd.DataFrame, objective: str, lr: float) -> str:
+    at = made[(made["lr"] == lr) & (made["objective"] == objective)]
+    asr = over_seeds(by_seed(at, lambda own: own["asr"].mean()), limits=(0.0, 100.0))
+    return f"{asr.mean:.0f}{between(asr, '.0f', tables.FEW)}" if asr.n else "–"

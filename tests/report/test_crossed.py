@@ -107,14 +107,15 @@ def test_the_rate_that_each_objective_needs_is_beside_mmcl_of_the_same_seeds():
     clean = pd.concat(rows, ignore_index=True)
     said = crossed.rates_answer(clean).data
     assert "MMCL + SSL 3.3 (" in said
-    assert "3 seeds; MMCL + SSL of images 1.0, 1 seed;" in said
+    assert "3 seeds; MMCL + SSL of images 1.0, 1 seed (MMCL + SSL there: 3.3);" in said
     assert "MMCL + Barlow Twins none tried is enough" in said
     lines = crossed.rates_table(clean).data.set_index(crossed.MODEL)
     assert lines["seeds"].tolist() == [3, 1, 2]
     needed = lines[f"rate for ASR ≤ {rates.ENOUGH} %, times MMCL's"]
     assert needed["MMCL + SSL of images"] == "1.0"
     assert needed["MMCL + Barlow Twins"] == "–"
-    assert lines.loc["MMCL + SSL of images", "ASR at 3e-4, MMCL, %"] == "1"
+    images = ["ASR at 3e-4, %", "MMCL at 3e-4", "MMCL + SSL at 3e-4"]
+    assert lines.loc["MMCL + SSL of images", images].tolist() == ["1", "1", "30"]
 
 
 @pytest.mark.parametrize("shown", [crossed.rates_answer, crossed.rates_table])
