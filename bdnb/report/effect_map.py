@@ -87,18 +87,21 @@ def _ssl(train: pd.DataFrame, experiment: str) -> float:
 
 
 def _ratio(scale: str, clean: pd.DataFrame, weak: pd.DataFrame) -> float:
-    """Retraining ratio where a fresh model was trained on the same data with the same budget."""
-    data = {name: _data(scale, name) for name in clean["poisoned"].unique()}
+    """Retraining ratio where a fresh model of the kind was trained on that data and budget."""
+    kinds = {name: _data_and_model(scale, name) for name in clean["poisoned"].unique()}
     budget = weak[["pairs", "epochs", "batch_size"]].iloc[0]
     alike = (clean[list(budget.index)] == budget).all(axis=1)
     fresh = clean[alike & (clean["defence"] == "retrain")]
-    fresh = fresh[fresh["poisoned"].map(data) == data[weak["poisoned"].iloc[0]]]
+    mine = kinds[weak["poisoned"].iloc[0]]
+    fresh = fresh[[kinds[name] == mine for name in fresh["poisoned"]]]
     return retraining_ratio(fresh, before(weak).accuracy) if len(fresh) else math.nan
 
 
-def _data(scale: str, name: str) -> str:
-    known = experiments.is_experiment(scale, name)
-    return experiments.trained(scale, name, 0).data if known else ""
+def _data_and_model(scale: str, name: str) -> tuple[str, str]:
+    if not experiments.is_experiment(scale, name):
+        return "", ""
+    config = experiments.trained(scale, name, 0)
+    return config.data, config.model
 
 
 def figure(made: pd.DataFrame) -> Figure | Markdown:

@@ -222,13 +222,21 @@ def test_the_map_has_a_dot_a_pair_of_models_with_its_places(fresh):
     (fresh / "params/tiny/clean_siglip.yaml").write_text(
         "scale: tiny\nexperiment: clean_siglip\nbase: clean\npoisoned: train_siglip\n"
     )
-    for name in ("train_mmcl", "train_mmcl_ssl", "train_siglip"):
+    (fresh / "params/tiny/train_vit.yaml").write_text(
+        "scale: tiny\nexperiment: train_vit\nbase: train_mmcl\nmodel: vit_tiny\n"
+    )
+    (fresh / "params/tiny/clean_vit_fresh.yaml").write_text(
+        "scale: tiny\nexperiment: clean_vit_fresh\nbase: clean\nstudy: retrain\ndefence: retrain\n"
+        "poisoned: train_vit\n"
+    )
+    for name in ("train_mmcl", "train_mmcl_ssl", "train_siglip", "train_vit"):
         (config,) = experiments.of_file("tiny", name)
         recorded(config, [(0, 1, None), (98, 50, 0.5), (98, 60, 0.2)])
-    for name in ("clean", "clean_siglip", "clean_fresh"):
+    for name in ("clean", "clean_siglip", "clean_fresh", "clean_vit_fresh"):
         for config in experiments.of_file("tiny", name):
             ends = (1.5, 30, 0.1) if config.poisoned == "train_mmcl_ssl" else (1, 60, 0.1)
-            ends = (0, 15, 0.1) if config.defence == "retrain" else ends
+            if config.defence == "retrain":  # the ViT is another kind of model
+                ends = (0, 45 if config.poisoned == "train_vit" else 15, 0.1)
             about = {"pretrain_objective": config.poisoned.removeprefix("train_"), "scenes": 96}
             recorded(config, [(98, 60, None), ends], cleaning_pairs=48, **about)
     (line,) = effect_map.settings(["tiny"]).to_dict("records")
