@@ -6,6 +6,7 @@ percent, epoch 0 the backdoored model before cleaning. Out: numbers and smaller 
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -179,6 +180,15 @@ def over_seeds(
 def t_factor(n: int) -> float:
     """Half the width of a 95 % t-interval of n values, in standard deviations."""
     return float(stdtrit(n - 1, 0.975)) / math.sqrt(n)
+
+
+def seeds_within(spread: Spread, half: float) -> int:
+    """How many seeds it takes for an interval of +- ``half``, values lying as far apart as these.
+
+    spread: of two seeds or more, its interval not cut.
+    """
+    deviation = (spread.high - spread.low) / 2 / t_factor(spread.n)
+    return next(n for n in count(2) if t_factor(n) * deviation <= half)
 
 
 def by_seed(rows: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> pd.Series:

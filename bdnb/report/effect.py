@@ -14,8 +14,8 @@ from pandas.io.formats.style import Styler
 from bdnb.analysis import conclusions, regime_criteria
 from bdnb.analysis.crossing import Crossing
 from bdnb.analysis.explanations import explanations
-from bdnb.analysis.metrics import Spread, over_seeds
-from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE
+from bdnb.analysis.metrics import Spread, over_seeds, seeds_within
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN
 from bdnb.report import crossing
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.crossing import MODELS
@@ -51,10 +51,17 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
     first = conclusions.verdicts(clean, train).iloc[0]
     spread: Spread = first["findings"][0].spread
     number = f": {spread.mean:+.1f} points{between(spread, '+.1f')}, {some(spread.n, 'seed')}"
-    return Markdown(
+    said = (
         f"That cleaning costs the MMCL + SSL model more: **{crossing.short(first['verdict'])}**"
         f"{number if spread.n else ''}."
     )
+    if first["verdict"].startswith(OPEN) and spread.n > 1:
+        edge = conclusions.CONTRAST
+        said += (
+            f" As far apart as these seeds lie, an interval of ±{edge:g} points takes "
+            f"{seeds_within(spread, edge)} of them."
+        )
+    return Markdown(said)
 
 
 def reason(clean: pd.DataFrame, found: list[Crossing]) -> Markdown:

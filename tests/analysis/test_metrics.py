@@ -123,3 +123,11 @@ def test_an_interval_counts_a_least_spread_and_ends_where_its_quantity_does():
 def test_missing_columns_are_named(rows):
     with pytest.raises(ConfigError, match=r"\['asr'\].*accuracy"):
         metrics.best_accuracy_at(rows.drop(columns="asr"))
+
+
+@pytest.mark.parametrize("half", [1.0, 5.0, 40.0])
+def test_as_many_seeds_that_lie_as_far_apart_have_an_interval_that_narrow(half):
+    found = metrics.over_seeds([0.0, 10.0, 20.0])  # a standard deviation of 10
+    n = metrics.seeds_within(found, half)
+    assert 10 * metrics.t_factor(n) <= half
+    assert n == 2 or 10 * metrics.t_factor(n - 1) > half

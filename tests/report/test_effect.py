@@ -1,5 +1,6 @@
 """The page *What it hangs on*: its sentences follow the rows, whichever way these come out."""
 
+import re
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -84,6 +85,14 @@ def test_a_comeback_is_told_with_what_changes_beside_it():
     assert "3 of 9 runs on MMCL + SSL, accuracy with it in 3 of these" in said
     assert "SSL loss, MMCL: not known" in said
     assert "3 of 3" in comebacks.table(found).to_html()
+
+
+def test_a_contrast_that_is_not_decided_says_how_many_seeds_it_takes():
+    ends = [(CLEANED, COSTLY), (COSTLY, CLEANED), (CLEANED, CLEANED)]
+    apart = both(*(runs("CleanCLIP", own, seeds=(seed,)) for seed, own in enumerate(ends)))
+    said = effect.answer(pd.DataFrame(), apart).data
+    assert "not decided" in said
+    assert re.search(r"an interval of ±5 points takes \d{3,} of them\.$", said)
 
 
 @pytest.mark.parametrize(
