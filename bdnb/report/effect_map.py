@@ -158,7 +158,7 @@ def answer(made: pd.DataFrame) -> Markdown:
         f"(median difference {apart.median():+.1f} points)."
     )
     words.append(
-        f"{len(AXES)} quantities are asked about at once: a p of {LEVEL:.3f} or less counts. "
+        f"{len(AXES)} quantities are asked about at once: a p of {LEVEL:.4f} or less counts. "
         "Several settings share their models, and there is one seed of most: leads, not findings."
     )
     return Markdown("\n".join(f"- {line}" for line in words))
@@ -169,7 +169,7 @@ def _related(key: str, name: str, made: pd.DataFrame) -> str:
     if math.isnan(found.rho):
         known = f"known of {some(found.n, 'setting')}, and it takes {FEWEST}"
         return f"**Whether the contrast goes with {name} is not decided**: {known}."
-    numbers = f"rank correlation {found.rho:+.2f}, p = {found.p:.3f}, {found.n} settings"
+    numbers = f"rank correlation {found.rho:+.2f}, p = {found.p:.4f}, {found.n} settings"
     if found.p > LEVEL:
         return f"**The contrast is not seen to go with {name}** ({numbers})."
     side = "larger" if found.rho > 0 else "smaller"
