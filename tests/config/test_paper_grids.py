@@ -106,6 +106,8 @@ def test_the_three_scales_have_the_same_experiments():
         names[scale] = {path.stem for path in files}
     only_paper = {name for name in names["paper"] if "cc3m" in name}
     # At paper scale fine-tuning starts from OpenAI's weights instead of a model made here.
+    # Settings of the map have their retraining ratio at laptop scale alone.
+    names["laptop"] -= {"clean_retrain"}
     assert names["laptop"] == names["quick"]
     assert names["laptop"] - {"train_clean"} == names["paper"] - only_paper
 
