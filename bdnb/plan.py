@@ -171,6 +171,7 @@ def verdicts(scale: str) -> str:
     """Which sections of a scale can decide a conclusion, and what the others are good for."""
     least, requested = verdict_rules.MIN_SEEDS, experiments.of_scale(scale)
     few = [name for name, runs in requested.items() if len({c.seed for c in runs}) < least]
+    few = [name for name in few if not _controls(requested[name])]
     if not few:
         return f"Every section has {least} seeds or more, enough for a verdict."
     return (
@@ -178,6 +179,11 @@ def verdicts(scale: str) -> str:
         "number to set beside the paper's, which has one seed as well, and cannot say whether "
         f"another seed would give it, too: {', '.join(sorted(few, key=_order))}."
     )
+
+
+def _controls(runs: Iterable[Stage]) -> bool:
+    """Whether they train a fresh model alone: the retraining ratio, which no verdict is on."""
+    return all(getattr(run, "defence", "") == "retrain" for run in runs)
 
 
 def _order(name: str) -> tuple[int, str]:
