@@ -6,7 +6,6 @@ A sample that cannot be read is left out, counted and named; too many of them ar
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from bdnb.data import bad_samples
 from bdnb.data.shards import Pairs, extension, samples
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import building, write_atomic
+from bdnb.runtime.files import building, replacing, write_atomic
 
 FORMAT = 1
 """Version of the decoded files: another one is decoded anew."""
@@ -127,7 +126,12 @@ def _write(
     texts: dict[str, str] = {}
     dropped: dict[str, str] = {}
     options: dict[str, Any] = {"desc": "decoding: ", "unit": " shards", "leave": False}
-    with pixels.open("wb") as file, progress.bar(total=len(tars), **options) as bar:
+    # Seen to the disk, and there before the index says so.
+    with (
+        replacing(pixels) as beside,
+        beside.open("wb") as file,
+        progress.bar(total=len(tars), **options) as bar,
+    ):
         for tar in tars:
             for sample in samples([tar]):
                 key = sample["__key__"]
@@ -141,8 +145,6 @@ def _write(
                 texts[key] = text
                 file.write(image.tobytes())
             bar.update()
-        file.flush()
-        os.fsync(file.fileno())  # before the index says that it is there
     bad_samples.report(dropped, len(texts), bad_share, where=str(tars[0].parent))
     return {"side": side, "keys": list(texts), "texts": list(texts.values()), "bad": dropped}
 

@@ -18,7 +18,7 @@ import numpy as np
 from bdnb.data import bad_samples, decode, shards
 from bdnb.runtime import progress
 from bdnb.runtime.errors import ConfigError
-from bdnb.runtime.files import begin, building, discard, marked, replacing
+from bdnb.runtime.files import begin, building, discard, marked, replacing, write_atomic
 from bdnb.runtime.parallel import cores, parallel
 
 FORMAT = 2
@@ -170,9 +170,10 @@ def _write(made: Path, parts: Path, tars: Sequence[Path], workers: int) -> None:
         if at < len(keys) and keys[at] == key.encode():
             first, second = sorted((number, places["shard"][order[at]]))
             raise _twice(tars[second], key, tars[first])
-    np.save(made / "places.npy", places)
+    with replacing(made / "places.npy") as beside, beside.open("wb") as file:
+        np.save(file, places)
     about = {"mark": decode.mark_of(tars, FORMAT), "pairs": len(places), "bad": bad}
-    (made / "index.json").write_text(json.dumps(about), "utf-8")
+    write_atomic(made / "index.json", json.dumps(about))
 
 
 def _twice(tar: Path, key: str, first: Path) -> ConfigError:

@@ -111,7 +111,6 @@ def test_what_a_killed_pass_has_read_is_kept(tmp_path: Path, scanned: list[str])
         shards.write_pair_shard(tmp_path / "in", number, [web_pairs.good(number)])
     code = f"""
 import os, signal
-from functools import partial
 from pathlib import Path
 from bdnb.data import index
 real = index.scan
