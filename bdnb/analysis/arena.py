@@ -108,11 +108,17 @@ def _with(rows: pd.DataFrame, names: list[str], values: object) -> pd.DataFrame:
 
 
 def _frozen(picked: pd.DataFrame) -> tuple[object, ...] | None:
-    """The setting whose blind picks are best in the cell ``TUNED_ON``; None without runs there."""
+    """The setting whose blind picks are best in the cell ``TUNED_ON``; None without runs there.
+
+    Settings are compared over the seeds that were run with most of them.
+    """
     there = _with(picked, CELL, tuple(TUNED_ON[name] for name in CELL))
+    there = there[there["asr_start"] >= GATE]
+    tried = there.groupby(SETTING)["seed"].unique().explode().value_counts()
+    there = there[there["seed"].isin(tried[tried == tried.max()].index)]
     scores = {
         setting: (_kept_of_picks(own).mean(), -own["asr"].mean())
-        for setting, own in there[there["asr_start"] >= GATE].groupby(SETTING)
+        for setting, own in there.groupby(SETTING)
     }
     return max(scores, key=lambda setting: scores[setting], default=None)
 

@@ -82,6 +82,12 @@ def test_options_and_epochs_are_settings_too():
     assert entry(*made)["settings"] == 2
 
 
+def test_settings_are_compared_over_the_seeds_that_were_run_with_most_of_them():
+    hard = runs(PAR, BAD, lr=1e-3, seeds=(3, 4, 5, 6))
+    made = [runs(PAR, GOOD[:2], lr=1e-3), runs(PAR, COSTLY, lr=1e-4), hard]
+    assert entry(*made)["setting"]["lr"] == 1e-3
+
+
 def test_a_way_that_was_not_tuned_is_picked_by_accuracy_and_says_so():
     made = [runs(PAR, COSTLY, attack="sig"), runs(PAR, BAD, attack="sig", lr=1e-3)]
     line = entry(*made)
