@@ -1,0 +1,55 @@
+"""Defences in pre-training: what a model ends at whose objective is to keep a backdoor out."""
+
+import pandas as pd
+from IPython.display import Markdown
+
+from bdnb.analysis.arena import GATE, OBJECTIVES
+from bdnb.analysis.price import KEPT_AT
+from bdnb.report import style
+
+SAME = ["data", "model", "init", "pairs", "epochs", "trigger", "trigger_size", "attack", "seed"]
+"""What a model's neighbour is alike in, but for its objective."""
+
+
+def answer(kept: pd.DataFrame) -> Markdown:
+    """Say what each such objective ends at, beside MMCL and MMCL + SSL of the same attack and seed.
+
+    kept: rows of the epochs that are kept, as ``results.kept_rows`` returns them. Nothing is left
+    to clean at an ASR of at most the highest of ``KEPT_AT``, in each seed; from ``GATE`` on in each
+    the objective kept nothing out.
+    """
+    if kept.empty or "objective" not in kept:
+        return Markdown("")
+    usual = kept["objective"].isin(OBJECTIVES)
+    return Markdown(
+        "\n\n".join(
+            _said(str(name), own, kept[usual].merge(own[SAME].drop_duplicates(), on=SAME))
+            for name, own in kept[~usual].groupby("objective", sort=False)
+        )
+    )
+
+
+def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame) -> str:
+    others = [
+        f"{style.name('objective', other)} {_numbers(beside[beside['objective'] == other])}"
+        for other in OBJECTIVES
+        if other in set(beside["objective"])
+    ]
+    if own["asr"].max() <= max(KEPT_AT):
+        verdict = "it kept the backdoor out"
+    elif own["asr"].min() >= GATE:
+        verdict = "it did not keep the backdoor out"
+    else:
+        verdict = "neither kept out nor in whole"
+    seeds = own["seed"].nunique()
+    return (
+        f"**{style.name('objective', name)}: {verdict}.** It ends at {_numbers(own)} "
+        f"({style.some(seeds, 'seed')})"
+        + (f"; of the same attack and seeds, {' and '.join(others)}." if others else ".")
+    )
+
+
+def _numbers(rows: pd.DataFrame) -> str:
+    """Means over seeds."""
+    accuracy, asr = rows["accuracy"].mean(), rows["asr"].mean()
+    return f"an ASR of {asr:.0f} % and an accuracy of {accuracy:.0f} %"
