@@ -4,6 +4,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from bdnb.analysis.arena import GATE, OBJECTIVES
+from bdnb.analysis.arms import BROKEN
 from bdnb.analysis.price import KEPT_AT
 from bdnb.report import style
 
@@ -16,7 +17,8 @@ def answer(kept: pd.DataFrame) -> Markdown:
 
     kept: rows of the epochs that are kept, as ``results.kept_rows`` returns them. Nothing is left
     to clean at an ASR of at most the highest of ``KEPT_AT``, in each seed; from ``GATE`` on in each
-    the objective kept nothing out.
+    the objective kept nothing out. Neither is said where it left less than ``BROKEN`` of the
+    accuracy that MMCL has.
     """
     if kept.empty or "objective" not in kept:
         return Markdown("")
@@ -35,7 +37,10 @@ def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame) -> str:
         for other in OBJECTIVES
         if other in set(beside["objective"])
     ]
-    if own["asr"].max() <= max(KEPT_AT):
+    mmcl = beside.loc[beside["objective"] == "mmcl", "accuracy"].mean()
+    if own["accuracy"].mean() < BROKEN * mmcl:
+        verdict = "it left no model that an ASR says anything of"
+    elif own["asr"].max() <= max(KEPT_AT):
         verdict = "it kept the backdoor out"
     elif own["asr"].min() >= GATE:
         verdict = "it did not keep the backdoor out"

@@ -35,6 +35,13 @@ def test_the_usual_objectives_stand_beside_it_of_the_same_attack_and_seeds():
     assert "MMCL an ASR of 99 % and an accuracy of 70 % and MMCL + SSL an ASR of 96 %" in text
 
 
+def test_the_asr_of_a_ruined_model_is_no_success():
+    kept = models(("roclip", 0, 0, 34), ("mmcl", 0, 99, 70))
+    assert "left no model that an ASR says anything of" in arena_objectives.answer(kept).data
+    kept = models(("roclip", 0, 0, 36), ("mmcl", 0, 99, 70))
+    assert "it kept the backdoor out" in arena_objectives.answer(kept).data
+
+
 def test_nothing_is_said_without_such_objectives():
     assert arena_objectives.answer(models(("mmcl", 0, 99, 70))).data == ""
     assert arena_objectives.answer(pd.DataFrame()).data == ""
