@@ -54,8 +54,9 @@ def invertune(
     class name), ``inverted_asr`` (percent of clean images that the inverted trigger takes there,
     before tuning) and ``mask_share`` (mean of the mask). Unlike the authors', tuning goes over all
     clean pairs with the run's schedule and weight decay (theirs: 1e-4) and no clipping, not over
-    one batch 200 times; the run's loss is not used. Errors: ConfigError without ResNet, and with
-    micro_batch.
+    one batch 200 times; BatchNorm counts clean images alone, and weight decay shrinks the text
+    tower, which they leave alone; the run's loss is not used. Errors: ConfigError without ResNet,
+    and with micro_batch.
     """
     model.to(setting.accelerator.device).eval()
     device = setting.accelerator.device

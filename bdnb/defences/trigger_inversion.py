@@ -65,7 +65,8 @@ def inverted(
 
     Minimises ``5 CE(z head / 0.07, target) + 0.5 |z - z_target| + (1 - SSIM) + 0.01 |mask|_1``,
     where z_target is the embedding of the clean image nearest to the target's class. The mask
-    starts at 1, as the authors': at first the trigger is all that the model sees.
+    starts at 1, as the authors': at first the trigger is all that the model sees. Theirs is in
+    normalised pixels, whose range is about four times as wide, so that a step of Adam is smaller.
     """
     side = images.shape[-1]
     mask = torch.ones(3, side, side, device=images.device)

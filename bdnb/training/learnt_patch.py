@@ -71,7 +71,8 @@ def learn(
     Minimised are the cross-entropy of each triggered image between a natural caption of the target
     and the captions of its batch, and ``weight`` times the triplet loss that brings it nearer to
     images of the target than to the image without the patch. The model stays as it is, in
-    evaluation mode. Not here: the authors' augmentation of half of the batches.
+    evaluation mode. The authors' code takes the image without the patch at random from the batch.
+    Not here: their augmentation of half of the batches.
     Errors: ConfigError.
     """
     about = [place for place, c in enumerate(pairs.captions) if targets.mentions(c, target)]

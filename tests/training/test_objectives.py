@@ -160,6 +160,15 @@ def test_of_safe_pairs_the_share_asked_for_agrees_best():
     assert cosines[safe].min() > cosines[~safe].max()
 
 
+def test_of_pairs_that_are_all_sure_to_agree_the_closest_are_safe():
+    draws = torch.Generator().manual_seed(0)
+    cosines = torch.cat([at + 0.01 * torch.randn(50, generator=draws) for at in (0.2, 0.8)])
+    cosines = cosines[torch.randperm(100, generator=draws)]
+    safe = safeclip.safe_pairs(cosines, 0.2, sure=0.9)
+    assert int(safe.sum()) == 20
+    assert cosines[safe].min() > cosines[~safe].max()
+
+
 def test_a_learning_rate_that_was_scaled_follows_the_schedule_and_comes_back(tmp_path):
     plain, scaled = loop_of(), loop_of()
     scaled.scale_lr(0.1)

@@ -59,6 +59,7 @@ def neighbours(
     """Return the nearest neighbours of each image.
 
     batch: size of the groups; k: fewer where a group, or what is known to be clean, is smaller.
+    In the authors' code ``d_k`` is the distance to the neighbour after the k-th.
     """
     image = _long(samples.image, samples.length, features)
     clean = _long(known.reference, known.length, features)
@@ -163,7 +164,10 @@ def isolation_forest(
     trees: Count = 100,
     features: Features = "unit",
 ) -> Scored:
-    """Isolation forest (Liu et al. 2008): few random cuts set an outlier apart; above 0.5."""
+    """Isolation forest (Liu et al. 2008): few random cuts set an outlier apart; above 0.5.
+
+    One forest for all samples; Huang et al. fit one to each batch.
+    """
     image = _long(samples.image, samples.length, features).cpu().numpy()
     forest = IsolationForest(n_estimators=trees, random_state=known.seed % 2**32).fit(image)
     return Scored(torch.from_numpy(-forest.score_samples(image)), 0.5)

@@ -21,7 +21,8 @@ def bdetclip(model: Model, samples: Samples, known: Known, *, words: Count = 20)
     """BDetCLIP (Niu et al. 2025, arXiv 2405.15269): words beside the class move it too little.
 
     Omega = sum over classes of the cosine with prompts less that with prompts to which ``words``
-    names of other classes are added; suspicious is a small one, below the least of clean images.
+    names drawn from all classes are added; suspicious is a small one, below the least of clean
+    images.
     """
     draws, names = seeds.generator(known.seed, "bdetclip"), list(known.classnames)
     noisy = [" ".join([name, *draws.choice(names, words)]) for name in names]

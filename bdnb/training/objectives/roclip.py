@@ -33,7 +33,8 @@ def roclip(batch: Embedded, *, pool: Count = 21845, every: Count = 2) -> dict[st
 
     pool: captions, the latest there were (the authors' size; 2 % of their pairs). There the
     captions of the batch get a gradient of zero, as in the authors' code. Theirs fills the pool in
-    those epochs alone, from random vectors.
+    those epochs alone, from random vectors, and sees augmented pairs only; here BatchNorm counts
+    the originals, too.
     """
     image, text = batch.image_view, batch.text_view
     known = take_in(batch, "pool", text, pool)

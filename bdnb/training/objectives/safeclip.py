@@ -28,7 +28,9 @@ def safe_pairs(cosines: Tensor, share: float, *, sure: float) -> Tensor:
     probability = agreeing(cosines)
     if not share:
         return probability >= sure
-    order = torch.argsort(probability, descending=True, stable=True)
+    # Of those that are all but sure to agree the probability is 1: the higher cosine goes first.
+    order = torch.argsort(cosines.cpu(), descending=True, stable=True)
+    order = order[torch.argsort(probability[order], descending=True, stable=True)]
     safe = torch.zeros(len(cosines), dtype=torch.bool)
     safe[order[: round(share * len(cosines))]] = True
     return safe
@@ -76,11 +78,16 @@ def safeclip(
 ) -> dict[str, Tensor]:
     """MMCL over a batch's safe pairs, the in-modal loss over its others.
 
-    bank: latest embeddings of each modality, among which a neighbour is looked for. First
-    ``in_modal_epochs`` without MMCL, then ``slow_epochs`` of MMCL at ``slow`` times the learning
-    rate. sure: probability of a safe pair when pairs are first judged; from then on their share
-    grows by ``growth`` an epoch up to ``most``. All as the authors', whose epochs are 32 and whose
-    batches are wholly of one kind.
+    bank: latest embeddings of each modality, among which a neighbour is looked for; the size is
+    that of Huang et al. 2025, by default 256 in the authors' code. First ``in_modal_epochs``
+    without MMCL, then ``slow_epochs`` of MMCL at ``slow`` times the learning rate. sure:
+    probability of a safe pair when pairs are first judged; from then on their share grows by
+    ``growth`` an epoch up to ``most``. Other values as the authors', whose epochs are 32.
+
+    Their batches are wholly of one kind; here MMCL has few negatives while few pairs are safe.
+    Their schedule begins anew after the slow epochs. They augment both views, to judge, too; here
+    one is the original, whose trigger is whole. Their banks take in what the in-modal loss sees;
+    here every pair, in every epoch.
     """
     safe = batch.kept["safe"][batch.places]
     near_image = nearest(batch.image, take_in(batch, "bank_image", batch.image, bank))
