@@ -106,13 +106,16 @@ class Batches(Dataset[Batch]):
         """Pairs in an epoch, all processes together."""
         return len(self.pairs.keys)
 
-    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+    def epoch(
+        self, number: int, first: int = 0, kinds: np.ndarray | None = None
+    ) -> Iterator[Batch]:
         """Every sample once, shuffled by seed and epoch; a last batch of one sample is left out.
 
         So is one of fewer samples than there are processes. first: index of the batch to begin
-        with, for a run that goes on in mid-epoch.
+        with, for a run that goes on in mid-epoch. kinds: (N,) the samples' kinds, for batches that
+        are each of one kind but where one ends and the next begins.
         """
-        plan = self.plan(number, first)
+        plan = self.plan(number, first, kinds)
         if not self.workers or not sys.platform.startswith("linux"):
             yield from map(self.__getitem__, plan)
             return
@@ -131,10 +134,19 @@ class Batches(Dataset[Batch]):
             made = iter(loader)
         yield from made
 
-    def plan(self, number: int, first: int = 0) -> Iterator[Share]:
+    def plan(
+        self, number: int, first: int = 0, kinds: np.ndarray | None = None
+    ) -> Iterator[Share]:
         """This process's samples of each batch of an epoch."""
-        order = seeds.generator(self.seed, "order", number).permutation(self.samples)
-        for step in range(first, len(self)):
+        draws = seeds.generator(self.seed, "order", number)
+        order, steps = draws.permutation(self.samples), np.arange(len(self))
+        if kinds is not None:  # the smaller batch stays at the end
+            if kinds.shape != order.shape:
+                raise ConfigError(f"kinds of shape {kinds.shape}: expected one of {order.shape}")
+            order = order[np.argsort(kinds[order], kind="stable")]
+            full = min(len(self), self.samples // self.batch_size)
+            steps[:full] = draws.permutation(full)
+        for step in steps[first:]:
             together = order[step * self.batch_size : (step + 1) * self.batch_size]
             shares = np.array_split(together, self.world)
             sizes = tuple(map(len, shares)) if len(together) % self.world else ()

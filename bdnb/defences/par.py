@@ -55,9 +55,11 @@ class Augmented:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+    def epoch(
+        self, number: int, first: int = 0, kinds: np.ndarray | None = None
+    ) -> Iterator[Batch]:
         """Yield each batch of an epoch; second views behind the images stay as they are."""
-        for batch in self.batches.epoch(number, first=first):
+        for batch in self.batches.epoch(number, first=first, kinds=kinds):
             keys = [self.batches.pairs.keys[place] for place in batch.places.tolist()]
             changed = [self.one(x, number, k) for x, k in zip(batch.images, keys, strict=False)]
             rest = batch.images[len(keys) :]

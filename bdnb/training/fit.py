@@ -92,13 +92,14 @@ def run_epoch(
 ) -> dict[str, float]:
     """Do the rest of a pass over the pairs, and return the mean of each loss with pace and rate.
 
-    What the objective keeps as a single number stands with them, as ``kept_`` and its name.
-    last: no epoch follows, so that there is nothing to save a state for.
+    What the objective keeps as a single number stands with them, as ``kept_`` and its name; as
+    ``kinds`` it keeps which pairs are not to share a batch. last: no epoch follows, so that there is nothing to save a state for.
     """
     loop.model.train()
     now = loop.progress
     begun = time.perf_counter() - now.seconds
-    for batch in batches.epoch(number, first=now.taken):
+    kinds = loop.kept["kinds"].cpu().numpy() if "kinds" in loop.kept else None
+    for batch in batches.epoch(number, first=now.taken, kinds=kinds):
         before = now.pairs
         loop.descend(batch, loss)
         now.seconds = time.perf_counter() - begun

@@ -87,6 +87,25 @@ def test_an_epoch_can_be_taken_up_at_any_batch():
         )
 
 
+@pytest.mark.parametrize("last_batch", ["keep", "drop"])
+def test_batches_of_one_kind_hold_every_sample_once_and_are_taken_up_as_they_were(last_batch):
+    kinds = np.arange(42) % 7 == 0  # 6 of one, 36 of the other
+    batches = made(42, last_batch=last_batch)
+    whole = [b.places.tolist() for b in batches.epoch(2, kinds=kinds)]
+    assert [len(one) for one in whole] == [4] * 10 + [2] * (last_batch == "keep")
+    places = sorted(sum(whole, []))
+    assert places == list(range(42)) or (last_batch == "drop" and len(set(places)) == 40)
+    mixed = [sum(kinds[one]) for one in whole if 0 < sum(kinds[one]) < len(one)]
+    assert len(mixed) == 1
+    alike = [bool(kinds[one].all()) for one in whole]
+    assert alike != sorted(alike)  # kinds come in turns, not one after the other
+    assert whole != [b.places.tolist() for b in batches.epoch(3, kinds=kinds)]
+    rest = [b.places.tolist() for b in batches.epoch(2, first=5, kinds=kinds)]
+    assert rest == whole[5:]
+    with pytest.raises(ConfigError, match=r"kinds of shape \(3,\): expected one of \(42,\)"):
+        next(batches.epoch(1, kinds=np.zeros(3)))
+
+
 def test_too_few_pairs_are_refused():
     with pytest.raises(ConfigError, match="1 pairs"):
         made(1)

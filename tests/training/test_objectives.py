@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bdnb import clean, losses, models, train
-from bdnb.data.batches import Batch
+from bdnb.data.batches import Batch, Batches
 from bdnb.runs import experiments
 from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
@@ -96,7 +96,7 @@ def test_roclip_s_captions_learn_nothing_from_the_pool_and_images_do():
 @pytest.mark.parametrize("safe", [[], [0, 2, 3], list(range(N))])
 def test_safeclip_is_mmcl_over_safe_pairs_and_the_in_modal_loss_over_the_others(safe):
     flags = torch.tensor([i in safe for i in range(N)])
-    kept = {"safe": flags.flip(0)}
+    kept = {"kinds": flags.flip(0)}
     batch = BATCH._replace(places=torch.arange(N).flip(0))
     loss = objectives.make("safeclip", options={"bank": N + 2})
     risky = [i for i in range(N) if i not in safe]
@@ -145,7 +145,7 @@ def test_safeclip_trains_apart_then_slowly_together_then_by_what_agrees(monkeypa
     seen, rates = [], []
     for epoch in range(1, 7):
         loss.before_epoch(epoch, loop, Ten())
-        seen.append(loop.kept["safe"].tolist())
+        seen.append(loop.kept["kinds"].tolist())
         rates.append(loop.lr / usual)
     assert rates == pytest.approx([1, 1, 0.01, 1, 1, 1])
     assert seen[:3] == [[False] * 10, [False] * 10, [True] * 10]
@@ -205,13 +205,22 @@ def test_a_cleaning_loss_does_what_it_does_before_an_epoch(tiny):
     assert [row["loss_in_modal"] > 0 for row in rows[1:]] == [True, False]
 
 
-def test_the_share_of_pairs_that_safeclip_takes_to_be_safe_is_recorded(tiny):
+def test_the_share_of_pairs_that_safeclip_takes_to_be_safe_is_recorded(tiny, monkeypatch):
+    plan, told = Batches.plan, {}
+
+    def watched(self, number, first=0, kinds=None):
+        told[number] = kinds.mean()
+        return plan(self, number, first, kinds)
+
+    monkeypatch.setattr(Batches, "plan", watched)
     first = experiments.of_file("tiny", "clean")[0]
     given = {"in_modal_epochs": 1, "growth": 0.25, "most": 0.4}
     asked = dataclasses.replace(first, loss="safeclip", loss_options=given, epochs=4)
     rows = clean.clean(asked).rows()
     assert ["kept_share" in row for row in rows] == [False, False, False, True, True]
     assert rows[4]["kept_share"] == pytest.approx(min(rows[3]["kept_share"] + 0.25, 0.4), abs=0.05)
+    # Batches are made of them, too.
+    assert told == {1: 0, 2: 1, 3: rows[3]["kept_share"], 4: rows[4]["kept_share"]}
 
 
 MINE = """

@@ -18,7 +18,7 @@ SAFE = torch.tensor([True, False, True, True, False, False, True, False])
 
 def steps(name: str, rank: int = 0, world: int = 1) -> tuple[list[float], dict[str, Tensor]]:
     """The losses of a few steps, and what the objective keeps."""
-    loss, kept, values = objectives.make(name), {"safe": SAFE}, []
+    loss, kept, values = objectives.make(name), {"kinds": SAFE}, []
     for step in range(STEPS):
         draws = torch.Generator().manual_seed(step)
         both = [F.normalize(torch.randn(2, PAIRS, 5, generator=draws), dim=-1) for _ in range(2)]

@@ -66,7 +66,8 @@ def objective(
 
     second_views: whether batches need them. bias: whether it trains SigLIP's logit bias.
     before_epoch: ``fn(epoch, loop, batches, **options)``, called before each epoch with all
-    options; what it puts in ``loop.kept`` is saved with the run, a single number recorded, too.
+    options; what it puts in ``loop.kept`` is saved with the run, a single number recorded, too;
+    ``loop.kept["kinds"]`` (N,) says which of the epoch's pairs share no batch.
     Errors: ConfigError as ``config.options.register``.
     """
 

@@ -49,19 +49,22 @@ def before_epoch(
     most: float,
     **_: object,
 ) -> None:
-    """Say which pairs are safe in the epoch: at first none, then all but slowly, then some."""
+    """Say which pairs are safe in the epoch: at first none, then all but slowly, then some.
+
+    They are ``loop.kept["kinds"]``, so that batches are of one kind and MMCL has its negatives.
+    """
     slowly = in_modal_epochs < epoch <= in_modal_epochs + slow_epochs
     loop.scale_lr(slow if slowly else 1.0)
     device, count = loop.accelerator.device, batches.samples
     if epoch <= in_modal_epochs + slow_epochs:
-        loop.kept["safe"] = torch.full((count,), slowly, device=device)
+        loop.kept["kinds"] = torch.full((count,), slowly, device=device)
         return
     image, text = pair_features(loop.model, batches)
     before = loop.kept.get("share")
     share = 0.0 if before is None else min(before.item() + growth, most)
     safe = safe_pairs((image * text).sum(dim=1), share, sure=sure)
-    loop.kept["safe"] = broadcast(safe.to(device))
-    loop.kept["share"] = loop.kept["safe"].double().mean()
+    loop.kept["kinds"] = broadcast(safe.to(device))
+    loop.kept["share"] = loop.kept["kinds"].double().mean()
 
 
 @objective("safeclip", second_views=True, before_epoch=before_epoch)
@@ -84,12 +87,12 @@ def safeclip(
     probability of a safe pair when pairs are first judged; from then on their share grows by
     ``growth`` an epoch up to ``most``. Other values as the authors', whose epochs are 32.
 
-    Their batches are wholly of one kind; here MMCL has few negatives while few pairs are safe.
-    Their schedule begins anew after the slow epochs. They augment both views, to judge, too; here
-    one is the original, whose trigger is whole. Their banks take in what the in-modal loss sees;
-    here every pair, in every epoch.
+    As theirs, batches are wholly safe or wholly not (but for one an epoch). Their schedule begins
+    anew after the slow epochs. They augment both views, to judge, too; here one is the original,
+    whose trigger is whole. Their banks take in what the in-modal loss sees; here every pair, in
+    every epoch.
     """
-    safe = batch.kept["safe"][batch.places]
+    safe = batch.kept["kinds"][batch.places]
     near_image = nearest(batch.image, take_in(batch, "bank_image", batch.image, bank))
     near_text = nearest(batch.text, take_in(batch, "bank_text", batch.text, bank))
     across = [(batch.image, batch.text_view), (batch.text, batch.image_view)]
