@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis.arms import BACKDOORED
-from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds
+from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds, starts
 from bdnb.analysis.price import KEPT_AT
 from bdnb.report import style
 from bdnb.report.answers import main_study
@@ -47,9 +47,8 @@ def ends(
         mine = mine[mine["poisoned"].isin(poisoned)] if poisoned else mine
     lines = []
     for _, own in mine.groupby(["poisoned", "seed"]) if len(mine) else ():
-        start, last = before(own), last_epoch(own)
-        if start.asr >= BACKDOORED:  # never of what was not measured
-            last = last.assign(kept=100 * last["accuracy"] / start.accuracy)
+        if before(own).asr >= BACKDOORED:  # never of what was not measured
+            last = last_epoch(own.assign(kept=100 * own["accuracy"] / starts(own)))
             lines.append(last.rename(columns={"pretrain_objective": "objective"})[COLUMNS])
     made = pd.concat(lines) if lines else pd.DataFrame(columns=COLUMNS)
     at = made.groupby(["seed", "lr"])["objective"]

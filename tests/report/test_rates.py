@@ -73,6 +73,18 @@ def test_a_model_that_no_rate_cleans_is_counted_as_missing():
         assert "is kept" not in said(none)
 
 
+def test_what_is_kept_is_measured_against_the_model_that_the_run_started_from():
+    rows = table((1e-4, 1e-3), (1e-4, 1e-3))
+    again = (rows["epoch"] == 0) & (rows["lr"] == 1e-4)  # trained a second time, alike
+    rows.loc[again, "accuracy"] = 80.0
+    made = rates.ends(rows)
+    assert made.groupby("lr")["kept"].unique().map(list).to_dict() == {
+        1e-4: [50.0],
+        1e-3: [80.0],
+        1e-2: [80.0],
+    }
+
+
 def test_seeds_and_rates_are_those_of_both_models_with_a_backdoor():
     rows = table((1e-4, 1e-3), (1e-4, 1e-3))
     without = pd.DataFrame(runs("mmcl", 1e-4, seed=7, before=3.0))
