@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from bdnb.analysis.conclusions import CONTRAST, STRONG, WEAK
 from bdnb.analysis.crossing import Crossing
 from bdnb.analysis.metrics import over_seeds
-from bdnb.analysis.verdict_rules import LEAST_SPREAD, OPEN
+from bdnb.analysis.verdict_rules import LEAST_SPREAD, MIN_SEEDS, OPEN, bounds
 from bdnb.report import style
 from bdnb.report.answers import NOTHING
 from bdnb.report.style import NAMES, some
@@ -28,6 +28,7 @@ def answer(found: list[Crossing]) -> Markdown:
             ours, theirs = _contrasts(one)
             parts = (("CleanCLIP", ours), (one.way, theirs), ("difference", ours - theirs))
             said = [f"{name} {_interval(values)}" for name, values in parts]
+            said[-1] += _end(ours - theirs)
             words += f"Contrast in {one.number} at the seeds and learning rates of both, points: "
             words += f"{'; '.join(said)}. That it is larger there: {short(one.larger)}. "
             more = int((ours - theirs > CONTRAST).sum())
@@ -89,13 +90,22 @@ def more(one: Crossing) -> str:
     """Return than with what the contrast is larger under CleanCLIP, and by how much."""
     way = {"PAR": "the defence PAR", "MMCL alone": "fine-tuning with MMCL alone"}[one.way]
     ours, theirs = _contrasts(one)
-    by = f"by {_interval(ours - theirs)} points, {some(len(ours), 'seed')}"
+    gap, seeds = ours - theirs, some(len(ours), "seed")
+    by = f"by {_interval(gap)} points{_end(gap)}, {seeds}"
     return f"than with {way} ({by}; {ours.mean():+.1f} against {theirs.mean():+.1f})"
 
 
 def _contrasts(one: Crossing) -> tuple[pd.Series, pd.Series]:
     """CleanCLIP's contrast by seed, and the other way's."""
     return one.contrasts["CleanCLIP"], one.contrasts[one.way]
+
+
+def _end(gap: pd.Series) -> str:
+    """The end that a verdict is read from: an interval with 0 in it may decide (``bounds``)."""
+    least, most = bounds(gap) if len(gap) >= MIN_SEEDS else (CONTRAST, CONTRAST)
+    words = f", at least {least:+.1f}" * (least > CONTRAST)
+    words += f", at most {most:+.1f}" * (most < CONTRAST)
+    return f"{words} by the book's rule" * bool(words)
 
 
 def _interval(values: pd.Series) -> str:

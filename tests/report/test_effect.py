@@ -103,16 +103,16 @@ def test_a_contrast_that_is_not_decided_says_how_many_seeds_it_takes():
             (COSTLY, CLEANED),
             "more: **holds**: +50.0 points",
             "**Of possible reasons this holds:** what MMCL models keep beyond MMCL + SSL models is "
-            "more with CleanCLIP than with the defence PAR (by +100.0 (+95.0 to +105.0) points, 3 "
-            "seeds; +50.0 against -50.0)",
+            "more with CleanCLIP than with the defence PAR (by +100.0 (+95.0 to +105.0) points, at "
+            "least +95.0 by the book's rule, 3 seeds; +50.0 against -50.0)",
         ),
         (
             (COSTLY, CLEANED),
             (COSTLY, CLEANED),
             "more: **does not hold**: -50.0 points",
             "**This does not hold:** what MMCL models keep beyond MMCL + SSL models is more with "
-            "CleanCLIP than with the defence PAR (by +0.0 (-5.0 to +5.0) points, 3 seeds; -50.0 "
-            "against -50.0)",
+            "CleanCLIP than with the defence PAR (by +0.0 (-5.0 to +5.0) points, at most +5.0 by "
+            "the book's rule, 3 seeds; -50.0 against -50.0)",
         ),
     ],
 )
@@ -122,6 +122,17 @@ def test_the_page_comes_to_what_its_parts_say(ends, other, contrast, reason):
     said = effect.reason(rows, crossings(rows)).data
     assert reason in said
     assert "Of 10 claims about the reason " in said  # eight explanations, two ways
+
+
+def test_the_end_that_decides_stands_beside_an_interval_that_seems_to_leave_it_open():
+    rows = both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (COSTLY, COSTLY)))
+    found = crossings(rows)[0]
+    far = found.numbers.copy()
+    far.loc[2, ("CleanCLIP", MODELS[0])] += 200  # one seed that speaks for it far more than others
+    said = crossing.more(replace(found, numbers=far))
+    low = float(re.search(r"\((-[\d.]+) to", said)[1])
+    assert low < 0
+    assert re.search(r"points, at least \+\d+\.\d by the book's rule, 3 seeds", said)
 
 
 @pytest.mark.parametrize("asked", ["larger", "wider", "alike"])
