@@ -34,9 +34,9 @@ RULE = (
     "ways. A model without a backdoor before cleaning says nothing; a best model at the edge of "
     "the rates is named. Added after the rows, and never in a claim's favour: the first is asked "
     "once more with all learning rates that CleanCLIP has, and once more with the seeds alone that "
-    "have every learning rate, and counts as shown only where it holds each time; and as "
-    "everywhere in this book it cannot be told where a best model lies at the edge of the rates "
-    "and a better one beyond it would weaken the verdict."
+    "have every learning rate, and counts as shown only where it holds each time; and it cannot be "
+    "told where a best model lies at the edge of the rates and a better one beyond it would weaken "
+    "the verdict."
 )
 
 Pair = list[tuple[Arm, pd.DataFrame]]

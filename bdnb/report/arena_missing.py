@@ -44,7 +44,8 @@ def missing(made: pd.DataFrame, planned: pd.DataFrame) -> Markdown:
     control = made.get("control", pd.Series(index=made.index, dtype=object))
     alone = control.map(lambda one: getattr(one, "n", 0) == 0) & ~made["failed"]
     if alone.any():
-        lines.append(f"No control of its length yet: {'; '.join(sorted(set(named(made)[alone])))}.")
+        ways = "; ".join(sorted(set(named(made)[alone])))
+        lines.append(f"No control of their length yet, on one of their models or more: {ways}.")
     return Markdown(" ".join(lines))
 
 

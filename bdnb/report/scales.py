@@ -22,8 +22,8 @@ FOLLOWS = {
     "alone differs",
     "passes, pre-training and cleaning": "fewer passes: less is learnt by heart, poison as well",
     "steps, pre-training and cleaning": "fewer steps: models know less, and SSL is less finished",
-    "seeds": "intervals over seeds, where there are two or more",
-    "hours of one device": "",
+    "seeds, as planned": "intervals over seeds, where there are two or more",
+    "hours of one device, as planned": "",
 }
 """Line of the table -> what follows from the difference to the paper."""
 
@@ -55,8 +55,8 @@ def about(scale: str) -> dict[str, str]:
         ),
         "passes, pre-training and cleaning": f"{train.epochs}, {runs[0].epochs}",
         "steps, pre-training and cleaning": f"{steps:,}, {clean_steps:,}",
-        "seeds": seeds(scale),
-        "hours of one device": f"{hours:,.1f}" if hours < 100 else f"{hours:,.0f}",
+        "seeds, as planned": seeds(scale),
+        "hours of one device, as planned": f"{hours:,.1f}" if hours < 100 else f"{hours:,.0f}",
     }
 
 

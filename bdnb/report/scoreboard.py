@@ -24,7 +24,8 @@ from bdnb.runtime.errors import ConfigError
 MARKS = {HOLDS: ("✓", "holds"), FAILS: ("✗", "fails"), OPEN: ("?", "open"), MUTE: ("–", "mute")}
 """Verdict -> its mark and its class in the pages' style sheet."""
 MANY = {HOLDS: "hold", FAILS: "do not hold", OPEN: "are not decided", MUTE: "cannot be told here"}
-"""Verdict -> how it reads of several conclusions."""
+ONE = MANY | {HOLDS: "holds", FAILS: "does not hold", OPEN: "is not decided"}
+"""Verdict -> how it reads of several conclusions, and of one."""
 PAGES = {
     "clean": range(5), "other_models": range(5, 8), "stopping": (8,), "nonideal": (9,),
     "ablations": range(10, 16),
@@ -75,7 +76,8 @@ def tally(made: pd.DataFrame) -> Markdown:
     for verdict, (mark, _) in MARKS.items():
         ids = made.loc[words == verdict, "id"]
         if len(ids):
-            said.append(f"{mark} **{len(ids)} {MANY[verdict]}** ({', '.join(ids)})")
+            reads = ONE if len(ids) == 1 else MANY
+            said.append(f"{mark} **{len(ids)} {reads[verdict]}** ({', '.join(ids)})")
     none = "" if (words == HOLDS).any() else "**none holds**; "
     return Markdown(f"Of the paper's {len(made)} conclusions: {none}{'; '.join(said)}.")
 

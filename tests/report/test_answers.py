@@ -148,6 +148,8 @@ def test_the_tally_counts_every_conclusion_once():
     said = scoreboard.tally(conclusions.verdicts(cleaned())).data
     told = said.removeprefix("Of the paper's 16 conclusions: ").removeprefix("**none holds**; ")
     assert sum(int(part.split("**")[1].split()[0]) for part in told.split(";")) == 16
+    alone = conclusions.verdicts(cleaned())
+    assert "**1 holds** (C1)" in scoreboard.tally(alone[alone["id"] == "C1"]).data
     assert "**none holds**" not in said
     none = scoreboard.tally(conclusions.verdicts(cleaned(weak=COSTLY, strong=CLEAN))).data
     assert "**none holds**" in none

@@ -46,9 +46,7 @@ def test_the_answer_names_the_patch_and_the_most_of_all_departures(rows):
     assert without.startswith(most)
     batch = rows[rows["setting"] == "schedule"].assign(setting="negatives")
     said = fidelity.answer(pd.concat([rows, batch])).data
-    assert (
-        "With the paper's batches (`negatives`) what MMCL keeps beyond MMCL + SSL changes" in said
-    )
+    assert "With twice the batch for MMCL, as in the paper (`negatives`), what MMCL keeps" in said
 
 
 def test_without_departures_the_answer_says_so(rows):

@@ -41,3 +41,8 @@ def test_the_example_of_the_page_is_decided_as_it_says():
     assert f"{plain.low:.1f} to {plain.high:.1f}" in page
     assert f"the interval begins at {verdict_rules.bounds(seeds)[0]:.1f}" in page
     assert verdict_rules.decide(seeds, 5) == verdict_rules.HOLDS
+
+
+def test_seeds_and_hours_are_said_to_be_those_planned_for_rows_may_be_missing():
+    lines = [line for line in scales.table().splitlines() if "seeds" in line.split("|")[1]]
+    assert [line.split("|")[1].strip() for line in lines] == ["seeds, as planned"]
