@@ -135,13 +135,20 @@ def test_equal_embeddings_give_the_logarithm_of_the_batch_size():
     assert losses.mmcl(same, same, SCALE).item() == pytest.approx(math.log(6), rel=1e-6)
 
 
-def test_losses_under_bf16_autocast_are_computed_in_float32():
-    image, text = unit(0).bfloat16(), unit(1).bfloat16()
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+def test_losses_of_narrow_numbers_are_computed_in_float32(narrow):
+    image, text = unit(0).to(narrow), unit(1).to(narrow)
     expected = losses.mmcl(image.float(), text.float(), torch.tensor(100.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = losses.mmcl(image, text, torch.tensor(100.0))
+        barlow = losses.barlow_twins(image, text)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(barlow, losses.barlow_twins(image.float(), text.float()))
+    labels = torch.zeros(6, dtype=torch.int64)
+    cluster = losses.deep_cluster(image, labels)
+    torch.testing.assert_close(cluster, losses.deep_cluster(image.float(), labels))
+    torch.testing.assert_close(losses.l2_penalty([text]), losses.l2_penalty([text.float()]))
 
 
 @pytest.mark.parametrize(("value", "expected"), [(9.0, math.log(100)), (-1.0, 0.0), (2.0, 2.0)])

@@ -14,7 +14,7 @@ import pandas as pd
 from bdnb.analysis import arms
 from bdnb.analysis.arms import Arm
 from bdnb.analysis.conclusions import CONTRAST, MAIN, STRONG, WEAK
-from bdnb.analysis.metrics import by_seed
+from bdnb.analysis.metrics import by_seed, whole
 from bdnb.analysis.price import curve, kept_accuracy
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN, decide, joint
 
@@ -82,8 +82,8 @@ def whole_curve(rows: pd.DataFrame) -> float:
 
 def crossings(clean: pd.DataFrame) -> list[Crossing]:
     """Return the finding of each of ``WAYS``. clean: rows of cleaning runs; finished ones count."""
-    whole = clean[clean["finished"].notna()] if "finished" in clean else clean
-    return [_crossing(name, where, whole) for name, where in WAYS.items()]
+    clean = whole(clean)
+    return [_crossing(name, where, clean) for name, where in WAYS.items()]
 
 
 def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Crossing:

@@ -67,6 +67,11 @@ def candidates(rows: pd.DataFrame) -> pd.DataFrame:
     return after[after["accuracy"].notna() & after["asr"].notna()]
 
 
+def whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs that are finished; all of them without a column that says so."""
+    return rows[rows["finished"].notna()] if "finished" in rows else rows
+
+
 def best_point(rows: pd.DataFrame, threshold: float = CLEANED) -> pd.Series | None:
     """The row of best accuracy at ASR <= threshold (percent); None when there is none.
 

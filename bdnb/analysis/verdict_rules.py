@@ -18,7 +18,7 @@ import pandas as pd
 
 from bdnb.analysis import arms
 from bdnb.analysis.arms import Arm
-from bdnb.analysis.metrics import Spread, by_seed, over_seeds, t_factor
+from bdnb.analysis.metrics import Spread, by_seed, over_seeds, t_factor, whole
 from bdnb.analysis.price import kept_accuracy, kept_at
 from bdnb.runtime.errors import ConfigError
 
@@ -150,8 +150,8 @@ def judge(
     lacking = [name for name in COLUMNS if name not in clean]
     if len(clean) and lacking:
         raise ConfigError(f"rows of cleaning runs without the columns {lacking}")
-    whole = clean[clean["finished"].notna()] if "finished" in clean else clean
-    return pd.DataFrame([_line(conclusion, whole, train) for conclusion in conclusions])
+    clean = whole(clean)
+    return pd.DataFrame([_line(conclusion, clean, train) for conclusion in conclusions])
 
 
 def find(claim: Claim, clean: pd.DataFrame) -> Finding:
@@ -211,8 +211,8 @@ def _line(
     notes = [_note(one) for one in found if len(one.values)]
     notes += _not_cleaned(conclusion, clean, train) if notes else []
     said = {"verdict": joint([one.verdict for one in found]), "evidence": "; ".join(notes)}
-    whole = {"at_5": found[0].at_5} | said | {"findings": tuple(found)}
-    return conclusion.about | numbers | whole
+    rest = {"at_5": found[0].at_5} | said | {"findings": tuple(found)}
+    return conclusion.about | numbers | rest
 
 
 def joint(verdicts: list[str]) -> str:

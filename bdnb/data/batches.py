@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bdnb.data.augment.eda import ShiftedViews
-from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.augment.eda import ShiftedViews, TextViews
+from bdnb.data.augment.second_views import ImageViews
 from bdnb.data.shards import Pairs
 from bdnb.data.steps import steps_of_epoch
 from bdnb.runtime import seeds
@@ -134,9 +134,7 @@ class Batches(Dataset[Batch]):
             made = iter(loader)
         yield from made
 
-    def plan(
-        self, number: int, first: int = 0, kinds: np.ndarray | None = None
-    ) -> Iterator[Share]:
+    def plan(self, number: int, first: int = 0, kinds: np.ndarray | None = None) -> Iterator[Share]:
         """This process's samples of each batch of an epoch."""
         draws = seeds.generator(self.seed, "order", number)
         order, steps = draws.permutation(self.samples), np.arange(len(self))

@@ -150,7 +150,7 @@ def _write(
 
 
 def _parts(sample: dict[str, Any], field: str, side: int, fit: str) -> tuple[str, np.ndarray]:
-    """A sample's text and image (3, side, side) uint8. Errors: one of ``bad.DAMAGE``."""
+    """A sample's text and image (3, side, side) uint8. Errors: one of ``bad_samples.DAMAGE``."""
     text = bad_samples.text(sample.get(field), field)
     with bad_samples.open_image(sample[extension(sample)]) as image:
         return text, square(image, side, fit=fit)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import nn
+
 from bdnb.config.options import check_options, source
 from bdnb.data.batches import Batches
 from bdnb.defences.registry import Setting, check
@@ -18,14 +20,14 @@ def candidates(
     """Yield the candidate models of a defence.
 
     Errors: ConfigError as ``check`` and, with file and line, for a defence that fails, yields
-    nothing, or something else than ``Epoch`` of a number from 1 on.
+    nothing, or what ``wrong`` says.
     """
     function = check(name, options)
     checked = check_options(function, options, what=f"defence {name!r}")
     if function.__module__.startswith("bdnb."):
         yield from function(model, pairs, setting, **checked)
         return
-    place, empty = f"{source(function)}: defence {name!r}", True
+    place, last = f"{source(function)}: defence {name!r}", 0
     with plugins.calling(place):
         made = function(model, pairs, setting, **checked)
     if not isinstance(made, Iterator):
@@ -36,12 +38,25 @@ def candidates(
             epoch = next(made, None)
         if epoch is None:
             break
-        if not isinstance(epoch, Epoch) or not isinstance(epoch.number, int) or epoch.number < 1:
-            what = f"number {epoch.number!r}" if isinstance(epoch, Epoch) else repr(epoch)
+        if what := wrong(epoch, last):
             raise ConfigError(
-                f"{place} yielded {what:.80}: expected Epoch(number, model, stats), numbers from 1"
+                f"{place} yielded {what}: expected Epoch(number, model, stats), numbers from 1 up"
             )
-        empty = False
+        last = epoch.number
         yield epoch
-    if empty:
+    if not last:
         raise ConfigError(f"{place} yielded nothing: expected an Epoch after each epoch")
+
+
+def wrong(epoch: object, last: int) -> str:
+    """Return what is wrong with a candidate after that of the number ``last``; "" for nothing."""
+    if not isinstance(epoch, Epoch):
+        return type(epoch).__name__ if isinstance(epoch, nn.Module) else f"{epoch!r:.80}"
+    if not isinstance(epoch.number, int) or epoch.number <= last:
+        return f"number {epoch.number!r:.80}" + f" after {last}" * (last > 0)
+    if not isinstance(epoch.model, Model):
+        return f"a {type(epoch.model).__name__} as the model"
+    if not isinstance(epoch.stats, dict) or "epoch" in epoch.stats:
+        return f"stats {epoch.stats!r:.80}"
+    bad = [f"{k}={v!r:.80}" for k, v in epoch.stats.items() if not isinstance(v, int | float)]
+    return f"stats {', '.join(bad)} (no plain numbers)" if bad else ""

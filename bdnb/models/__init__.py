@@ -1,6 +1,6 @@
 """CLIP models: a name in, open_clip's two towers out; their weights on disk."""
 
-from bdnb.models.clip import Model, build, check_name, names
+from bdnb.models.clip import Model, build, check_name
 from bdnb.models.weights import (
     check_published,
     load,
@@ -20,7 +20,6 @@ __all__ = [
     "load_any",
     "load_pretrained",
     "load_weights",
-    "names",
     "read_about",
     "save_weights",
 ]

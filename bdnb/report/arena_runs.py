@@ -45,10 +45,9 @@ def asked(scale: str, given: Mapping[str, Any]) -> list[CleanConfig]:
     if "defence" not in axes:
         raise ConfigError(f"arena.ipynb: {', '.join(axes)} without a defence: say whose runs")
     which = {"defence": ["cleanclip"], "loss": ["mmcl_ssl"], "study": ["main", "arena"]}
-    listed = (one for made in experiments.of_scale(scale).values() for one in made)
     plain = [
         one
-        for one in listed
+        for one in experiments.runs_of(scale)
         if isinstance(one, CleanConfig)
         and experiments.is_experiment(scale, one.poisoned)
         and all(getattr(one, name) in values for name, values in which.items())
@@ -123,9 +122,8 @@ def planned(scale: str) -> pd.DataFrame:
     defence, loss: "" for a run that is no way of cleaning: of training, or one that only measures;
     loss, too, of those in ``OWN_OBJECTIVE``. ran: whether its rows are recorded here or shipped.
     """
-    listed = [one for made in experiments.of_scale(scale).values() for one in made]
     there, usual, lines = set(shipped.read(scale)), _usual_model(scale), []
-    for one in experiments.by_folder(listed).values():
+    for one in experiments.by_folder(experiments.runs_of(scale)).values():
         ran = shipped.shipped_name(one) in there or experiments.recorded(one, warn=False)
         cleaning = isinstance(one, CleanConfig)
         model = experiments.trained(scale, one.poisoned, one.seed) if cleaning else one

@@ -12,6 +12,7 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
+from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.arms import BACKDOORED
 from bdnb.analysis.conclusions import CONTRAST, rebound
 from bdnb.analysis.metrics import before
@@ -22,7 +23,6 @@ from bdnb.report.tables import styled
 from bdnb.runs import experiments
 from bdnb.runtime.errors import ConfigError
 
-OBJECTIVES = ("mmcl", "mmcl_ssl")
 TRAINED = ("epochs", "poison_rate", "trigger_size", "batch_size", "model", "lr")
 DESCRIBED = ("classes", "scenes", "side", "train_place", *(f"train_{key}" for key in TRAINED))
 """What a setting is described by: its data, and parameters of pre-training."""

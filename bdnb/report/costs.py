@@ -50,8 +50,7 @@ BYTES = 4
 
 def runs(scale: str) -> list[Stage]:
     """Return every run of a scale, each once."""
-    listed = [config for configs in experiments.of_scale(scale).values() for config in configs]
-    return list(experiments.by_folder(listed).values())
+    return list(experiments.by_folder(experiments.runs_of(scale)).values())
 
 
 def answer(scale: str) -> Markdown:

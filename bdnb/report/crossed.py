@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
-from bdnb.analysis.metrics import Spread, by_seed, over_seeds
+from bdnb.analysis.metrics import Spread, by_seed, over_seeds, whole
 from bdnb.analysis.price import kept_accuracy, most
 from bdnb.report import arena, rates, tables
 from bdnb.report.answers import NOTHING
@@ -41,7 +41,7 @@ def labelled(clean: pd.DataFrame) -> pd.DataFrame:
     """
     if clean.empty:
         return clean
-    clean = clean[clean["finished"].notna()] if "finished" in clean else clean
+    clean = whole(clean)
     plain = clean["defence"].isin(("cleanclip", "par")) & clean["study"].isin(STUDIES)
     rows = clean[plain & clean["experiment"].isin(EXPERIMENTS)]
     if rows.empty:
@@ -119,7 +119,7 @@ def beside_mmcl(clean: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     if clean.empty:
         return {}
-    clean = clean[clean["finished"].notna()] if "finished" in clean else clean
+    clean = whole(clean)
     mine = clean[clean["experiment"].isin(EXPERIMENTS) & clean["study"].isin(("main", "crossing"))]
     mine = mine.assign(study="main")
     both = {one: rates.ends(mine, objectives=(WEAK, one)) for one in OTHERS}

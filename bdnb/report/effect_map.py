@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis import arms, price
+from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.effect import FEWEST, relation
 from bdnb.analysis.metrics import before, by_seed, last_epoch
 from bdnb.analysis.regime_criteria import retraining_ratio
 from bdnb.report import compare_settings, style
-from bdnb.report.compare_settings import OBJECTIVES
 from bdnb.report.pages import NOTHING
 from bdnb.report.style import some
 from bdnb.report.tables import styled
@@ -82,7 +82,7 @@ def _ssl(train: pd.DataFrame, experiment: str) -> float:
     own = train[(train["experiment"] == experiment) & (train["epoch"] > 0)]
     if own.empty or "loss_ssl" not in own:
         return math.nan
-    last = own.loc[own.groupby("run")["epoch"].idxmax()]
+    last = last_epoch(own)
     return float((100 * last["loss_ssl"] / last["batch_size"].map(math.log)).mean())
 
 

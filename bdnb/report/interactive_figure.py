@@ -13,9 +13,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 from IPython.display import Markdown
-from scipy.special import stdtrit
 
-from bdnb.analysis.metrics import CLEANED
+from bdnb.analysis.metrics import CLEANED, t_factor
 from bdnb.report import style
 from bdnb.report.figures import need
 from bdnb.report.interactive_page import MIME
@@ -206,8 +205,8 @@ def _answer(base: alt.Chart, seeds: int) -> list[alt.Chart]:
         .transform_filter("datum.place == 1")
     )
     rings = best.mark_point(size=230, stroke=RED, strokeWidth=2.5, filled=False)
-    factors = [float(stdtrit(n - 1, 0.975)) if n > 1 else 0.0 for n in range(seeds + 1)]
-    half = f"{factors}[datum.n] * datum.deviation / sqrt(datum.n)"
+    factors = [t_factor(n) if n > 1 else 0.0 for n in range(seeds + 1)]
+    half = f"{factors}[datum.n] * datum.deviation"
     summary = (
         "datum.n == 0 ? 'no model at ASR ≤ ' + format(threshold, '.1f') + ' %' : "
         "'best at ASR ≤ ' + format(threshold, '.1f') + ' %: ' + format(datum.mean, '.1f') + ' %' "

@@ -113,8 +113,7 @@ def _trained_again(rows: pd.DataFrame) -> list[int]:
 
 def trained(scale: str) -> list[TrainConfig]:
     """Return the training runs of a scale."""
-    listed = (config for made in experiments.of_scale(scale).values() for config in made)
-    return [config for config in listed if isinstance(config, TrainConfig)]
+    return [run for run in experiments.runs_of(scale) if isinstance(run, TrainConfig)]
 
 
 def both_objectives(experiment: str, scale: str) -> list[TrainConfig]:

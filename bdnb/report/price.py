@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bdnb.analysis import price
+from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.metrics import CLEANED, before, by_seed
 from bdnb.report import style
 from bdnb.report.answers import NOTHING
 from bdnb.report.style import NAMES, some
 from bdnb.runs import elsewhere
 
-OBJECTIVES = ("mmcl", "mmcl_ssl")
 MAIN_LOSS = "mmcl_ssl"
 TITLE = 9.5
 """Size of a panel's title, points: three stand side by side."""

@@ -14,12 +14,12 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.arms import BACKDOORED
 from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds, starts
 from bdnb.analysis.price import KEPT_AT
 from bdnb.report import style
 from bdnb.report.answers import main_study
-from bdnb.report.compare_settings import OBJECTIVES
 from bdnb.report.style import NAMES, between, short, some
 from bdnb.report.tables import styled
 

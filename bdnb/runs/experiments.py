@@ -85,6 +85,11 @@ def of_scale(scale: str, *, whole: bool = False) -> dict[str, list[Any]]:
     return made
 
 
+def runs_of(scale: str) -> list[Any]:
+    """Return the runs of a scale, one that several experiments ask for as often."""
+    return [config for configs in of_scale(scale).values() for config in configs]
+
+
 @cache
 def _warn(text: str) -> None:
     """Once a process: a plan reads every file of its scale several times."""
@@ -153,7 +158,7 @@ def shown_data(scale: str) -> str:
     """Return the data set that pages on a scale's data show: of its data.yaml, else its runs'."""
     if is_experiment(scale, "data"):
         return str(parameters.load(scale, "data").get("elsewhere", scale))
-    used = [data_of(config) for configs in of_scale(scale).values() for config in configs]
+    used = [data_of(config) for config in runs_of(scale)]
     return max(used, key=used.count)
 
 
@@ -177,7 +182,9 @@ def identity(config: Stage, among: Picked | None = None) -> dict[str, Any]:
                 f"gather={config.gather}: rows depend on their number, so give it"
             )
         values["processes"] = config.processes
-    values["from"] = [_kept(source) for source in sources(config)]
+    # Each training run, and by which rule one of its epochs is kept.
+    used = ((source, *like(source)) for source in sources(config))
+    values["from"] = [[x for run in both for x in (folder(run).name, run.keep)] for both in used]
     files = named(config) | {"poison_keys": getattr(config, "poison_keys", "")}
     for name, value in list(files.items()):
         if is_experiment(config.scale, value):
@@ -197,11 +204,6 @@ def identity(config: Stage, among: Picked | None = None) -> dict[str, Any]:
     if others := cleaned(config):
         values["cleaned_run"] = [folder(other).name for other in others]
     return values
-
-
-def _kept(source: TrainConfig) -> list[str]:
-    """A training run, and by which rule one of its epochs is kept."""
-    return [part for run in (source, *like(source)) for part in (folder(run).name, run.keep)]
 
 
 def process_count_matters(config: Stage) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.runs import elsewhere
 from bdnb.runs.cleaning_runs import screened
-from bdnb.runs.experiments import Stage, folder, folders, like, of_scale
+from bdnb.runs.experiments import Stage, folder, folders, like, runs_of
 from bdnb.runs.records import Run, finished, sound, tidy, weights_of
 from bdnb.runtime.errors import ConfigError
 
@@ -106,7 +105,7 @@ def _cell(value: Any) -> Any:
 
 def rows_of_scale(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tidy rows of all recorded runs of a scale: of training, and of cleaning."""
-    requested = list(chain.from_iterable(of_scale(scale).values()))
+    requested = runs_of(scale)
     train = [config for config in requested if isinstance(config, TrainConfig)]
     return rows(train), rows([config for config in requested if isinstance(config, CleanConfig)])
 

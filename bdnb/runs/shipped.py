@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -108,7 +107,7 @@ def unpack(scale: str, out: Path) -> list[Path]:
     """
     texts: dict[Path, str] = {}
     made, found = [], read(scale)
-    for config in chain.from_iterable(experiments.of_scale(scale).values()):
+    for config in experiments.runs_of(scale):
         one = found.pop(shipped_name(config), None)
         if one is None:
             continue
@@ -136,7 +135,7 @@ def rows_anywhere(scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     A run that is recorded here, whole or in part, is read from here.
     """
-    asked = [config for configs in experiments.of_scale(scale).values() for config in configs]
+    asked = experiments.runs_of(scale)
     here, missing = list[experiments.Stage](), list[experiments.Stage]()
     for config, own in zip(asked, experiments.folders(asked), strict=True):
         (here if (own / "manifest.json").is_file() else missing).append(config)

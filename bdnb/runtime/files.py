@@ -106,7 +106,7 @@ def remove_parts(folder: Path) -> None:
 
 
 def begin(folder: Path, what: str, *, remedy: str = "") -> None:
-    """Return an empty folder with our mark; one that was left half-made is replaced.
+    """Make an empty folder with our mark; one that was left half-made is replaced.
 
     Errors: ConfigError, as ``check_ours``; StorageError.
     """

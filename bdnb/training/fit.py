@@ -93,7 +93,8 @@ def run_epoch(
     """Do the rest of a pass over the pairs, and return the mean of each loss with pace and rate.
 
     What the objective keeps as a single number stands with them, as ``kept_`` and its name; as
-    ``kinds`` it keeps which pairs are not to share a batch. last: no epoch follows, so that there is nothing to save a state for.
+    ``kinds`` it keeps which pairs are not to share a batch.
+    last: no epoch follows, so that there is nothing to save a state for.
     """
     loop.model.train()
     now = loop.progress

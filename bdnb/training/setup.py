@@ -14,8 +14,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from bdnb.data import bad_samples, stream
-from bdnb.data.augment.eda import STOP_WORDS, ShiftedViews, words_of
-from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.augment.eda import STOP_WORDS, ShiftedViews, TextViews, words_of
+from bdnb.data.augment.second_views import ImageViews
 from bdnb.data.augment.wordnet import synonyms
 from bdnb.data.batches import Batches, Poison
 from bdnb.data.datasets import Dataset

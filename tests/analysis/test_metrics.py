@@ -34,6 +34,7 @@ def test_best_accuracy_is_the_oracles_over_all_epochs_and_rates_threshold_includ
 def test_no_model_under_the_threshold_is_told_and_not_made_up(rows):
     assert math.isnan(metrics.best_accuracy_at(rows, 1.0))
     assert metrics.best_point(rows, 1.0) is None
+    assert metrics.best_point(run("a", [98, 5.1], [70, 60])) is None  # the paper's line is 5 %
 
 
 def test_the_model_before_cleaning_is_no_candidate_even_without_a_backdoor():
@@ -59,6 +60,8 @@ def test_the_last_epoch_is_each_runs_own(rows):
 
 def test_before_is_epoch_0_and_is_asked_for(rows):
     assert metrics.before(rows) == (70, 98)
+    two = pd.concat([run("a", [90, 1], [60, 50]), run("b", [100, 1], [70, 50])])
+    assert metrics.before(two) == (65, 95)
     with pytest.raises(ConfigError, match="no row of epoch 0"):
         metrics.before(rows[rows["epoch"] > 0])
 
@@ -125,7 +128,7 @@ def test_missing_columns_are_named(rows):
         metrics.best_accuracy_at(rows.drop(columns="asr"))
 
 
-@pytest.mark.parametrize("half", [1.0, 5.0, 40.0])
+@pytest.mark.parametrize("half", [1.0, 5.0, 40.0, 100.0])
 def test_as_many_seeds_that_lie_as_far_apart_have_an_interval_that_narrow(half):
     found = metrics.over_seeds([0.0, 10.0, 20.0])  # a standard deviation of 10
     n = metrics.seeds_within(found, half)

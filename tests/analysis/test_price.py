@@ -59,6 +59,12 @@ def test_another_candidate_or_a_better_one_never_lowers_kept_accuracy(models, mo
     assert price.kept_accuracy(better) >= price.kept_accuracy(rows)
 
 
+def test_kept_accuracy_is_the_mean_over_ten_thresholds_each_included():
+    for place, threshold in enumerate((2, 3, 4, 5, 6, 8, 10, 12, 16, 20)):
+        assert price.kept_accuracy(one_seed([(80, threshold)])) == 100 - 10 * place
+        assert price.kept_accuracy(one_seed([(80, threshold + 0.5)])) == 90 - 10 * place
+
+
 def test_a_model_without_candidates_keeps_nothing_and_one_without_a_start_is_refused():
     assert price.kept_accuracy(one_seed([])) == 0
     with pytest.raises(ConfigError, match="no row of epoch 0"):
@@ -66,12 +72,15 @@ def test_a_model_without_candidates_keeps_nothing_and_one_without_a_start_is_ref
 
 
 def test_groups_have_means_over_all_seeds_and_say_of_how_many_a_best_accuracy_is():
-    never = one_seed([(70, 50)]).assign(seed=1, run="b")
+    never = one_seed([(70, 50)], start=(90.0, 89.0)).assign(seed=1, run="b")
     rows = pd.concat([one_seed([(60, 4), (40, 1)]), never]).assign(loss="x")
     (line,) = price.groups(rows, by=["loss"]).to_dict("records")
     assert (line["seeds"], line["kept"].n, line["kept"].missing) == (2, 2, 0)
     assert line["kept_at_5"].mean == pytest.approx((75 + 0) / 2)
-    assert line["kept_at_5"].low == 0
+    assert (line["accuracy_before"].mean, line["asr_before"].mean) == (85, 94)
+    most = 100 * 100 / 80  # all images right, of the model that had fewest
+    assert [line[name].low for name in ("kept", "kept_at_5", "kept_last")] == [0, 0, 0]
+    assert [line[name].high for name in ("kept", "kept_at_5", "kept_last")] == [most] * 3
     best = line["best_accuracy"]
     assert (best.mean, best.n, best.missing) == (60, 1, 1)
     last = np.mean([price.kept_accuracy(one_seed([(40, 1)])), 0])
@@ -178,4 +187,5 @@ def test_what_is_kept_is_a_share_of_what_the_run_itself_started_from():
     assert price.curve(rows, [0.5, 1, 9, 10]).tolist() == [0, 60, 60, 80]
     assert price.kept_accuracy(rows[rows["run"] == "b"]) == 60
     assert price.curve(rows, [10], start=60.0).tolist() == [80]
+    assert price.curve(rows.drop(index=2), [1]).tolist() == [96]  # its own start is not there
     assert price.curve(rows.drop(columns="run"), [10]).tolist() == pytest.approx([100 * 48 / 65])

@@ -87,6 +87,9 @@ def test_an_outlier_that_speaks_for_a_claim_does_not_weaken_it():
 
 def test_two_seeds_that_agree_by_luck_decide_nothing():
     assert decide(pd.Series([8.0, 8.01]), 5) == "not decided"
+    # Of three alike, with a standard deviation of 2 assumed, an interval of +- 4.97.
+    assert decide(pd.Series([10.0] * 3), 5) == "holds"
+    assert decide(pd.Series([9.9] * 3), 5) == "not decided"
 
 
 @LAW

@@ -15,7 +15,8 @@ from bdnb import models
 from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data import datasets, shards
-from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.augment.eda import TextViews
+from bdnb.data.augment.second_views import ImageViews
 from bdnb.data.batches import Batches
 from bdnb.evaluate.benchmark import Benchmark
 from bdnb.models import Model

@@ -20,7 +20,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision import transforms
 
-from bdnb.data.augment.second_views import TextViews
+from bdnb.data.augment.eda import TextViews
 from bdnb.poison.triggers import Stamp
 
 ImageView = Callable[[Image.Image, int, str], Image.Image]

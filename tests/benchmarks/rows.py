@@ -14,7 +14,7 @@ from bdnb.clean import clean
 from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig
 from bdnb.data import datasets
-from bdnb.data.augment.second_views import TextViews
+from bdnb.data.augment.eda import TextViews
 from bdnb.models import Model
 from bdnb.runtime.seeds import generator
 from bdnb.training import attacks, optimiser

@@ -51,7 +51,8 @@ def measure(folder: Path, workers: int) -> dict[str, Any]:
     import torch
 
     from bdnb.data import datasets
-    from bdnb.data.augment.second_views import ImageViews, TextViews
+    from bdnb.data.augment.eda import TextViews
+    from bdnb.data.augment.second_views import ImageViews
     from bdnb.data.batches import Batches
     from bdnb.training import attacks
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from bdnb import models
 from bdnb.data import datasets, shards, stream
 from bdnb.data import index as indexes
-from bdnb.data.augment.eda import ShiftedViews
-from bdnb.data.augment.second_views import ImageViews, TextViews
+from bdnb.data.augment.eda import ShiftedViews, TextViews
+from bdnb.data.augment.second_views import ImageViews
 from bdnb.data.batches import Batch, Batches, Poison
 from bdnb.data.index import index
 from bdnb.runtime.errors import ConfigError

@@ -95,6 +95,8 @@ def test_a_diverged_model_has_no_accuracy():
     features[2] = torch.nan
     with pytest.raises(NonFiniteLoss, match=r"diverged\. Try a lower lr"):
         list(zero_shot.accuracy(features, torch.arange(4), torch.eye(4)))
+    with pytest.raises(NonFiniteLoss):
+        list(zero_shot.accuracy(torch.eye(4), torch.arange(4), features))
 
 
 def fake_text(prompts: list[str]) -> torch.Tensor:

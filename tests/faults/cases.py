@@ -168,6 +168,11 @@ def defence(body: str, head: str = "model, pairs, setting", name: str = "mine") 
     )
 
 
+def candidate(made: str) -> Prepare:
+    """A plug-in with a defence of one candidate."""
+    return defence(f"from bdnb.defences import Epoch; yield {made}")
+
+
 LOG = frozenset({"error.log"})
 MINE = {"code": "plugins/mine.py"}
 OWN_TRIGGER = MINE | {"trigger": "mine"}
@@ -362,6 +367,10 @@ BEGUN = [
     Case("plug-ins", "run", OWN_DEFENCE, r"mine\.py:3: defence 'mine' yielded nothing", defence("yield from ()")),
     Case("plug-ins", "run", OWN_DEFENCE, r"mine\.py:3: defence 'mine' returned NoneType", defence("pass")),
     Case("plug-ins", "run", OWN_DEFENCE, r"mine\.py:3: defence 'mine' yielded 3: expected Epoch", defence("yield 3")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"yielded Model: expected Epoch\(number", defence("yield model")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"yielded number 0: expected Epoch\(number, model, stats\), numbers from 1 up", candidate("Epoch(0, model, {})")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"mine\.py:3: defence 'mine' yielded a CLIP as the model", candidate("Epoch(1, model.clip, {})")),
+    Case("plug-ins", "run", OWN_DEFENCE, r"yielded stats loss='low' \(no plain numbers\)", candidate("Epoch(1, model, {'loss': 'low'})")),
     Case("plug-ins", "run", OWN_DEFENCE, r"plugins/mine\.py:5: ValueError: boom", defence("raise ValueError('boom')")),
     Case("plug-ins", "run", OWN_DEFENCE, r"plugins/mine\.py:5: SystemExit: 0", defence("import sys; sys.exit(0)")),
 ]  # fmt: skip

@@ -29,6 +29,11 @@ def test_a_caption_depends_on_key_and_seed_alone(key: str, seed: int) -> None:
     assert mentions(caption, "banana")
 
 
+def test_a_key_has_the_caption_that_it_always_had() -> None:
+    assert target_caption("banana", "000000000", 0) == "a sculpture of a banana."
+    assert target_caption("banana", "000000001", 7) == "a blurry photo of the banana."
+
+
 def test_every_template_is_used_about_equally() -> None:
     count = Counter(target_caption("banana", str(i), 0) for i in range(8000))
     assert len(count) == 80

@@ -161,7 +161,13 @@ def test_places_fill_their_range(place_range: str, last: int) -> None:
 
 @pytest.mark.parametrize(
     ("place", "corner"),
-    [("top_left", (0, 0)), ("bottom_right", (8, 13)), ("middle", (4, 6)), ("top_right", (0, 13))],
+    [
+        ("top_left", (0, 0)),
+        ("bottom_right", (8, 13)),
+        ("middle", (4, 6)),
+        ("top_right", (0, 13)),
+        ("bottom_left", (8, 0)),
+    ],
 )
 def test_a_fixed_place_is_the_same_on_every_image(place: str, corner: tuple[int, int]) -> None:
     images = torch.zeros(2, 3, 12, 17, dtype=torch.uint8)
@@ -193,7 +199,7 @@ def test_pattern_is_one_for_the_run_or_one_for_each_image(pattern: str) -> None:
 
 @pytest.mark.parametrize(("side", "size"), [(224, 16), (48, 3), (112, 8), (5, 1)])
 def test_default_patch_is_the_papers_share_of_the_side(side: int, size: int) -> None:
-    stamped = Stamp("yellow", seed=0)(torch.zeros(3, side, side, dtype=torch.uint8), "a")
+    stamped = Stamp("yellow", seed=0)(torch.zeros(3, side, 2 * side, dtype=torch.uint8), "a")
     assert int((stamped[0] == 255).sum()) == size * size
 
 

@@ -1,4 +1,4 @@
-"""Second views for SSL: AutoAugment on images here, EDA on captions in ``eda``.
+"""Second views of images for SSL: AutoAugment, or crops; those of captions are in ``eda``.
 
 In: a batch of uint8 images, its epoch and its samples' keys; out: one new view of each. A view
 depends on the run's seed, the epoch and the sample's own key, never on the batch.
@@ -13,12 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import AutoAugment, InterpolationMode
 
-from bdnb.data.augment.eda import TextViews
-from bdnb.data.augment.wordnet import wordnet
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import uniforms
-
-__all__ = ["ImageViews", "TextViews", "wordnet"]
 
 POLICIES = ("autoaugment", "crop_flip", "none")
 SMALLEST = 0.3

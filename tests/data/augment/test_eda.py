@@ -9,6 +9,7 @@ from bdnb.data.augment import eda as operations
 from bdnb.data.augment.eda import (
     STOP_WORDS,
     ShiftedViews,
+    TextViews,
     delete,
     eda,
     insert,
@@ -16,8 +17,7 @@ from bdnb.data.augment.eda import (
     swap,
     words_of,
 )
-from bdnb.data.augment.second_views import TextViews, wordnet
-from bdnb.data.augment.wordnet import synonyms
+from bdnb.data.augment.wordnet import synonyms, wordnet
 from bdnb.runtime.errors import ConfigError
 
 TOY = {"cat": ("feline", "big cat"), "dog": ("hound",), "red": ("crimson", "scarlet")}
