@@ -73,7 +73,7 @@ def line(case: cases.Case, met: cases.Met, home: Path) -> dict[str, Any]:
         "printed": told,
         "lines": len(told),
         "status": met.status,
-        "left": sorted({Path(path).name for path in met.left}),
+        "left": sorted({re.sub(r"_[0-9a-f]{20}\b", "_…", Path(path).name) for path in met.left}),
     }
 
 
