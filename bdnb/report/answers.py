@@ -1,5 +1,7 @@
 """The answer that stands under a page's question: rows in, a sentence or two of Markdown out."""
 
+from collections.abc import Collection
+
 import pandas as pd
 from IPython.display import Markdown
 
@@ -48,10 +50,11 @@ def trained(kept: pd.DataFrame) -> Markdown:
     return Markdown(f"**{verdict}** (mean of {seeds}). {'; '.join(said)}.{beside}")
 
 
-def cleaned(rows: pd.DataFrame) -> Markdown:
+def cleaned(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Markdown:
     """Return what CleanCLIP leaves the two models, and whether the paper's title holds.
 
-    rows: of cleaning runs, a line an epoch; plain CleanCLIP with MMCL + SSL counts.
+    rows: of cleaning runs, a line an epoch; plain CleanCLIP with MMCL + SSL counts. poisoned: only
+    these models. Of several with one objective each is named.
     """
     if rows.empty:
         return NOTHING
@@ -59,13 +62,16 @@ def cleaned(rows: pd.DataFrame) -> Markdown:
         return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is no price to tell.*")
     mine = main_study(rows)
     mine = mine[(mine["loss"] == "mmcl_ssl") & mine["asr"].notna()]
+    mine = mine[mine["poisoned"].isin(poisoned)] if poisoned else mine
+    several = bool((mine.groupby("pretrain_objective")["poisoned"].nunique() > 1).any())
     said: list[str] = []
-    for _, own in mine.groupby("poisoned", sort=False):
+    for name, own in mine.groupby("poisoned", sort=False):
         made = price.groups(own, by=["poisoned"]).iloc[0]
         objective = own["pretrain_objective"].iloc[0]
         words = elsewhere.trained(objective, NAMES)
         if objective != elsewhere.ELSEWHERE:
             words = f"{'the one' if said else 'the model'} {words}"
+        words += f" (`{name}`)" * several
         said.append(
             f"{words} keeps **{made['kept'].mean:.1f} %** of its accuracy "
             f"(its ASR was {made['asr_before'].mean:.0f} %)"

@@ -36,6 +36,15 @@ def test_the_headline_of_one_model_has_no_difference():
     assert "Nothing is recorded" in answers.cleaned(pd.DataFrame()).data
 
 
+def test_models_of_one_objective_are_told_apart_and_can_be_left_out():
+    label = runs("train_label_mmcl", COSTLY).assign(pretrain_objective="mmcl")
+    both = pd.concat([cleaned(), label])
+    said = answers.cleaned(both).data
+    assert f"the model pre-trained with MMCL (`{WEAK}`) keeps" in said
+    assert "the one pre-trained with MMCL (`train_label_mmcl`) keeps" in said
+    assert answers.cleaned(both, [WEAK, STRONG]).data == answers.cleaned(cleaned()).data
+
+
 def test_a_model_whose_asr_is_not_known_has_no_price():
     assert "ASR not measured" in answers.cleaned(cleaned().assign(asr=math.nan)).data
 
