@@ -166,7 +166,7 @@ def _gains(both: pd.DataFrame, good: pd.DataFrame, names: Mapping[tuple[str, str
     )
     beside = {way for way, one in zip(_ways(good), good["control"], strict=True) if one.n}
     alone = "; ".join(names[way] for way in _ways(both) if way not in beside)
-    return words + f" No control of their length: {alone}." * bool(alone)
+    return words + f" No control of their length at its frozen setting: {alone}." * bool(alone)
 
 
 def _most(found: arena_across.Ranking, names: Mapping[tuple[str, str], str]) -> str:

@@ -45,7 +45,10 @@ def missing(made: pd.DataFrame, planned: pd.DataFrame) -> Markdown:
     alone = control.map(lambda one: getattr(one, "n", 0) == 0) & ~made["failed"]
     if alone.any():
         ways = "; ".join(sorted(set(named(made)[alone])))
-        lines.append(f"No control of their length yet, on one of their models or more: {ways}.")
+        lines.append(
+            "No control of their length at its frozen setting yet, on one of their models or more: "
+            f"{ways}."
+        )
     return Markdown(" ".join(lines))
 
 

@@ -58,7 +58,7 @@ def test_attacks_with_rows_are_named():
 def test_ways_without_a_control_of_their_length_are_named():
     short = [runs(("clp", "mmcl"), GOOD, objective=one, steps=0) for one in BOTH]
     found = arena.answer(arena.entries(pd.concat([of(GOOD, BAD), *short]))).data
-    assert "on one: 1 (PAR). No control of their length: CLP." in found
+    assert "on one: 1 (PAR). No control of their length at its frozen setting: CLP." in found
     assert "No control" not in arena.answer(arena.entries(of(GOOD, BAD))).data
 
 

@@ -41,8 +41,11 @@ def test_nothing_is_planned_where_only_models_are_trained():
 def test_all_planned_runs_are_counted_and_ways_without_control_named():
     made = pd.concat([of(GOOD, BAD), runs(PAR, GOOD, attack="sig", seeds=(0,))])
     found = arena_missing.missing(arena.entries(made), PLANNED).data
-    control = "No control of their length yet, on one of their models or more: PAR."  # not on sig's
-    assert found == f"3 of 5 planned runs are there. {control}"
+    control = "No control of their length at its frozen setting yet, on one of their models or more"
+    assert found == f"3 of 5 planned runs are there. {control}: PAR."  # not on sig's
+    other = pd.concat([made, runs(CONTROL, GOOD, attack="sig", seeds=(0,), lr=1e-3)])
+    found = arena_missing.missing(arena.entries(other), PLANNED).data
+    assert f"{control}: MMCL alone; PAR." in found  # as long, at another rate
     found = arena_missing.missing(arena.entries(of(GOOD, BAD)), PLANNED).data
     assert found == "3 of 5 planned runs are there."
 
