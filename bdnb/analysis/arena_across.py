@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bdnb.analysis.arena import OBJECTIVES, WAY, kept
+from bdnb.analysis.arena import OBJECTIVES, SETTING, WAY, kept
 from bdnb.analysis.conclusions import CONTRAST
 from bdnb.analysis.metrics import over_seeds
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, decide
 
 Attack = tuple[str, str]
 """Attack and route."""
+Model = tuple[str, str, Hashable]
+"""Attack, route and seed; of both objectives."""
 
 
 class Ranking(NamedTuple):
-    """Ways of cleaning at their frozen settings, on the attacks that all of them were run on."""
+    """Ways of cleaning at their frozen settings, on the models that all of them were run on."""
 
     ways: pd.DataFrame
     """``WAY``, and by objective kept accuracy (percent), mean over the attacks."""
@@ -94,32 +96,35 @@ def _gains(own: pd.DataFrame, attacks: set[Attack]) -> tuple[str, ...]:
 def ranking(made: pd.DataFrame) -> Ranking:
     """Return what each way keeps at its frozen setting (oracle over epochs), by objective.
 
-    Compared are the ways that were run so on both objectives of the attack that most ways were run
-    on; over the attacks that all of them have, so that a mean is of the same models for each way.
+    Compared are the ways that were run so on both objectives of the model that most ways were run
+    on; over the attacks, and of each the seeds, that all of them have, so that a mean is of the
+    same models for each way.
     """
     good = made[~made["failed"]].to_dict("records")
     ways = dict.fromkeys(made[WAY].itertuples(index=False, name=None))
     there = {way: _frozen([one for one in good if tuple(map(one.get, WAY)) == way]) for way in ways}
-    counts = Counter(attack for attacks in there.values() for attack in attacks)
-    most = max(counts, key=lambda attack: counts[attack], default=None)
-    compared = {way: attacks for way, attacks in there.items() if most in attacks}
-    shared = tuple(one for one in counts if all(one in by for by in compared.values()))
-    lines = [
-        dict(zip(WAY, way, strict=True))
-        | {o: sum(by[attack][o] for attack in shared) / len(shared) for o in OBJECTIVES}
-        for way, by in compared.items()
-    ]
+    counts = Counter(model for models in there.values() for model in models)
+    most = max(counts, key=lambda model: counts[model], default=None)
+    compared = {way: models for way, models in there.items() if most in models}
+    shared = [one for one in counts if all(one in by for by in compared.values())]
+    lines = []
+    for way, by in compared.items():
+        values = pd.DataFrame({one: by[one] for one in shared}).T.groupby(level=[0, 1]).mean()
+        lines.append(dict(zip(WAY, way, strict=True)) | values.mean().to_dict())
     tuned = {tuple(map(one.get, WAY)) for one in good if one["tuned"]}
-    why = {way: "run on no such attack" if way in tuned else "not tuned" for way in ways}
+    why = {way: "run on no such model" if way in tuned else "not tuned" for way in ways}
     left_out = {way: reason for way, reason in why.items() if way not in compared}
-    return Ranking(pd.DataFrame(lines, columns=[*WAY, *OBJECTIVES]), shared, left_out)
+    ways_compared = pd.DataFrame(lines, columns=[*WAY, *OBJECTIVES])
+    return Ranking(ways_compared, tuple(dict.fromkeys(one[:2] for one in shared)), left_out)
 
 
-def _frozen(lines: Sequence[Mapping[Hashable, Any]]) -> dict[Attack, dict[str, float]]:
-    """What one way keeps at its frozen setting: attack -> objective -> percent, of both alone."""
-    found: dict[Attack, dict[str, float]] = {}
+def _frozen(lines: Sequence[Mapping[Hashable, Any]]) -> dict[Model, dict[str, float]]:
+    """What one way keeps at its frozen setting: model -> objective -> percent, of both alone."""
+    found: dict[Model, dict[str, float]] = {}
     for one in lines:
         if one["tuned"] and one["objective"] in OBJECTIVES:
-            by = found.setdefault((one["attack"], one["route"]), {})
-            by[one["objective"]] = one["kept_frozen"].mean
-    return {attack: by for attack, by in found.items() if len(by) == len(OBJECTIVES)}
+            of_setting = one["curves"].xs(tuple(one["setting"].values()), level=SETTING)
+            for seed, percent in kept(of_setting).items():
+                by = found.setdefault((one["attack"], one["route"], seed), {})
+                by[one["objective"]] = percent
+    return {model: by for model, by in found.items() if len(by) == len(OBJECTIVES)}

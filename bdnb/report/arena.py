@@ -182,8 +182,8 @@ def _most(found: arena_across.Ranking, names: Mapping[tuple[str, str], str]) -> 
         told.append(f"{names[*top[WAY]]} on {NAMES[objective]} ({top[objective]:.0f} %)")
     words = (
         f"At its frozen setting most is kept by {' and by '.join(told)}, in the mean over "
-        f"{some(len(found.attacks), 'attack')} that all {some(len(ways), 'way')} compared were run "
-        "on."
+        f"{some(len(found.attacks), 'attack')}, on models that all {some(len(ways), 'way')} "
+        "compared were run on."
     )
     order = relation(ways["mmcl"], ways["mmcl_ssl"])
     if not np.isnan(order.rho):

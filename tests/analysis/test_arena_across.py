@@ -111,12 +111,19 @@ def test_what_keeps_most_is_over_the_attacks_that_all_ways_were_run_on():
     )
 
 
+def test_what_keeps_most_is_over_the_seeds_that_all_ways_were_run_on():
+    par = [on_both(PAR, COSTLY, COSTLY, seeds=(0,)), on_both(PAR, GOOD, GOOD, seeds=(1, 2))]
+    clp = on_both(CLP, COSTLY, COSTLY, seeds=(0,))
+    ways = arena_across.ranking(lines(*par, clp)).ways.set_index("defence")
+    assert ways["mmcl"].to_dict() == pytest.approx({"par": 50, "clp": 50})
+
+
 def test_ways_that_are_not_compared_are_named_with_the_reason():
     mine, once = ("mine", "mmcl"), ("once", "mmcl")
     made = [on_both(PAR, GOOD, GOOD), on_both(mine, GOOD, GOOD, attack="sig"), runs(once, GOOD)]
     found = arena_across.ranking(lines(*made))
     assert found.ways["defence"].tolist() == ["par"]
-    assert found.left_out == {mine: "not tuned", once: "run on no such attack"}
+    assert found.left_out == {mine: "not tuned", once: "run on no such model"}
 
 
 def test_where_no_way_was_tuned_none_keeps_most():

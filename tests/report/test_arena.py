@@ -66,7 +66,7 @@ def test_what_keeps_most_says_over_how_many_attacks_and_whom_it_leaves_out():
     sig = [runs(("mine", "mmcl"), GOOD, objective=one, attack="sig") for one in BOTH]
     found = arena.answer(arena.entries(pd.concat([of(GOOD, COSTLY), *sig]))).data
     assert "most is kept by PAR on MMCL (100 %) and by PAR on MMCL + SSL (50 %)" in found
-    assert "in the mean over 1 attack that all 2 ways compared were run on." in found
+    assert "in the mean over 1 attack, on models that all 2 ways compared were run on." in found
     assert "Left out of this comparison: mine (not tuned)." in found
     assert "Left out" not in arena.answer(arena.entries(of(GOOD, COSTLY))).data
     untuned = arena.answer(arena.entries(of(GOOD, BAD, attack="sig"))).data
