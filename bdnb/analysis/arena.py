@@ -47,10 +47,10 @@ def entries(rows: pd.DataFrame, rules: Mapping[str, str]) -> pd.DataFrame:
     and asr (percent). rules: defence -> blind rule. Out: ``CELL``, ``WAY``; failed (the attack did
     on all its models; numbers are then missing); seeds, runs, rows, steps; settings here,
     settings_anywhere, whole (each seed has them all); tuning (the cell is ``TUNED_ON``);
-    asr_before; ``Spread`` of kept (oracle), kept_frozen, kept_blind, control; gain by seed
-    (kept_frozen less the control's); curves (of ``curves``); lowest_asr (oracle's at ``KEEPS``),
-    asr_blind, accuracy_blind (percent of that before), cost (kept less kept_blind); setting; tuned
-    (whether one was frozen, and was run here); edge.
+    asr_before (of those seeds; of all where failed); ``Spread`` of kept (oracle), kept_frozen,
+    kept_blind, control; gain by seed (kept_frozen less the control's); curves (of ``curves``);
+    lowest_asr (oracle's at ``KEEPS``), asr_blind, accuracy_blind (percent of that before), cost
+    (kept less kept_blind); setting; tuned (whether one was frozen, and was run here); edge.
     """
     used = {*CELL, *WAY, *SETTING, "run", "seed", "epoch", "step", "accuracy", "asr"}
     rows = rows[[name for name in rows if name in used or str(name).startswith("loss_")]]
@@ -64,7 +64,8 @@ def entries(rows: pd.DataFrame, rules: Mapping[str, str]) -> pd.DataFrame:
             line = dict(zip([*CELL, *WAY], [*cell, *way], strict=True))
             line |= {"tuning": cell == tuple(TUNED_ON[name] for name in CELL)}
             line |= _counts(its, mine, about.settings)
-            line |= {"asr_before": float(by_seed(its, lambda one: before(one).asr).mean())}
+            of = mine if len(mine) else its
+            line |= {"asr_before": float(by_seed(of, lambda one: before(one).asr).mean())}
             if len(mine):
                 chosen = picked[picked["run"].isin(mine["run"])]
                 line |= _judged(mine, chosen, about.frozen) | _beside_control(mine, there, about)

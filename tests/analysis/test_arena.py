@@ -125,6 +125,8 @@ def test_an_attack_that_failed_has_no_numbers_and_a_failed_seed_does_not_count()
     assert "kept" not in entry(runs(PAR, GOOD, asr=89.9))
     line = entry(runs(PAR, GOOD, seeds=(0, 1)), runs(PAR, GOOD, seeds=(2,), asr=20.0))
     assert (line["failed"], line["seeds"], line["runs"]) == (False, 2, 3)
+    assert line["asr_before"] == 98.0
+    assert entry(runs(PAR, GOOD, asr=89.9))["asr_before"] == pytest.approx(89.9)
 
 
 def test_a_way_that_was_run_on_a_failed_seed_alone_has_no_numbers():
