@@ -96,7 +96,7 @@ def answer(made: pd.DataFrame) -> Markdown:
     if both.empty:
         return Markdown("**No way of cleaning was run on models of both objectives yet.**")
     names, good = _names(made), made[~made["failed"]]
-    attacks = list(dict.fromkeys(map(attack_name, good["attack"], good["route"])))
+    attacks = list(dict.fromkeys(map(attack_name, made["attack"], made["route"])))
     listed = "; ".join(f"`{one}`" for one in attacks)
     words = [
         f"**{_contrasts(both, names)}**",

@@ -53,6 +53,9 @@ def test_attacks_with_rows_are_named():
     found = arena.answer(arena.entries(both)).data
     assert "Attacks with rows: `badnet`; `sig`." in found
     assert "(2 attacks with 4 seeds in all)" in found
+    failed = pd.concat([of(GOOD, BAD), of(GOOD, BAD, attack="sig", asr=50.0)])
+    found = arena.answer(arena.entries(failed)).data
+    assert "Attacks with rows: `badnet`; `sig`." in found
 
 
 def test_ways_without_a_control_of_their_length_are_named():
