@@ -129,17 +129,18 @@ def _contrasts(both: pd.DataFrame, names: Mapping[tuple[str, str], str]) -> str:
     """On which objective each way keeps more."""
     ways, tried = f"{some(len(both), 'way')} of cleaning", _tried(both)
     weak, strong = both[both["side"] == "mmcl"], both[both["side"] == "mmcl_ssl"]
+    were, one = "was" if len(both) == 1 else "were", tried.startswith("1 ")
     undecided = len(both) - len(weak) - len(strong) - both["level"].sum()
     if undecided == len(both):
         return (
-            f"{tried} decide nothing about the {ways} compared: for none is it known whether it "
-            "keeps more of the accuracy of MMCL models or of MMCL + SSL models."
+            f"{tried} decide{'s' * one} nothing about the {ways} compared: for none is it known "
+            "whether it keeps more of the accuracy of MMCL models or of MMCL + SSL models."
         )
     return (
-        f"Of {ways} that were run on models of both objectives ({tried}), {_listed(weak, names)} "
-        f"keep{'s' * (len(weak) < 2)} more on MMCL models by over {CONTRAST:g} points, "
-        f"{_listed(strong, names)} on MMCL + SSL models, and {_listed(both[both['level']], names)} "
-        f"as much on both; of {undecided} it is not decided."
+        f"Of {ways} that {were} run on models of both objectives ({tried}), "
+        f"{_listed(weak, names)} keep{'s' * (len(weak) < 2)} more on MMCL models by over "
+        f"{CONTRAST:g} points, {_listed(strong, names)} on MMCL + SSL models, and "
+        f"{_listed(both[both['level']], names)} as much on both; of {undecided} it is not decided."
     )
 
 

@@ -45,6 +45,10 @@ def test_a_sentence_that_says_nothing_is_decided_says_so_plainly():
     found = arena.answer(arena.entries(two)).data
     assert "**2 seeds of 1 attack decide nothing about the 1 way of cleaning compared" in found
     assert "Only `badnet` has rows: of other attacks nothing is known." in found
+    found = arena.answer(arena.entries(two[two["seed"] == 0])).data
+    assert "**1 seed of 1 attack decides nothing" in found
+    found = arena.answer(arena.entries(rows[rows["defence"] == "par"])).data
+    assert "Of 1 way of cleaning that was run on models of both" in found
     assert "None is shown to be better than MMCL alone" in found
 
 
