@@ -18,7 +18,7 @@ def answer(kept: pd.DataFrame) -> Markdown:
     kept: rows of the epochs that are kept, as ``results.kept_rows`` returns them. Nothing is left
     to clean at an ASR of at most the highest of ``KEPT_AT``, in each seed; from ``GATE`` on in each
     the objective kept nothing out. Neither is said where it left less than ``BROKEN`` of the
-    accuracy that MMCL has.
+    accuracy that MMCL has, in the mean over the seeds of both.
     """
     if kept.empty or "objective" not in kept:
         return Markdown("")
@@ -32,13 +32,15 @@ def answer(kept: pd.DataFrame) -> Markdown:
 
 
 def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame) -> str:
-    others = [
-        f"{style.name('objective', other)} {_numbers(beside[beside['objective'] == other])}"
-        for other in OBJECTIVES
-        if other in set(beside["objective"])
-    ]
-    mmcl = beside.loc[beside["objective"] == "mmcl", "accuracy"].mean()
-    if own["accuracy"].mean() < BROKEN * mmcl:
+    seeds, others = own["seed"].nunique(), []
+    for other in OBJECTIVES:
+        theirs = beside[beside["objective"] == other]
+        if there := theirs["seed"].nunique():
+            few = f" ({there} of these seeds)" * (there < seeds)
+            others.append(f"{style.name('objective', other)} {_numbers(theirs)}{few}")
+    mmcl = beside[beside["objective"] == "mmcl"]
+    alike = own.merge(mmcl[SAME].drop_duplicates(), on=SAME)
+    if alike["accuracy"].mean() < BROKEN * mmcl["accuracy"].mean():
         verdict = "it left no model that an ASR says anything of"
     elif own["asr"].max() <= max(KEPT_AT):
         verdict = "it kept the backdoor out"
@@ -46,7 +48,6 @@ def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame) -> str:
         verdict = "it did not keep the backdoor out"
     else:
         verdict = "neither kept out nor in whole"
-    seeds = own["seed"].nunique()
     return (
         f"**{style.name('objective', name)}: {verdict}.** It ends at {_numbers(own)} "
         f"({style.some(seeds, 'seed')})"

@@ -42,6 +42,14 @@ def test_the_asr_of_a_ruined_model_is_no_success():
     assert "it kept the backdoor out" in arena_objectives.answer(kept).data
 
 
+def test_seeds_that_mmcl_lacks_are_not_beside_it():
+    kept = models(("roclip", 0, 94, 34), ("roclip", 1, 94, 60), ("mmcl", 0, 99, 70))
+    text = arena_objectives.answer(kept).data
+    assert "an accuracy of 47 % (2 seeds); of the same attack and seeds, MMCL" in text
+    assert text.endswith("MMCL an ASR of 99 % and an accuracy of 70 % (1 of these seeds).")
+    assert "left no model" in text  # 34 beside 70, on the seed that both have
+
+
 def test_nothing_is_said_without_such_objectives():
     assert arena_objectives.answer(models(("mmcl", 0, 99, 70))).data == ""
     assert arena_objectives.answer(pd.DataFrame()).data == ""
