@@ -40,6 +40,8 @@ HEADS = {
     "option_backdoored": "backdoored tower",
 }
 """Columns that tell such rows apart, as heads of a table."""
+SINGULAR = {"have no rows yet": "has no rows yet", "are not decided": "is not decided"}
+"""What claims without an answer lack -> how it reads of one."""
 POSITIVE = (0.0, math.inf)
 LIMITS = {"accuracy": (0.0, 100.0), "asr": (0.0, 100.0)}
 LIMITS |= dict.fromkeys(("pull_cosine_image", "aligned"), (-1.0, 1.0))
@@ -83,7 +85,10 @@ def reason(clean: pd.DataFrame, found: list[Crossing]) -> Markdown:
     claims = [(word, len(one.contrasts)) for one, word in ways]
     claims += zip(map(crossing.short, why["verdict"]), why["n"], strict=True)
     if left := [_left(word, seeds) for word, seeds in claims if word not in (HOLDS, FAILS)]:
-        counts = ", ".join(f"{left.count(kind)} {kind}" for kind in dict.fromkeys(left))
+        counts = ", ".join(
+            f"{left.count(kind)} {SINGULAR.get(kind, kind) if left.count(kind) == 1 else kind}"
+            for kind in dict.fromkeys(left)
+        )
         parts.append(f"Of {len(claims)} claims about the reason {counts}.")
     return Markdown(" ".join(parts))
 

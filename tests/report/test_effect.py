@@ -164,6 +164,13 @@ def test_without_rows_nothing_of_the_reason_is_decided():
     assert said == "Of 10 claims about the reason 10 have no rows yet."
 
 
+def test_one_claim_without_an_answer_reads_as_one():
+    rows = both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (CLEANED, COSTLY)))
+    found = replace(crossings(rows)[0], larger="holds", wider="holds", alike="holds")
+    said = effect.reason(rows, [found]).data
+    assert "Of 9 claims about the reason 6 have no rows yet, 1 is not decided." in said
+
+
 def test_measurements_are_means_over_seeds_of_each_model_and_tower():
     rows = runs("CleanCLIP", (CLEANED, COSTLY)).assign(defence="swap", aligned=0.5)
     towers = ("poisoned", "option_backdoored")
