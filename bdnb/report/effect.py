@@ -79,7 +79,8 @@ def reason(clean: pd.DataFrame, found: list[Crossing]) -> Markdown:
         more = "what MMCL models keep beyond MMCL + SSL models is more with CleanCLIP "
         said = [more + " and ".join(larger)] * bool(larger)
         said += [
-            one[0].lower() + one[1:] for one in why.loc[why["verdict"] == verdict, "statement"]
+            one if one.startswith("ASR") else one[0].lower() + one[1:]
+            for one in why.loc[why["verdict"] == verdict, "statement"]
         ]
         parts += [f"**{words}:** {'; '.join(said)}."] * bool(said)
     claims = [(word, len(one.contrasts)) for one, word in ways]

@@ -168,6 +168,7 @@ def test_one_claim_without_an_answer_reads_as_one():
     rows = both(runs("CleanCLIP", (CLEANED, COSTLY)), runs("PAR", (CLEANED, COSTLY)))
     found = replace(crossings(rows)[0], larger="holds", wider="holds", alike="holds")
     said = effect.reason(rows, [found]).data
+    assert "**This does not hold:** ASR comes back within" in said
     assert "Of 9 claims about the reason 6 have no rows yet, 1 is not decided." in said
 
 
