@@ -159,7 +159,8 @@ def answer(made: pd.DataFrame) -> Markdown:
     )
     words.append(
         f"{len(AXES)} quantities are asked about at once: a p of {LEVEL:.4f} or less counts. "
-        "Several settings share their models, and there is one seed of most: leads, not findings."
+        f"Several settings share their models, and {(made['seeds'] == 1).sum()} of "
+        f"{some(len(made), 'setting')} have one seed: leads, not findings."
     )
     return Markdown("\n".join(f"- {line}" for line in words))
 

@@ -227,6 +227,8 @@ def test_the_map_says_whether_the_contrast_goes_with_each_axis(contrast, said):
     n = len(contrast)
     assert f"ends with the higher ASR in {n - 2} of {n} settings" in found
     assert f"(median difference {n / 2 - 1.5:+.1f} points)" in found
+    assert f"and {n} of {n} settings have one seed: leads" in found
+    assert f"and 0 of {n} settings have" in effect_map.answer(map_of(contrast).assign(seeds=3)).data
 
 
 def recorded(config, lines, **about):
