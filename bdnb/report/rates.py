@@ -97,7 +97,7 @@ def answer(made: pd.DataFrame) -> Markdown:
     told.append(
         f"The MMCL + SSL model's is {many}." if times.n else "No seed has such runs of both."
     )
-    if edge := int((rates[WEAK] == made["lr"].min()).sum()):
+    if edge := int((rates[WEAK] == made.groupby("seed")["lr"].min().reindex(rates.index)).sum()):
         told.append(f"Of {some(edge, 'MMCL model')} the lowest rate tried is enough.")
     if times.n:  # of the seeds that have both
         kept = [f"{NAMES[one]} {_kept(made, rates.dropna()[one])}" for one in OBJECTIVES]

@@ -47,6 +47,13 @@ def test_last_epochs_count_and_the_ratio_is_a_geometric_mean():
     assert "Of 3 MMCL models the lowest rate tried is enough" in words
 
 
+def test_the_lowest_rate_tried_is_that_of_each_seed():
+    rows = table((1e-4, 1e-2), (1e-3, 1e-2))
+    fewer = rows[(rows["seed"] == 0) | (rows["lr"] > 1e-4)]
+    assert "Of 1 MMCL model the lowest" in said(rows)
+    assert "Of 2 MMCL models the lowest rate tried is enough" in said(fewer)
+
+
 @pytest.mark.parametrize(
     ("needed", "words"),
     [
