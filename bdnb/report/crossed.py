@@ -98,14 +98,15 @@ def answer(clean: pd.DataFrame) -> Markdown:
     rates = " and ".join(map(short, RATES))
     best = []
     for model, line in made.iterrows():
-        there = {way: one.mean for way, one in line.items() if one is not None}
+        there = {way: one for way, one in line.items() if one is not None}
         if len(there) > 1:
-            way = max(there, key=lambda one: there[one])
-            best.append(f"{way} on {model} ({there[way]:.1f} %)")
+            way = max(there, key=lambda one: there[one].mean)
+            number = f"{there[way].mean:.1f} %, {some(there[way].n, 'seed')}"
+            best.append(f"{way} on {model} ({number})")
     blank = int(made.isna().to_numpy().sum())
     return Markdown(
-        f"**Most is kept by {'; '.join(best) or 'the one way that was run'}**: means over seeds, "
-        f"each way at learning rates {rates}; no claim."
+        f"**Most is kept by {'; '.join(best) or 'the one way that was run'}**: means over the "
+        f"seeds that each way has, at learning rates {rates}; no claim."
         + f" {blank} of {some(made.size, 'pair')} of a model and a way have no rows."
         * bool(blank)
     )

@@ -40,7 +40,8 @@ def test_each_model_has_a_line_and_each_way_a_column():
     assert lines.loc["MMCL + SSL", views].endswith("n = 3")
     assert lines.loc["MMCL", "PAR"] == "–"
     said = crossed.answer(clean).data
-    assert f"{views} on MMCL + SSL" in said
+    assert f"{views} on MMCL + SSL (" in said
+    assert " %, 3 seeds)**: means over the seeds that each way has" in said
     assert "3e-4 and 1e-3" in said
     assert "7 of 12 pairs" in said
 
