@@ -153,7 +153,7 @@ def _ringed(known: pd.DataFrame, palette: dict[str, Mark]) -> tuple[str, pd.Data
 
 def _ring(axes: Axes, points: pd.DataFrame) -> str:
     """Ring each seed's best cleaned model, a bar at their mean; what the title says of it."""
-    found = over_seeds(by_seed(points, best_accuracy_at))
+    found = over_seeds(by_seed(points, best_accuracy_at), limits=(0.0, 100.0))
     if not found.n:
         return f"no model at ASR ≤ {CLEANED:g} %"
     for _, own in points.groupby("seed"):
@@ -164,7 +164,7 @@ def _ring(axes: Axes, points: pd.DataFrame) -> str:
         x, y = CLEANED / 2 - 2, found.mean
         bars = [[(-4, y), (CLEANED, y)], [(x, found.low), (x, found.high)]]
         drawn = LineCollection(bars, colors=RED, linewidths=(4, 1.5), zorder=6)
-        axes.add_collection(drawn, autolim=False)  # an interval of two seeds may be endless
+        axes.add_collection(drawn, autolim=False)  # an interval of two seeds may be wide
     none = f", {some(found.missing, 'seed')} without" if found.missing else ""
     return f"best at ASR ≤ {CLEANED:g} %: {found.mean:.1f} %{between(found)}{none}"
 

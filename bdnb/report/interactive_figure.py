@@ -210,11 +210,12 @@ def _answer(base: alt.Chart, seeds: int) -> list[alt.Chart]:
     summary = (
         "datum.n == 0 ? 'no model at ASR ≤ ' + format(threshold, '.1f') + ' %' : "
         "'best at ASR ≤ ' + format(threshold, '.1f') + ' %: ' + format(datum.mean, '.1f') + ' %' "
-        "+ (datum.n > 1 ? ' (' + format(datum.mean - datum.half, '.1f') + ' to ' "
-        "+ format(datum.mean + datum.half, '.1f') + ')' : '')"
+        "+ (datum.n > 1 ? ' (' + format(max(datum.mean - datum.half, 0), '.1f') + ' to ' "
+        "+ format(min(datum.mean + datum.half, 100), '.1f') + ')' : '')"
     )
     counts = (
-        "'n = ' + datum.models + ' models, ' + datum.seeds + ' seeds'"
+        "'n = ' + datum.models + (datum.models == 1 ? ' model, ' : ' models, ')"
+        " + datum.seeds + (datum.seeds == 1 ? ' seed' : ' seeds')"
         " + (datum.n < datum.seeds ? ', ' + (datum.seeds - datum.n) + ' without' : '')"
     )
     spread = (

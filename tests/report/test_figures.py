@@ -96,7 +96,8 @@ def test_every_seed_has_a_ring_and_the_title_has_their_mean(rows) -> None:
     both = pd.concat([one, two])
     figure = figures.scatter(both, start(one))
     assert points(figure.axes[0], figures.RED) == {(95, 70), (3, 69.5), (3, 59.5)}
-    spread = metrics.over_seeds([69.5, 59.5])
+    spread = metrics.over_seeds([69.5, 59.5], limits=(0.0, 100.0))
+    assert spread.high == 100
     interval = f"({spread.low:.1f} to {spread.high:.1f})"
     assert f"best at ASR ≤ 5 %: 64.5 % {interval}" in texts(figure)
 

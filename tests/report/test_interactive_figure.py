@@ -11,7 +11,7 @@ import pytest
 
 from bdnb.analysis import metrics
 from bdnb.report import interactive_figure, interactive_page
-from bdnb.report.style import NAMES, short
+from bdnb.report.style import NAMES, short, some
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.seeds import generator
 from tests.chrome import Chrome, in_browser
@@ -84,7 +84,7 @@ def expected(rows: pd.DataFrame, threshold: float) -> list[str]:
     measure = partial(metrics.best_accuracy_at, threshold=threshold)
     found = []
     for _, own in rows.groupby("pretrain_objective"):
-        spread = metrics.over_seeds(metrics.by_seed(own, measure))
+        spread = metrics.over_seeds(metrics.by_seed(own, measure), limits=(0.0, 100.0))
         told = f"no model at ASR ≤ {threshold:.1f} %"
         if spread.n:
             told = f"best at ASR ≤ {threshold:.1f} %: {spread.mean:.1f} %"
@@ -92,7 +92,8 @@ def expected(rows: pd.DataFrame, threshold: float) -> list[str]:
             told += f" ({spread.low:.1f} to {spread.high:.1f})".replace("-", "−")
         without = f", {spread.missing} without" if spread.missing else ""
         seeds = own["seed"].nunique()
-        found += [told, f"n = {len(metrics.candidates(own))} models, {seeds} seeds{without}"]
+        models = some(len(metrics.candidates(own)), "model")
+        found += [told, f"n = {models}, {some(seeds, 'seed')}{without}"]
     return found
 
 
