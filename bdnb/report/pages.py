@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from bdnb.analysis import price, published
 from bdnb.analysis.metrics import last_epoch
 from bdnb.config import parameters
 from bdnb.config.recipes import TrainConfig
-from bdnb.report import images, style, tables
+from bdnb.report import style, tables
 from bdnb.report.answers import NOTHING
 from bdnb.runs import elsewhere, experiments, results
 from bdnb.runtime.errors import ConfigError
@@ -87,15 +86,15 @@ def provenance(*frames: pd.DataFrame) -> Markdown:
     counts = f"{style.some(rows['run'].nunique(), 'run')}, {style.some(len(rows), 'row')}"
     if "test_images" in rows and len(images := sorted({*rows["test_images"].dropna()})):
         counts += f"; accuracy and ASR on {' or '.join(f'{n:,.0f}' for n in images)} images"
-    twice = ""
+    also = ""
     if again := _trained_again(rows):
-        twice = f". Models of seed{'s' * (len(again) > 1)} {', '.join(map(str, again))} were "
-        twice += (
-            "trained more than once, alike: each run is measured against the one it started from"
-        )
+        also += f". Models of {_listed(again)} were trained more than once, alike: each run is "
+        also += "measured against the one it started from"
+    if mixed := _on_other_devices(rows):
+        also += f". Device or precision is not the same for all models of {_listed(mixed)}"
     return Markdown(
-        f"*n = {counts}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {when}; "
-        f"{devices}; commit{'s' * (', ' in commits)} {commits}{twice}"
+        f"*n = {counts}; {_listed(seeds)}; {when}; "
+        f"{devices}; commit{'s' * (', ' in commits)} {commits}{also}"
         f"{'. Reproduce with ' if make else ''}{make}.*" + (f"\n\n**{note}**" if note else "")
     )
 
@@ -109,6 +108,20 @@ def _trained_again(rows: pd.DataFrame) -> list[int]:
         plain = plain[plain["cleaned_experiment"].isna()]
     counts = plain.groupby(["scale", "poisoned", "seed"])["from"].nunique()
     return sorted(set(counts[counts > 1].index.get_level_values("seed")))
+
+
+def _on_other_devices(rows: pd.DataFrame) -> list[int]:
+    """The seeds of which one model's runs were made on other kinds of device than another's."""
+    if not {"scale", "experiment"} <= set(rows):
+        return []
+    model = rows.get("poisoned", rows["experiment"]).fillna(rows["experiment"])
+    own = rows.dropna(subset="device").groupby(["scale", "seed", model])["device"].agg(frozenset)
+    counts = own.groupby(level=["scale", "seed"]).nunique()
+    return sorted(set(counts[counts > 1].index.get_level_values("seed")))
+
+
+def _listed(seeds: list[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def trained(scale: str) -> list[TrainConfig]:
@@ -213,29 +226,3 @@ def _authors_kept(made: pd.DataFrame) -> list[float]:
         for (data, objective, loss), value in price.authors_kept().items()
     }
     return [kept.get(key, np.nan) for key in zip(made["poisoned"], made["loss"], strict=True)]
-
-
-def data_set(data: Any) -> Styler:
-    """What a data set holds: pairs, images, classes."""
-    classes = len(data.about.get("classes") or data.labelled(data.side)[0].classnames)
-    lines = [*data.counts.items(), ("classes", classes)]
-    return tables.styled(pd.DataFrame(lines, columns=["part", "number"]))
-
-
-def labelled_examples(data: Any, name: str, *, count: int = 16) -> Figure | Markdown:
-    """Images of a labelled set, each of another class, spread over the classes."""
-    found = next((s for s in data.labelled(data.side) if s.name == name), None)
-    if found is None:
-        return Markdown(f"*This data set has no labelled set `{name}`.*")
-    classes, first = np.unique(found.labels, return_index=True)
-    chosen = np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)
-    index, titles = first[chosen], [found.classnames[label] for label in classes[chosen]]
-    return images.contact_sheet(found.images[index], titles)
-
-
-def caption_examples(data: Any, *, count: int = 10) -> Styler:
-    """Captions of the pairs to pre-train on, spread over them, with their keys."""
-    pairs = data.pairs("train", data.side)
-    index = np.linspace(0, len(pairs.keys) - 1, count).astype(int)
-    lines = [(pairs.keys[i], pairs.captions[i]) for i in index]
-    return tables.styled(pd.DataFrame(lines, columns=["key", "caption"]))

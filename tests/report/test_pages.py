@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from bdnb.data import datasets
-from bdnb.report import pages
+from bdnb.report import data_pages, pages
 from bdnb.runtime.errors import ConfigError
 
 
@@ -53,6 +53,18 @@ def test_seeds_whose_model_was_trained_again_are_named():
     assert "Models of seed 0 were trained more than once, alike" in told
 
 
+def test_seeds_whose_models_were_not_run_in_one_precision_are_named():
+    fp32 = rows("main").assign(scale="a", experiment="clean", device="cpu, fp32")
+    bf16 = {"poisoned": "train_mmcl_ssl", "device": "cpu, bf16"}
+    other = fp32.assign(run="clean-b", **bf16)
+    again = other.assign(run="clean-c", seed=1), fp32.assign(run="clean-d", seed=1)
+    told = pages.provenance(fp32, other, *again).data
+    assert "Device or precision is not the same for all models of seeds 0, 1" in told
+    same = pages.provenance(fp32, other.assign(device="cpu, fp32")).data
+    assert "Device or precision" not in same
+    assert "Device or precision" not in pages.provenance(fp32, other.assign(seed=1)).data
+
+
 def test_a_page_says_what_makes_its_rows_again():
     again = {scale: pages.provenance(rows("main").assign(scale=scale)).data for scale in "ab"}
     assert all(f"--config scale={scale}`" in said for scale, said in again.items())
@@ -84,6 +96,6 @@ def test_a_set_from_elsewhere_is_counted_by_what_img2dataset_wrote(fresh, tmp_pa
     for name in ("train", "clean", "val"):
         shutil.copytree(made.folder / name, web / name)
     other = datasets.Dataset(web)
-    theirs, ours = (pages.data_set(one).data.set_index("part") for one in (made, other))
+    theirs, ours = (data_pages.holds(one).data.set_index("part") for one in (made, other))
     assert ours.loc[["train", "clean", "classes"]].equals(theirs.loc[["train", "clean", "classes"]])
-    assert "no labelled set `unseen`" in pages.labelled_examples(other, "unseen").data
+    assert "no labelled set `unseen`" in data_pages.labelled(other, "unseen").data
