@@ -133,6 +133,9 @@ class Loop:
         own = torch.stack([part.detach() for part in parts.values()])
         values: Tensor = self.accelerator.reduce(own, "mean")
         now = self.progress
+        if now.taken and now.names != list(parts):
+            told = f"{', '.join(parts)} after {', '.join(now.names)}"
+            raise ConfigError(f"losses {told}: expected the same in every step of an epoch")
         now.names, now.sums = list(parts), now.sums + values
         now.step += 1
         now.taken += 1

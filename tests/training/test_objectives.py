@@ -256,6 +256,20 @@ def test_a_user_s_file_adds_an_objective_with_options(fresh, mine_alone):
         train.train(dataclasses.replace(asked, loss_options={"shar": 1.0}))
 
 
+def test_terms_are_the_same_in_every_step_of_an_epoch():
+    loop, names = loop_of(), iter(["a", "b"])
+    batch = Batch(
+        torch.zeros(4, 3, 32, 32, dtype=torch.uint8), loop.model.tokens(["x"] * 4), BATCH.places[:4]
+    )
+
+    def loss(given: Features, _: Batch) -> dict[str, Tensor]:
+        return {"loss_total": given.image.sum(), f"loss_{next(names)}": given.text.sum()}
+
+    loop.descend(batch, loss)
+    with pytest.raises(ConfigError, match="losses loss_total, loss_b after loss_total, loss_a"):
+        loop.descend(batch, loss)
+
+
 def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(ConfigError, match=r"objective='mmlc': expected one of mmcl, .*'mmcl'\?"):
         objectives.check("mmlc", {})
