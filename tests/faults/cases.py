@@ -15,10 +15,13 @@ from unittest import mock
 
 import torch
 
-from bdnb import models, sweep
+from bdnb import defences, models, sweep
+from bdnb.poison import stamps
 from bdnb.runs import experiments
 from bdnb.runs.records import Run, read_runs
+from bdnb.runtime import plugins
 from bdnb.runtime.errors import BdnbError
+from bdnb.training import objectives
 
 
 @dataclass(frozen=True)
@@ -173,10 +176,28 @@ def candidate(made: str) -> Prepare:
     return defence(f"from bdnb.defences import Epoch; yield {made}")
 
 
+def objective(body: str, hook: str = "", head: str = "batch") -> Prepare:
+    """A plug-in with an objective ``mine``. hook: what its ``before_epoch`` does, if anything."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    before = f"def before(epoch, loop, batches):\n    {hook}\n\n" if hook else ""
+    named = '"mine", before_epoch=before' if hook else '"mine"'
+    shown = f"{before}@objective({named})\ndef mine({head}):\n{lines}"
+    text = f"from bdnb.training.objectives import objective\n\n{shown}"
+    return writes("plugins/mine.py", text, code(shown))
+
+
+def forget() -> None:
+    """Take what the plug-ins of cases have registered out again."""
+    for table in (stamps.TRIGGERS, defences.DEFENCES, objectives.OBJECTIVES):
+        table.pop("mine", None)
+    plugins.LOADED.clear()
+
+
 LOG = frozenset({"error.log"})
 MINE = {"code": "plugins/mine.py"}
 OWN_TRIGGER = MINE | {"trigger": "mine"}
 OWN_DEFENCE = MINE | {"defence": "mine", "poisoned": "train_mmcl", "epochs": 1}
+OWN_LOSS = MINE | {"loss": "mine", "poisoned": "train_mmcl", "epochs": 1}
 ONE = {"poisoned": "train_mmcl"}
 
 
@@ -360,6 +381,7 @@ CASES = [
     Case("plug-ins", "clean", OWN_DEFENCE, r"mine\.py:3: defence 'a/b': expected a name of letters", defence("yield", name="a/b")),
     Case("plug-ins", "clean", OWN_DEFENCE, r"expected \(model, pairs, setting, \*, option=default", defence("yield", "model, pairs, setting, *, alpha")),
     Case("plug-ins", "clean", OWN_DEFENCE | {"options": {"alpha": 1}}, r"defence 'mine': no option 'alpha'", defence("yield")),
+    Case("plug-ins", "clean", OWN_LOSS, r"mine\.py:6: objective 'mine': before_epoch: got an unexpected keyword argument 'share'", objective("return {}", "pass", "batch, *, share: float = 1.0")),
 ]  # fmt: skip
 """Refused in the first cell, or by a command: nothing is written."""
 
@@ -373,5 +395,15 @@ BEGUN = [
     Case("plug-ins", "run", OWN_DEFENCE, r"yielded stats loss='low' \(no plain numbers\)", candidate("Epoch(1, model, {'loss': 'low'})")),
     Case("plug-ins", "run", OWN_DEFENCE, r"plugins/mine\.py:5: ValueError: boom", defence("raise ValueError('boom')")),
     Case("plug-ins", "run", OWN_DEFENCE, r"plugins/mine\.py:5: SystemExit: 0", defence("import sys; sys.exit(0)")),
+    Case("plug-ins", "run", OWN_LOSS, r"mine\.py:3: objective 'mine' returned NoneType: expected its terms by name", objective("pass")),
+    Case("plug-ins", "run", OWN_LOSS, r"objective 'mine' returned x=1.0: expected", objective("return {'x': 1.0}")),
+    Case("plug-ins", "run", OWN_LOSS, r"objective 'mine' returned x of shape \(16,\)", objective("return {'x': batch.image.sum(dim=1)}")),
+    Case("plug-ins", "run", OWN_LOSS, r"objective 'mine' returned x without a gradient", objective("return {'x': batch.image.detach().sum()}")),
+    Case("plug-ins", "run", OWN_LOSS, r"returned a term named 'total' \(that name is taken\)", objective("return {'x': batch.image.sum(), 'total': 0 * batch.image.sum()}")),
+    Case("plug-ins", "run", OWN_LOSS, r"returned a term named 'options'", objective("return {'options': batch.image.sum()}")),
+    Case("plug-ins", "run", OWN_LOSS, r"plugins/mine\.py:5: ValueError: boom", objective("raise ValueError('boom')")),
+    Case("plug-ins", "run", OWN_LOSS, r"plugins/mine\.py:5: SystemExit: 0", objective("import sys; sys.exit(0)")),
+    Case("plug-ins", "run", OWN_LOSS, r"objective 'mine': plugins/mine\.py:4: ValueError: boom", objective("return {'x': batch.image.sum()}", "raise ValueError('boom')")),
+    Case("plug-ins", "run", OWN_LOSS, r"objective 'mine': kept share=0.5: expected a tensor", objective("return {'x': batch.image.sum()}", "loop.kept['share'] = 0.5")),
 ]  # fmt: skip
 """Known only once a run is under way: it is left unfinished."""

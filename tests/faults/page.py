@@ -13,10 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bdnb import defences
 from bdnb.data import datasets
-from bdnb.poison import stamps
-from bdnb.runtime import plugins
 from tests.faults import cases
 
 REPOSITORY = Path(__file__).parents[2]
@@ -95,9 +92,7 @@ def measure() -> list[dict[str, Any]]:
             if case.how == "run":
                 cases.met(cases.Case("", "train", {}, ""), home)
             met = cases.met(case, home)
-            for table in (stamps.TRIGGERS, defences.DEFENCES):
-                table.pop("mine", None)
-            plugins.LOADED.clear()
+            cases.forget()
             found.append(line(case, begun(met) if case.how == "run" else met, home))
     return found
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bdnb import defences
 from bdnb.data import datasets
-from bdnb.poison import stamps
 from bdnb.runtime import plugins
 from tests.faults import cases, page
 
@@ -27,8 +25,7 @@ def home(fresh, monkeypatch) -> Iterator[Path]:
     monkeypatch.chdir(fresh)
     monkeypatch.setattr(plugins, "LOADED", {})
     yield fresh
-    for table in (stamps.TRIGGERS, defences.DEFENCES):
-        table.pop("mine", None)
+    cases.forget()
 
 
 def check(case: cases.Case, met: cases.Met, *, longest: int = LONGEST) -> None:

@@ -6,6 +6,7 @@ with the run's weights and options, as the loop calls it.
 
 import inspect
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bdnb import losses
-from bdnb.config.options import check_options, nearest
+from bdnb.config.options import check_options, nearest, source
 from bdnb.config.options import register as register_checked
 from bdnb.data.batches import Batch, Batches
 from bdnb.runtime import plugins
@@ -57,6 +58,8 @@ OBJECTIVES: dict[str, Terms] = {}
 ABOUT: dict[str, About] = {}
 PAIRED = ("mmcl", "siglip")
 """Terms that are not self-supervised: all others count ``ssl_weight``."""
+TAKEN = ("total", "options")
+"""Names that no term can have: ``loss_`` and these are in a row, or a parameter."""
 
 
 def objective(
@@ -72,11 +75,26 @@ def objective(
     """
 
     def register(function: Terms) -> Terms:
+        if before_epoch is not None:
+            _check_hook(before_epoch, function, f"{source(function)}: objective {name!r}")
         register_checked(OBJECTIVES, name, function, what="objective", takes="embedded")
         ABOUT[name] = About(second_views, bias, before_epoch)
         return function
 
     return register
+
+
+def _check_hook(hook: Hook, function: Terms, place: str) -> None:
+    """Refuse a ``before_epoch`` that cannot be called with all options. Errors: ConfigError."""
+    every = inspect.signature(function).parameters.values()
+    named = {p.name: p.default for p in every if p.kind is p.KEYWORD_ONLY}
+    try:
+        inspect.signature(hook).bind(None, None, None, **named)
+    except TypeError as error:
+        raise ConfigError(
+            f"{place}: before_epoch: {error}: expected a function (epoch, loop, batches, *, ...) "
+            "of all its options"
+        ) from error
 
 
 def check(
@@ -135,9 +153,14 @@ class RunLoss:
             *(images[0], images[-1], texts[0], texts[-1], features.scale, features.bias, places),
             *(features.kept, features.epoch),
         )
-        values = OBJECTIVES[self.name](embedded, **self.options)
-        if not values:
-            raise ConfigError(f"objective {self.name!r} has no loss terms")
+        with self._calling():
+            values = OBJECTIVES[self.name](embedded, **self.options)
+        if what := wrong(values, trained=features.image.requires_grad):
+            raise ConfigError(
+                f"{self._place} returned {what}: expected its terms by name, each one number that "
+                "the gradient of the embeddings comes from"
+            )
+        self._check_kept(features.kept)
         weights = {k: 1.0 if k in PAIRED else self.ssl_weight for k in values}
         weights |= {"mmcl": self.mmcl_weight}
         total = torch.stack([weights[key] * value for key, value in values.items()]).sum()
@@ -145,8 +168,45 @@ class RunLoss:
 
     def before_epoch(self, epoch: int, loop: Loop, batches: Batches) -> None:
         """What the objective does before an epoch, if anything."""
-        if hook := ABOUT[self.name].before_epoch:
+        if (hook := ABOUT[self.name].before_epoch) is None:
+            return
+        with self._calling():
             hook(epoch, loop, batches, **self.options)
+        self._check_kept(loop.kept)
+
+    def _check_kept(self, kept: Mapping[str, object]) -> None:
+        """Refuse what could not be saved with the run. Errors: ConfigError."""
+        for name, value in kept.items():
+            if not isinstance(value, Tensor):
+                raise ConfigError(f"{self._place}: kept {name}={value!r:.80}: expected a tensor")
+
+    @property
+    def _place(self) -> str:
+        return f"{source(OBJECTIVES[self.name])}: objective {self.name!r}"
+
+    def _calling(self) -> AbstractContextManager[None]:
+        """Around a call of a user's own objective or hook: what it raises is told as theirs."""
+        ours = OBJECTIVES[self.name].__module__.startswith("bdnb.")
+        return nullcontext() if ours else plugins.calling(self._place)
+
+
+def wrong(terms: object, *, trained: bool) -> str:
+    """Return what is wrong with what an objective returned; "" for nothing.
+
+    trained: the embeddings have a gradient, so the terms must have one, too.
+    """
+    if not isinstance(terms, Mapping) or not terms:
+        return f"{terms!r:.80}" if isinstance(terms, Mapping) else type(terms).__name__
+    for name, value in terms.items():
+        if not isinstance(name, str) or name in TAKEN:
+            return f"a term named {name!r:.80}" + " (that name is taken)" * (name in TAKEN)
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return f"{name}={value!r:.80}"
+        if value.ndim:
+            return f"{name} of shape {tuple(value.shape)}"
+    if trained and not any(value.requires_grad for value in terms.values()):
+        return f"{', '.join(terms)} without a gradient"
+    return ""
 
 
 def make(
