@@ -132,7 +132,9 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         about |= {"pretrain_objective": foreign or source.objective, "data": data.folder.name}
         about |= {name: getattr(known, name, "") for name in ("target", "trigger")}
         model.to(accelerator.device)
-        candidates = probation.candidates(config.defence, model, batches, setting, options)
+        candidates = probation.candidates(
+            config.defence, model, batches, setting, options, taken=run.taken
+        )
         record(
             run,
             from_start(model, candidates),

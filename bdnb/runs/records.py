@@ -131,6 +131,11 @@ class Run:
         damage.check(self._rows, self.manifest)
         return damage.rows(self._rows)
 
+    def taken(self) -> set[str]:
+        """Names of parameters and of what is measured, which no other value of a row can have."""
+        manifest, first = self.manifest, next(iter(self.rows()), {})
+        return {*(_about(manifest) if manifest else ()), *first, "distance"} - {"step"}
+
     def weights(self) -> dict[int, Path]:
         """The checkpoints by epoch, as far as they were kept."""
         found = sorted((self.folder / "checkpoints").glob("epoch_*.safetensors"))
@@ -214,17 +219,22 @@ def finished(folder: Path, *, warn: bool = True) -> bool:
         return False
 
 
-def tidy(run: Run) -> list[dict[str, Any]]:
-    """A run's rows with its parameters beside them, as ``read_runs`` has them."""
-    manifest = run.manifest
-    if not manifest:
-        raise ConfigError(f"{run.folder}: no run is recorded there (manifest.json is missing)")
+def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says that stands in every row."""
     about = {"run": manifest["run"], "stage": manifest["stage"]}
     about |= {key: manifest.get(key) for key in ("device", "commit", "finished")}
     about |= manifest["config"] | manifest.get("about", {})
     if "from" in about:
         about["pretrain_objective"] = elsewhere.objective(about)
-    about = {k: str(v) if isinstance(v, dict | list) else v for k, v in about.items()}
+    return {k: str(v) if isinstance(v, dict | list) else v for k, v in about.items()}
+
+
+def tidy(run: Run) -> list[dict[str, Any]]:
+    """A run's rows with its parameters beside them, as ``read_runs`` has them."""
+    manifest = run.manifest
+    if not manifest:
+        raise ConfigError(f"{run.folder}: no run is recorded there (manifest.json is missing)")
+    about = _about(manifest)
     unsaid = {} if elsewhere.attacked(manifest) else {"asr": math.nan}
     lines = []
     for row in run.rows():
