@@ -1,6 +1,8 @@
 """Detectors against a library or a slow loop, what separates, and the order of samples."""
 
 import math
+import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -187,22 +189,55 @@ def test_without_a_threshold_there_is_no_f1_and_without_poison_nothing():
 
 
 MINE = """
-import torch
+import math, torch
 from bdnb.evaluate.detectors import Scored, detector
 
 @detector("mine", of="pairs")
-def mine(model, samples, known, *, rows: int = 0):
-    return Scored(torch.zeros(len(samples.image) + rows))
+def mine(model, samples, known, *, made: str = "torch.zeros(40)"):
+    return eval("Scored(" + made + ")") if made else None
+
+@detector("centred", of="pairs")
+def centred(model, samples, known):
+    samples.image.sub_(known.reference.mul_(0).sum(dim=0) + 1)
+    return Scored(samples.image[:, 0])
 """
 
 
-def test_a_user_s_file_adds_a_detector_and_is_told_of_a_wrong_score(fresh):
+@pytest.fixture
+def mine(fresh) -> Iterator[None]:
+    """The user's file is loaded, and what it registers is gone afterwards."""
     plugins.place("mine.py").write_text(MINE)
     plugins.load("plugins/mine.py")
+    yield
+    for name in ("mine", "centred"):
+        detectors.DETECTORS.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("", "returned NoneType: expected Scored(scores, threshold) of 40 numbers, one a sample"),
+        ("torch.zeros(41)", "returned scores of shape (41,)"),
+        ("torch.zeros(40, 2)", "returned scores of shape (40, 2)"),
+        ("torch.zeros(40).log()", "returned scores of which 40 are not finite"),
+        ("torch.zeros(40) * math.nan", "returned scores of which 40 are not finite"),
+        ("[0.0] * 40", "returned scores [0.0, 0.0,"),
+        ("torch.zeros(40), torch.tensor(0.5)", "returned threshold tensor(0.5000)"),
+        ("torch.zeros(40), math.nan", "returned threshold nan"),
+    ],
+)
+def test_a_user_s_file_adds_a_detector_and_is_told_of_a_wrong_score(mine, made, told):
     assert pair_scores("mine", Samples(unit(0))).tolist() == [0] * N
-    with pytest.raises(ConfigError, match=r"mine\.py:5: detector 'mine': expected 40 numbers"):
-        pair_scores("mine", Samples(unit(0)), rows=1)
-    detectors.DETECTORS.pop("mine")
+    with pytest.raises(ConfigError, match=r"mine\.py:5: detector 'mine' " + re.escape(told)):
+        pair_scores("mine", Samples(unit(0)), made=made)
+
+
+def test_what_a_user_s_detector_changes_in_place_the_others_are_given_as_it_was(mine):
+    samples, given = Samples(unit(0)), known()
+    scored = detectors.score("centred", None, samples, given, {})
+    assert torch.equal(scored.scores, (unit(0)[:, 0] - 1).double())
+    assert torch.equal(samples.image, unit(0))
+    assert torch.equal(given.reference, unit(9))
 
 
 def test_an_unknown_detector_is_refused_with_those_there_are():

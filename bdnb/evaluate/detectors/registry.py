@@ -6,7 +6,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -90,15 +90,38 @@ def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def score(
     name: str, model: Model, samples: Samples, known: Known, options: Mapping[str, Any]
 ) -> Scored:
-    """Return a detector's suspicions, on the CPU. Errors: ConfigError."""
+    """Return a detector's suspicions, on the CPU; a user's own is given copies of the features.
+
+    Errors: ConfigError.
+    """
     given, function = check(name, options), DETECTORS[name]
     place, ours = f"{source(function)}: detector {name!r}", function.__module__.startswith("bdnb.")
+    if not ours:  # what it changes in place, other detectors are given as it was
+        samples = Samples(*(None if one is None else one.clone() for one in samples))
+        known = replace(known, reference=known.reference.clone())
     with nullcontext() if ours else plugins.calling(place), torch.inference_mode():
         made = function(model, samples, known, **given)
-        scores = made.scores.detach().cpu().double()
-    if scores.shape != (len(samples.image),) or scores.isnan().any():
-        raise ConfigError(f"{place}: expected {len(samples.image)} numbers, one a sample")
-    return Scored(scores, made.threshold)
+    if what := wrong(made, len(samples.image)):
+        raise ConfigError(
+            f"{place} returned {what}: expected Scored(scores, threshold) of {len(samples.image)} "
+            "numbers, one a sample, and one number or None"
+        )
+    return Scored(made.scores.detach().cpu().double(), made.threshold)
+
+
+def wrong(made: object, count: int) -> str:
+    """Return what is wrong with a detector's result for ``count`` samples; "" for nothing."""
+    if not isinstance(made, Scored):
+        return type(made).__name__
+    scores, threshold = made
+    if not isinstance(scores, Tensor) or scores.is_complex():
+        return f"scores {scores!r:.80}"
+    if scores.shape != (count,):
+        return f"scores of shape {tuple(scores.shape)}"
+    if bad := int((~scores.isfinite()).sum()):
+        return f"scores of which {bad} are not finite"
+    number = isinstance(threshold, int | float) and not math.isnan(threshold)
+    return "" if threshold is None or number else f"threshold {threshold!r:.80}"
 
 
 def found(scored: Scored, poisoned: np.ndarray) -> Iterator[tuple[str, float]]:
