@@ -87,14 +87,15 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tried(name: str, images: Tensor, draws: Draws, options: Mapping[str, Any]) -> Tensor:
-    """A user's own trigger on the first images that it gets, held to what a trigger promises.
+    """A user's own trigger on images, held to what a trigger promises.
 
     Errors: ConfigError, with file and line, where it changes the images given, returns another
-    shape or type, or draws from elsewhere than ``draws``: it is run twice with the same.
+    shape or type, or draws from elsewhere than ``draws``: on the first images that it gets it is
+    run twice with the same.
     """
     function, given, made = TRIGGERS[name], images.clone(), []
     place = f"{checks.source(function)}: trigger {name!r}"
-    for fixed in (dict(draws.fixed), draws.fixed):
+    for fixed in [dict(draws.fixed)] * (function not in TRIED) + [draws.fixed]:
         with plugins.calling(place):
             made.append(function(images, Draws(draws.seed, draws.keys, fixed), **options))
         wrong = ""
@@ -109,6 +110,7 @@ def tried(name: str, images: Tensor, draws: Draws, options: Mapping[str, Any]) -
             wrong = "makes other images of the same draws: take every random number from draws"
         if wrong:
             raise ConfigError(f"{place} {wrong}")
+    TRIED.add(function)
     return made[-1]
 
 
@@ -155,11 +157,10 @@ class Stamp:
         for start in range(0, len(images), step):
             part = slice(start, start + step)
             draws = Draws(self.seed, keys[part], self._fixed)
-            if function in TRIED or function.__module__.startswith("bdnb."):
+            if function.__module__.startswith("bdnb."):
                 out[part] = function(images[part], draws, **self.options)
             else:
                 out[part] = tried(self.name, images[part], draws, self.options)
-                TRIED.add(function)
         return out
 
     def state(self) -> dict[str, Tensor]:

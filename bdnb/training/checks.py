@@ -208,8 +208,10 @@ def _counted(
 
 
 def check_trigger(stamp: Stamp, model: str) -> None:
-    """Put a trigger on one image of a model's size. Errors: ConfigError where it does not fit."""
-    stamp(torch.zeros(1, 3, *_size(model), dtype=torch.uint8), ["0"])
+    """Put a trigger on two images of a model's size. Errors: ConfigError where it does not fit."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (2, 3, *_size(model)), generator=draws, dtype=torch.uint8)
+    stamp(images, ["0", "1"])
 
 
 def _size(model: str) -> tuple[int, int]:

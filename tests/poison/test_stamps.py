@@ -103,3 +103,23 @@ def test_other_shapes_types_and_missing_keys_are_refused() -> None:
     with pytest.raises(ConfigError, match="'ab' for 2 images"):
         stamp(images, "ab")
     assert stamp(images[:0], []).shape == (0, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("later", "says"),
+    [
+        (lambda images: images[:1].clone(), r"returned torch.uint8 \(1, 3, 8, 8\): expected"),
+        (lambda images: images.float(), r"returned torch.float32 \(3, 3, 8, 8\)"),
+        (lambda images: images.zero_(), "changes the images that it is given"),
+        (lambda images: int("a key"), "ValueError: invalid literal"),
+    ],
+)
+def test_a_user_s_trigger_is_held_to_its_promise_on_every_batch(monkeypatch, later, says) -> None:
+    def mine(images: Tensor, draws: Draws) -> Tensor:
+        return images.clone() if len(images) < 3 else later(images)
+
+    monkeypatch.setitem(stamps.TRIGGERS, "mine", mine)
+    stamp, images = Stamp("mine", seed=0), random_images(3, 8, 8)
+    stamp(images[:2], ["a", "b"])
+    with pytest.raises(ConfigError, match=rf"test_stamps\.py:\d+: trigger 'mine':?.*{says}"):
+        stamp(images, ["a", "b", "c"])
