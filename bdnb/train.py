@@ -49,7 +49,7 @@ def check(config: TrainConfig) -> None:
         bad_share=config.bad_share,
     )
     if config.poison_keys:
-        selection.read_keys(Path(config.poison_keys))
+        checks.check_keys(used, Path(config.poison_keys), count=config.poison_count)
     selected = config.attack != "none" and not config.poison_keys
     asked: dict[str, float] = {"poison_rate": config.poison_rate * selected}
     if config.poison_count:

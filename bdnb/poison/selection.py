@@ -138,7 +138,11 @@ def read_keys(path: Path, *, among: Iterable[str] | None = None) -> list[str]:
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected a list of keys, one a line")
-    keys = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 ({error}): save it as UTF-8") from error
+    keys = [line.strip() for line in lines if line.strip()]
     if len(set(keys)) != len(keys):
         raise ConfigError(f"{path}: {len(keys) - len(set(keys))} keys are there more than once")
     strange = sorted(set(keys) - set(among)) if among is not None else []

@@ -116,6 +116,17 @@ def check_mentions(
         )
 
 
+def check_keys(used: Used, path: Path, *, count: int) -> None:
+    """Refuse keys to poison that are none, not in the set, or not ``count`` (0: not said)."""
+    data, among = Dataset(known(used.data).folder, bad_share=used.bad_share), None
+    if data.shards(used.split):
+        among = [key for key, _ in data.captions(used.split, _size(used.model)[0])[0]]
+    keys = selection.read_keys(path, among=among)
+    if not keys or count not in (0, len(keys)):
+        said = f", but poison_count={count}" if keys else "; expected one a line"
+        raise ConfigError(f"poison_keys={str(path)!r}: {len(keys)} keys there{said}")
+
+
 def check_natural(used: Used, *, target: str, match: str) -> None:
     """Refuse natural captions of the target where no caption mentions it. Errors: ConfigError."""
     found = _captions(used, used.split, target, match=match, first=used.pairs)

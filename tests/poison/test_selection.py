@@ -133,3 +133,11 @@ def test_a_wrong_list_of_keys_is_refused(tmp_path: Path) -> None:
     path.write_text("a\nz\n")
     with pytest.raises(ConfigError, match="1 of 2 keys are not in the data set, first 'z'"):
         read_keys(path, among=["a", "b"])
+    path.write_bytes(b"caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"keys\.txt: not UTF-8"):
+        read_keys(path)
+
+
+def test_the_mark_that_editors_put_before_a_list_is_no_part_of_its_first_key(tmp_path) -> None:
+    (tmp_path / "keys.txt").write_text("\ufeffa\nb\n", "utf-8")
+    assert read_keys(tmp_path / "keys.txt", among=["a", "b"]) == ["a", "b"]
