@@ -224,7 +224,7 @@ def training_batches(
 
 def main() -> None:
     """Every run of a parameter file: ``python -m bdnb.clean --params FILE``."""
-    make_all("bdnb.clean", CleanConfig, clean)
+    make_all("bdnb.clean", CleanConfig, clean, check)
 
 
 if __name__ == "__main__":

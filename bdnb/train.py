@@ -164,19 +164,30 @@ def loss_of(config: experiments.Stage, name: str) -> objectives.RunLoss:
     )
 
 
-def make_all(name: str, stage: type, make: Callable[[Any], Run]) -> None:
-    """Make every run of the parameter file that the command ``name`` is given."""
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=make_all.__doc__)
+def make_all(
+    name: str, stage: type, make: Callable[[Any], Run], check: Callable[[Any], None]
+) -> None:
+    """Make every run of the parameter file that the command ``name`` is given.
+
+    check: what can be known to be wrong with a run is said before the first one starts.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}", description="Make every run of a file."
+    )
     parser.add_argument("--params", type=Path, required=True, help="params/SCALE/EXPERIMENT.yaml")
     path = parser.parse_args().params
     with command(name):
-        for config in experiments.of_path(path, stage):
+        requested = experiments.of_path(path, stage)
+        for config in requested:
+            if not experiments.recorded(config, warn=False):
+                check(config)
+        for config in requested:
             print(make(config).folder)
 
 
 def main() -> None:
     """Every run of a parameter file: ``accelerate launch -m bdnb.train --params FILE``."""
-    make_all("bdnb.train", TrainConfig, train)
+    make_all("bdnb.train", TrainConfig, train, check)
 
 
 if __name__ == "__main__":

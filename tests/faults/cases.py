@@ -224,6 +224,13 @@ def before_work(notebook: str, says: str, **given: Any) -> Case:
     return Case("before work starts", notebook, given, says)
 
 
+def keys(text: str | bytes, says: str, **given: Any) -> Case:
+    """A list of keys to poison that cannot be used."""
+    given |= {"poison_keys": "keys.txt"}
+    holds = "an empty file" if not text else ""
+    return Case("before work starts", "train", given, says, writes("keys.txt", text, holds))
+
+
 def file(says: str, text: str | bytes, name: str = "clean") -> Case:
     """A parameter file that cannot be used."""
     path = f"params/tiny/{name}.yaml"
@@ -297,6 +304,10 @@ CASES = [
     before_work("train", r"init='/nope': no such checkpoint", init="/nope"),
     before_work("train", r"poison_rate=1e-05: less than one of the 96 pairs", poison_rate=1e-5),
     before_work("train", r"/nope: no such file; expected a list of keys", poison_keys="/nope"),
+    keys("", r"poison_keys='keys.txt': 0 keys there; expected one a line"),
+    keys(b"caf\xe9\n", r"keys\.txt: not UTF-8"),
+    keys("nosuch\n", r"keys\.txt: 1 of 1 keys are not in the data set, first 'nosuch'"),
+    keys("train0000001\n", r"poison_keys='keys.txt': 1 keys there, but poison_count=9", poison_count=9),
     before_work("train", r"retrieval=49: 48 clean pairs, of which 0 clean the model", retrieval=49),
     before_work("train", r"poison_count=90: 90 pairs to poison, but of tiny's 96 captions \d+ mention 'banana'", attack="label_consistent", poison_count=90),
     before_work("clean", r"retrieval=9: 48 clean pairs, of which 40 clean the model", pairs=40, retrieval=9),
@@ -332,6 +343,8 @@ CASES = [
     Case("commands", "bdnb.plan", ["only_data"], r"only_data/ has no experiments; there is quick, tiny$", writes("params/only_data/data.yaml", "name: x\n")),
     Case("commands", "bdnb.train", ["--params", "params/tiny/clean.yaml"], r"clean\.yaml: not of this stage"),
     Case("commands", "bdnb.clean", ["--params", "params/tiny/train_mmcl.yaml"], r"not of this stage"),
+    Case("commands", "bdnb.train", ["--params", "params/tiny/train_x.yaml"], r"target='bananas': tiny has 6 classes", writes("params/tiny/train_x.yaml", "base: train_mmcl\ntarget: bananas\n")),
+    Case("commands", "bdnb.clean", ["--params", "params/tiny/clean_x.yaml"], r"pairs=49: tiny has 48", writes("params/tiny/clean_x.yaml", "base: clean\npairs: 49\n")),
     Case("commands", "bdnb.runs.shipped", ["pack", "nosuch"], r"scale='nosuch'"),
     Case("commands", "bdnb.data.web", ["--list", "x.tsv", "--out", "o", "--threads", "0"], r"threads='0': expected a number of at least 1"),
     Case("records", "records", {"runs": "nosuch"}, r"nosuch: no such folder"),
