@@ -97,7 +97,7 @@ def score(
     given, function = check(name, options), DETECTORS[name]
     place, ours = f"{source(function)}: detector {name!r}", function.__module__.startswith("bdnb.")
     if not ours:  # what it changes in place, other detectors are given as it was
-        samples = Samples(*(None if one is None else one.clone() for one in samples))
+        samples = Samples._make(None if one is None else one.clone() for one in samples)
         known = replace(known, reference=known.reference.clone())
     with nullcontext() if ours else plugins.calling(place), torch.inference_mode():
         made = function(model, samples, known, **given)
