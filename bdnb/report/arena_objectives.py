@@ -12,27 +12,34 @@ SAME = ["data", "model", "init", "pairs", "epochs", "trigger", "trigger_size", "
 """What a model's neighbour is alike in, but for its objective."""
 
 
-def answer(kept: pd.DataFrame) -> Markdown:
+def answer(kept: pd.DataFrame, rows: pd.DataFrame) -> Markdown:
     """Say what each such objective ends at, beside MMCL and MMCL + SSL of the same attack and seed.
 
     kept: rows of the epochs that are kept, as ``results.kept_rows`` returns them. Nothing is left
     to clean at an ASR of at most the highest of ``KEPT_AT``, in each seed; from ``GATE`` on in each
     the objective kept nothing out. Neither is said where it left less than ``BROKEN`` of the
-    accuracy that MMCL has, in the mean over the seeds of both.
+    accuracy that MMCL has, in the mean over the seeds of both; then MMCL's ASR stands there of the
+    first epoch in which it was as accurate. rows: of all epochs of these models.
     """
     if kept.empty or "objective" not in kept:
         return Markdown("")
     usual = kept["objective"].isin(OBJECTIVES)
     return Markdown(
         "\n\n".join(
-            _said(str(name), own, kept[usual].merge(own[SAME].drop_duplicates(), on=SAME))
+            _said(str(name), own, _beside(kept, own), _beside(rows, own))
             for name, own in kept[~usual].groupby("objective", sort=False)
         )
     )
 
 
-def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame) -> str:
-    seeds, others = own["seed"].nunique(), []
+def _beside(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the usual objectives' models that are like those of one objective."""
+    usual = rows[rows["objective"].isin(OBJECTIVES)]
+    return usual.merge(own[SAME].drop_duplicates(), on=SAME)
+
+
+def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame, epochs: pd.DataFrame) -> str:
+    seeds, others, early = own["seed"].nunique(), [], ""
     for other in OBJECTIVES:
         theirs = beside[beside["objective"] == other]
         if there := theirs["seed"].nunique():
@@ -41,7 +48,7 @@ def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame) -> str:
     mmcl = beside[beside["objective"] == "mmcl"]
     alike = own.merge(mmcl[SAME].drop_duplicates(), on=SAME)
     if alike["accuracy"].mean() < BROKEN * mmcl["accuracy"].mean():
-        verdict = "it left no model that an ASR says anything of"
+        verdict, early = "it left no model that an ASR says anything of", _early(own, epochs)
     elif own["asr"].max() <= max(KEPT_AT):
         verdict = "it kept the backdoor out"
     elif own["asr"].min() >= GATE:
@@ -52,7 +59,18 @@ def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame) -> str:
         f"**{style.name('objective', name)}: {verdict}.** It ends at {_numbers(own)} "
         f"({style.some(seeds, 'seed')})"
         + (f"; of the same attack and seeds, {' and '.join(others)}." if others else ".")
+        + early
     )
+
+
+def _early(own: pd.DataFrame, epochs: pd.DataFrame) -> str:
+    """What MMCL was at in the first epoch in which it was as accurate, means over seeds."""
+    mmcl = epochs[epochs["objective"] == "mmcl"].merge(own[["seed", "accuracy"]], on="seed")
+    enough = mmcl[mmcl["accuracy_x"] >= mmcl["accuracy_y"]].sort_values("epoch")
+    first = enough.drop_duplicates("seed").rename(columns={"accuracy_x": "accuracy"})
+    if first.empty:
+        return ""
+    return f" In the first epoch in which MMCL was as accurate it was at {_numbers(first)}."
 
 
 def _numbers(rows: pd.DataFrame) -> str:

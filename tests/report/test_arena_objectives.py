@@ -12,6 +12,10 @@ def models(*lines):
     return made.assign(**about, trigger="badnet", trigger_size=8, attack="template")
 
 
+NONE = models().assign(epoch=[])
+"""No rows of epochs."""
+
+
 @pytest.mark.parametrize(
     ("asrs", "said"),
     [
@@ -23,7 +27,7 @@ def models(*lines):
 )
 def test_the_backdoor_is_kept_out_in_each_seed_or_in_none(asrs, said):
     kept = models(*(("safeclip", seed, asr, 60) for seed, asr in enumerate(asrs)))
-    text = arena_objectives.answer(kept).data
+    text = arena_objectives.answer(kept, NONE).data
     assert f"**SafeCLIP: {said}.**" in text
     assert f"an ASR of {sum(asrs) / 2:.0f} % and an accuracy of 60 % (2 seeds)." in text
 
@@ -31,25 +35,38 @@ def test_the_backdoor_is_kept_out_in_each_seed_or_in_none(asrs, said):
 def test_the_usual_objectives_stand_beside_it_of_the_same_attack_and_seeds():
     kept = models(("roclip", 0, 94, 50), ("mmcl", 0, 99, 70), ("mmcl_ssl", 0, 96, 72))
     others = models(("mmcl", 1, 10, 10), ("mmcl", 0, 20, 20)).assign(pairs=[100, 50])
-    text = arena_objectives.answer(pd.concat([kept, others])).data
+    text = arena_objectives.answer(pd.concat([kept, others]), NONE).data
     assert "MMCL an ASR of 99 % and an accuracy of 70 % and MMCL + SSL an ASR of 96 %" in text
 
 
 def test_the_asr_of_a_ruined_model_is_no_success():
     kept = models(("roclip", 0, 0, 34), ("mmcl", 0, 99, 70))
-    assert "left no model that an ASR says anything of" in arena_objectives.answer(kept).data
+    assert "left no model that an ASR says anything of" in arena_objectives.answer(kept, NONE).data
     kept = models(("roclip", 0, 0, 36), ("mmcl", 0, 99, 70))
-    assert "it kept the backdoor out" in arena_objectives.answer(kept).data
+    assert "it kept the backdoor out" in arena_objectives.answer(kept, NONE).data
+
+
+def test_beside_a_ruined_model_stands_mmcl_when_it_was_as_accurate():
+    kept = models(("safeclip", 0, 1, 10), ("safeclip", 1, 1, 20), ("mmcl", 0, 99, 70))
+    course = [(1, 50, 9), (2, 60, 10), (3, 90, 40)]
+    epochs = [models(("mmcl", 0, asr, right)).assign(epoch=n) for n, asr, right in course]
+    epochs += [models(("mmcl_ssl", 0, 5, 60)).assign(epoch=1)]
+    epochs += [models(("mmcl", 1, 80, 30)).assign(epoch=4)]
+    text = arena_objectives.answer(kept, pd.concat(epochs)).data
+    early = "In the first epoch in which MMCL was as accurate it was at an ASR of 70 % and an"
+    assert text.endswith(f" {early} accuracy of 20 %.")
+    fine = models(("safeclip", 0, 1, 60), ("mmcl", 0, 99, 70))
+    assert "In the first epoch" not in arena_objectives.answer(fine, pd.concat(epochs)).data
 
 
 def test_seeds_that_mmcl_lacks_are_not_beside_it():
     kept = models(("roclip", 0, 94, 34), ("roclip", 1, 94, 60), ("mmcl", 0, 99, 70))
-    text = arena_objectives.answer(kept).data
+    text = arena_objectives.answer(kept, NONE).data
     assert "an accuracy of 47 % (2 seeds); of the same attack and seeds, MMCL" in text
     assert text.endswith("MMCL an ASR of 99 % and an accuracy of 70 % (1 of these seeds).")
     assert "left no model" in text  # 34 beside 70, on the seed that both have
 
 
 def test_nothing_is_said_without_such_objectives():
-    assert arena_objectives.answer(models(("mmcl", 0, 99, 70))).data == ""
-    assert arena_objectives.answer(pd.DataFrame()).data == ""
+    assert arena_objectives.answer(models(("mmcl", 0, 99, 70)), NONE).data == ""
+    assert arena_objectives.answer(pd.DataFrame(), NONE).data == ""
