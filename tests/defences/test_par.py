@@ -155,14 +155,14 @@ def test_an_erased_square_has_the_colour_and_about_the_area_asked_for():
 def test_an_epoch_goes_on_where_it_is_asked_to_and_second_views_stay():
     asked = []
 
-    def epoch(number, first):
-        asked.append((number, first))
+    def epoch(number, first, kinds):
+        asked.append((number, first, kinds))
         yield Batch(torch.stack([GREY] * 4), torch.zeros(4, 1), torch.tensor([7, 3]))
 
     many = augmented(noise=0.2, erase=1.0)
     many.batches.epoch = epoch
-    (made,) = many.epoch(2, first=5)
-    assert asked == [(2, 5)]
+    (made,) = many.epoch(2, first=5, kinds="k")
+    assert asked == [(2, 5, "k")]
     own = [many.one(GREY, 2, many.batches.pairs.keys[place]) for place in (7, 3)]
     assert torch.equal(made.images, torch.stack([*own, GREY, GREY]))
 
