@@ -106,8 +106,7 @@ def _trained_again(rows: pd.DataFrame) -> list[int]:
     plain = rows.dropna(subset="from")
     if "cleaned_experiment" in rows:  # those start from a model that is cleaned already
         plain = plain[plain["cleaned_experiment"].isna()]
-    counts = plain.groupby(["scale", "poisoned", "seed"])["from"].nunique()
-    return sorted(set(counts[counts > 1].index.get_level_values("seed")))
+    return _with_several(plain.groupby(["scale", "poisoned", "seed"])["from"].nunique())
 
 
 def _on_other_devices(rows: pd.DataFrame) -> list[int]:
@@ -116,7 +115,10 @@ def _on_other_devices(rows: pd.DataFrame) -> list[int]:
         return []
     model = rows.get("poisoned", rows["experiment"]).fillna(rows["experiment"])
     own = rows.dropna(subset="device").groupby(["scale", "seed", model])["device"].agg(frozenset)
-    counts = own.groupby(level=["scale", "seed"]).nunique()
+    return _with_several(own.groupby(level=["scale", "seed"]).nunique())
+
+
+def _with_several(counts: pd.Series) -> list[int]:
     return sorted(set(counts[counts > 1].index.get_level_values("seed")))
 
 

@@ -182,9 +182,7 @@ def identity(config: Stage, among: Picked | None = None) -> dict[str, Any]:
                 f"gather={config.gather}: rows depend on their number, so give it"
             )
         values["processes"] = config.processes
-    # Each training run, and by which rule one of its epochs is kept.
-    used = ((source, *like(source)) for source in sources(config))
-    values["from"] = [[x for run in both for x in (folder(run).name, run.keep)] for both in used]
+    values["from"] = [_kept(source) for source in sources(config)]
     files = named(config) | {"poison_keys": getattr(config, "poison_keys", "")}
     for name, value in list(files.items()):
         if is_experiment(config.scale, value):
@@ -204,6 +202,11 @@ def identity(config: Stage, among: Picked | None = None) -> dict[str, Any]:
     if others := cleaned(config):
         values["cleaned_run"] = [folder(other).name for other in others]
     return values
+
+
+def _kept(source: TrainConfig) -> list[str]:
+    """A training run, and by which rule one of its epochs is kept."""
+    return [part for run in (source, *like(source)) for part in (folder(run).name, run.keep)]
 
 
 def process_count_matters(config: Stage) -> bool:

@@ -56,7 +56,6 @@ def text_of(path: Path) -> str:
         ("arena", ["-p", "scale", "tiny", "-p", "defence", "par"], "arXiv 2412.00727"),
         ("plan", ["-p", "scale", "tiny"], "checkpoints of"),
         ("performance", ["-p", "rows", "gone.jsonl"], "Nothing has been measured yet"),
-        ("fidelity", ["-p", "scale", "tiny"], "badnet: overflow"),
         ("explore", ["-p", "scale", "tiny"], "Name a folder of yours"),
         ("howto", ["-p", "scale", "tiny", "-p", "pairs", "40"], "wise_ft"),
     ],
@@ -66,6 +65,14 @@ def test_a_notebook_runs_alone_and_makes_what_it_needs(tiny_home, tmp_path, name
     done = papermill(tiny_home, name, *given, to=tmp_path / "out.ipynb")
     assert done.returncode == 0, done.stderr[-2000:]
     assert shows in text_of(tmp_path / "out.ipynb")
+
+
+def test_the_page_of_departures_shows_the_runs_that_are_recorded(tiny_home, tmp_path):
+    made = papermill(tiny_home, "clean", "-f", str(tiny_home / "params" / "tiny" / "clean.yaml"))
+    assert made.returncode == 0, made.stderr[-2000:]
+    done = papermill(tiny_home, "fidelity", "-p", "scale", "tiny", to=tmp_path / "out.ipynb")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "badnet: overflow" in text_of(tmp_path / "out.ipynb")
 
 
 @pytest.mark.parametrize(
