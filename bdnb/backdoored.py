@@ -11,8 +11,10 @@ from bdnb import models
 from bdnb.config import parameters
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.models import Model
+from bdnb.poison.triggers import TRIGGERS
 from bdnb.runs import cleaning_runs, elsewhere, experiments, results
 from bdnb.runs.records import Run
+from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import checkpoints
 
@@ -118,7 +120,12 @@ def check_known(config: CleanConfig) -> None:
 
 
 def attack(config: CleanConfig, source: TrainConfig) -> TrainConfig:
-    """Return the attack that ASR is measured with: the model's, or what the run says instead."""
+    """Return the attack that ASR is measured with: the model's, or what the run says instead.
+
+    A trigger of the cleaning run's own ``code`` is that file's. Errors: ConfigError as ``load``.
+    """
     names = ("target", "trigger", "templates", "trigger_size", "trigger_options")
     given = {name: getattr(config, name) for name in names}
+    if config.trigger in plugins.of_run(TRIGGERS, config.code):
+        given["code"] = config.code
     return replace(source, **{name: value for name, value in given.items() if value})

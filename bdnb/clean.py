@@ -38,7 +38,7 @@ def check(config: CleanConfig) -> None:
     """Refuse what can be known to be wrong before a run starts. Errors: ConfigError."""
     defences.check(config.defence, config.options, code=config.code)
     experiments.before(config)
-    objectives.check(config.loss, config.loss_options, cleaning=True)
+    objectives.check(config.loss, config.loss_options, code=config.code, cleaning=True)
     found, needed = None, experiments.needs(config)
     if not needed:
         found = backdoored_model(config)
@@ -51,7 +51,7 @@ def check(config: CleanConfig) -> None:
     target = source.target if known else config.target
     models.check_name(source.model)
     about = Before(model=source.model, micro_batch=config.micro_batch)
-    defences.check(config.defence, config.options, before=about)
+    defences.check(config.defence, config.options, code=config.code, before=about)
     if known or config.trigger or config.trigger_size:
         checks.check_trigger(attacks.unlearnt(part(Attack, source)), source.model)
     separate = config.overlap == "separate"
@@ -80,7 +80,7 @@ def clean(config: CleanConfig) -> Run:
     """
     about = Before(micro_batch=config.micro_batch)
     defences.check(config.defence, config.options, code=config.code, before=about)
-    objectives.check(config.loss, config.loss_options, cleaning=True)
+    objectives.check(config.loss, config.loss_options, code=config.code, cleaning=True)
     return launch.make(config, {TrainConfig: train_here, CleanConfig: clean_here})
 
 
@@ -108,7 +108,8 @@ def clean_here(config: CleanConfig, run: Run) -> None:
         adam = checkpoints.optimiser_state(backdoored.weights) if resumed else None
         options, picked = defence_options(config)
         ahead = Before(model=model.name, micro_batch=config.micro_batch)
-        defence, used = defences.check(config.defence, options, before=ahead), None
+        defence = defences.check(config.defence, options, code=config.code, before=ahead)
+        used = None
         if defence.__module__.startswith("bdnb."):  # another may look at all of the weights
             used = setup.used_tokens(batches, data, wanted, model)
         setting = defences.Setting(
@@ -126,6 +127,7 @@ def clean_here(config: CleanConfig, run: Run) -> None:
             scale=config.scale,
             training=partial(training_batches, config, backdoored, data, model, accelerator),
             benchmark=benchmark,
+            code=config.code,
         )
         about = counts | setup.dropped(run, pairs, sets) | {"from": backdoored.origin}
         foreign = elsewhere.ELSEWHERE if backdoored.foreign else ""

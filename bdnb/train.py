@@ -19,6 +19,7 @@ from bdnb.poison import selection
 from bdnb.runs import experiments
 from bdnb.runs.records import Run
 from bdnb.runtime.command import command
+from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks, checkpoints, checks, device, launch, objectives, setup
 from bdnb.training.attacks import Attack
 from bdnb.training.fit import fit
@@ -49,6 +50,10 @@ def check(config: TrainConfig) -> None:
         bad_share=config.bad_share,
     )
     if config.poison_keys:
+        if config.attack == "none":
+            raise ConfigError(
+                f"poison_keys={config.poison_keys!r}: attack='none' poisons no pair; name an attack"
+            )
         checks.check_keys(used, Path(config.poison_keys), count=config.poison_count)
     selected = config.attack != "none" and not config.poison_keys
     asked: dict[str, float] = {"poison_rate": config.poison_rate * selected}
@@ -157,6 +162,7 @@ def loss_of(config: experiments.Stage, name: str) -> objectives.RunLoss:
     return objectives.make(
         name,
         options=config.loss_options,
+        code=config.code,
         cleaning=not isinstance(config, TrainConfig),
         mmcl_weight=config.mmcl_weight,
         ssl_weight=config.ssl_weight,

@@ -112,6 +112,11 @@ class Relation(NamedTuple):
     p: float
     n: int
 
+    @property
+    def chance(self) -> str:
+        """Its p in words, with enough digits to be told from an edge such as 0.0167."""
+        return f"p = {self.p:.4f}" if self.p >= 0.00005 else "p < 0.0001"
+
 
 def relation(x: pd.Series, y: pd.Series, *, draws: int = 99_999, seed: int = 0) -> Relation:
     """Return Spearman's rank correlation with its p of permutations; NaN below ``FEWEST`` pairs."""

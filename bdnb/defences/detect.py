@@ -24,6 +24,7 @@ from bdnb.evaluate.embedding import pair_features
 from bdnb.evaluate.predictions import seen
 from bdnb.models import Model
 from bdnb.poison import targets
+from bdnb.runtime import plugins
 from bdnb.training.fit import Epoch
 
 
@@ -43,12 +44,14 @@ DETECTOR = "dao"
 
 def _check_options(given: Mapping[str, Any], before: Before) -> None:
     """Refuse options that one of the detectors, all or the one named, does not take."""
-    for name, options in (given.get("options") or {}).items():
-        registry.check(name, options)
+    options = given.get("options") or {}
+    for name in {*given.get("detectors", ()), *options}:
+        registry.check(name, options.get(name, {}), code=before.code)
 
 
 def _check_detector(given: Mapping[str, Any], before: Before) -> None:
-    registry.check(given.get("detector", DETECTOR), given.get("options") or {})
+    options = given.get("options") or {}
+    registry.check(given.get("detector", DETECTOR), options, code=before.code)
 
 
 @defence("detect", check=_check_options)
@@ -66,7 +69,8 @@ def detect(
     detectors: by name; (): all there are. options: of each, by its name. reference: clean images
     that a method may take its threshold from, or look for neighbours among. Errors: ConfigError.
     """
-    names, given = detectors or tuple(registry.DETECTORS), options or {}
+    there = plugins.of_run(registry.DETECTORS, setting.code)
+    names, given = detectors or tuple(there), options or {}
     known, values = knowledge(model, pairs, setting, reference), dict[str, float]()
     judged: dict[str, tuple[Samples, np.ndarray]] = {}
     for name in names if setting.benchmark is not None else ():

@@ -29,7 +29,7 @@ def candidates(
     ConfigError as ``check`` and, with file and line, for a defence that fails, yields nothing, or
     what ``wrong`` says.
     """
-    function = check(name, options)
+    function = check(name, options, code=setting.code)
     checked = check_options(function, options, what=f"defence {name!r}")
     if function.__module__.startswith("bdnb."):
         yield from function(model, pairs, setting, **checked)

@@ -39,7 +39,8 @@ class Setting:
     None: any. classnames: of the primary labelled set, and scale: whose training experiments can
     be named, both for labels by a zero-shot classifier. training: makes the batches of the pairs
     that the model was trained on, poison included. benchmark: what measures the candidates; None on
-    all processes but the main one. Both are for detection, and for no other defence.
+    all processes but the main one. Both are for detection, and for no other defence. code: the
+    user's file, whose detectors are looked at, too.
     """
 
     accelerator: Accelerator
@@ -56,14 +57,19 @@ class Setting:
     scale: str = ""
     training: Callable[[], Batches] = _no_training_pairs
     benchmark: Benchmark | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """What is known of a run before it starts: its model's name, "" if not, and ``micro_batch``."""
+    """What is known of a run before it starts: its model's name, "" if not, and what it was given.
+
+    code: the user's file, as of ``check``, which fills it in.
+    """
 
     model: str = ""
     micro_batch: int = 0
+    code: str = ""
 
 
 Defence = Callable[..., Iterator[Epoch]]
@@ -99,16 +105,16 @@ def check(
     code: Python file that may define it. Errors: ConfigError for an unknown name or option, for a
     word that an option (a ``Literal``) does not know, and for what the defence itself refuses.
     """
-    plugins.load(code)
-    if name not in DEFENCES:
+    there = plugins.of_run(DEFENCES, code)
+    if name not in there:
         raise ConfigError(
-            f"defence={name!r}: unknown. There are: {', '.join(DEFENCES)}; the book's page "
-            "howto adds one"
+            f"defence={name!r}: unknown{plugins.not_named(DEFENCES, name)}. There are: "
+            f"{', '.join(there)}; the book's page howto adds one"
         )
     given = check_options(DEFENCES[name], options, what=f"defence {name!r}")
     if name in CHECKS:
         with plugins.calling(f"the check of defence {name!r}"):
-            CHECKS[name](given, before or Before())
+            CHECKS[name](given, replace(before or Before(), code=code))
     return DEFENCES[name]
 
 

@@ -18,6 +18,7 @@ from bdnb.explore import loaded_models, recorded_runs
 from bdnb.explore.loaded_models import Loaded
 from bdnb.poison.triggers import TRIGGERS
 from bdnb.runs.records import Run
+from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 
 YOURS = "your checkpoint"
@@ -118,7 +119,7 @@ def model_controls(
             return
         attack, size = loaded.attack, loaded.attack.trigger_size
         size = attack.trigger_options.get("size", size)
-        made["trigger"].options = [NO_TRIGGER, *TRIGGERS]  # those of the run's code among them
+        made["trigger"].options = [NO_TRIGGER, *plugins.of_run(TRIGGERS, attack.code)]
         made["size"].max = loaded.side
         made["size"].value = round(size * loaded.side) if size < 1 else int(size)
         place = attack.trigger_options.get("place")

@@ -16,6 +16,7 @@ from bdnb.config.parameters import part
 from bdnb.config.recipes import TrainConfig
 from bdnb.data.datasets import dataset
 from bdnb.poison.triggers import TRIGGERS
+from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 from bdnb.training import attacks
 from bdnb.training.attacks import Attack
@@ -55,7 +56,7 @@ def every_trigger(config: TrainConfig, *, count: int = 6) -> dict[str, np.ndarra
     plain = examples(config, count=count).images
     keys = [str(i) for i in range(len(plain))]
     made = {"none": plain.numpy()}
-    for name in TRIGGERS:
+    for name in plugins.of_run(TRIGGERS, config.code):
         attack = replace(part(Attack, config), trigger=name, trigger_options={})
         made[name] = attacks.stamp(attack)(plain, keys).numpy()
     return made

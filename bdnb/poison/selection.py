@@ -133,7 +133,7 @@ def write_keys(path: Path, keys: Sequence[str]) -> None:
 def read_keys(path: Path, *, among: Iterable[str] | None = None) -> list[str]:
     """Return a list of keys as ``write_keys`` kept it, to poison the same pairs again.
 
-    among: keys of the data set that they must be in.
+    among: keys of the pairs that a run trains on.
     Errors: ConfigError for a missing file, a key that is there twice, or keys not ``among`` them.
     """
     if not path.is_file():
@@ -147,6 +147,6 @@ def read_keys(path: Path, *, among: Iterable[str] | None = None) -> list[str]:
         raise ConfigError(f"{path}: {len(keys) - len(set(keys))} keys are there more than once")
     strange = sorted(set(keys) - set(among)) if among is not None else []
     if strange:
-        found = f"{len(strange)} of {len(keys)} keys are not in the data set, first {strange[0]!r}"
-        raise ConfigError(f"{path}: {found}")
+        said = f"{len(strange)} of {len(keys)} keys are not among the pairs to train on"
+        raise ConfigError(f"{path}: {said}, first {strange[0]!r}")
     return keys

@@ -73,15 +73,20 @@ def pixels(size: float, images: Tensor) -> int:
     return side
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def check_options(
+    name: str, options: Mapping[str, Any], *, code: str | None = None
+) -> dict[str, Any]:
     """Return the options of a trigger as the types of its signature.
 
+    code: Python file that may define it; None: any that is imported.
     Errors: ConfigError for an unknown trigger, an unknown option, a value that does not fit.
     """
-    if name not in TRIGGERS:
+    there = TRIGGERS if code is None else plugins.of_run(TRIGGERS, code)
+    if name not in there:
+        near = plugins.not_named(TRIGGERS, name) or nearest(name, there)
         raise ConfigError(
-            f"trigger {name!r}: unknown{nearest(name, TRIGGERS)}. There are: "
-            f"{', '.join(TRIGGERS)}; the book's page howto adds one"
+            f"trigger {name!r}: unknown{near}. There are: {', '.join(there)}; the book's page "
+            "howto adds one"
         )
     return checks.check_options(TRIGGERS[name], options, what=f"trigger {name!r}")
 

@@ -94,7 +94,10 @@ def answer(made: pd.DataFrame) -> Markdown:
     """Say what holds across pre-training objectives and what does not, from ``entries``."""
     both = arena_across.across(made) if len(made) else made
     if both.empty:
-        return Markdown("**No way of cleaning was run on models of both objectives yet.**")
+        return Markdown(
+            "**No way of cleaning can be compared across objectives yet**: that takes one that was "
+            "run on backdoored models of both, at a setting in common."
+        )
     names, good = _names(made), made[~made["failed"]]
     attacks = list(dict.fromkeys(map(attack_name, made["attack"], made["route"])))
     listed = "; ".join(f"`{one}`" for one in attacks)
@@ -190,7 +193,7 @@ def _most(found: arena_across.Ranking, names: Mapping[tuple[str, str], str]) -> 
     if not np.isnan(order.rho):
         words += (
             " Their order on one objective goes with that on the other by a rank correlation of "
-            f"{order.rho:+.2f} (p = {order.p:.3f})."
+            f"{order.rho:+.2f} ({order.chance})."
         )
     return words + left_out
 

@@ -170,7 +170,7 @@ def _related(key: str, name: str, made: pd.DataFrame) -> str:
     if math.isnan(found.rho):
         known = f"known of {some(found.n, 'setting')}, and it takes {FEWEST}"
         return f"**Whether the contrast goes with {name} is not decided**: {known}."
-    numbers = f"rank correlation {found.rho:+.2f}, p = {found.p:.4f}, {found.n} settings"
+    numbers = f"rank correlation {found.rho:+.2f}, {found.chance}, {found.n} settings"
     if found.p > LEVEL:
         return f"**The contrast is not seen to go with {name}** ({numbers})."
     side = "larger" if found.rho > 0 else "smaller"

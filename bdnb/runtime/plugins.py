@@ -7,18 +7,23 @@ notebooks, sweeps, Snakemake's jobs and ``accelerate launch`` alike.
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bdnb.runtime.command import Stopped
 from bdnb.runtime.errors import BdnbError, ConfigError
 from bdnb.runtime.project import root
 
 HOW = "the book's page howto shows how"
+PREFIX = "bdnb_plugin_"
+"""What the names of these files' modules begin with."""
 LOADED: dict[Path, str] = {}
 """The files imported by this process, with the digest of what they said then."""
+
+Plug = TypeVar("Plug", bound=Callable[..., Any])
 
 
 def place(name: str) -> Path:
@@ -79,7 +84,7 @@ def load(code: str) -> None:
     path, now = path_of(code), digest(code)
     if LOADED.get(path) == now:
         return
-    name = f"bdnb_plugin_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    name = _module(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -88,3 +93,31 @@ def load(code: str) -> None:
     with calling(f"code={code!r}"):
         spec.loader.exec_module(module)
     LOADED[path] = now
+
+
+def of_run(table: Mapping[str, Plug], code: str) -> dict[str, Plug]:
+    """Return what a run may use of a registry: this package's, and what its ``code`` registers.
+
+    What this process imported for other runs is not the run's: its record would not say whose it
+    was, nor be another's once the file changes. Errors: ConfigError as ``load``.
+    """
+    load(code)
+    own = _module(path_of(code)) if code else ""
+    return {n: f for n, f in table.items() if f.__module__ == own or not _foreign(f)}
+
+
+def not_named(table: Mapping[str, Plug], name: str) -> str:
+    """Say which file has a name that ``of_run`` lacks; "" for none."""
+    if (function := table.get(name)) is None or not _foreign(function):
+        return ""
+    path = Path(sys.modules[function.__module__].__file__ or "")
+    path = path.relative_to(root()) if path.is_relative_to(root()) else path
+    return f" ({path} has it, which this run does not name as its code)"
+
+
+def _foreign(function: Callable[..., Any]) -> bool:
+    return function.__module__.startswith(PREFIX)
+
+
+def _module(path: Path) -> str:
+    return f"{PREFIX}{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"

@@ -21,7 +21,6 @@ from bdnb.data.shards import Pairs
 from bdnb.poison import selection, targets
 from bdnb.poison.stamps import NoStamp
 from bdnb.poison.triggers import TRIGGERS, Stamp, check_options
-from bdnb.runtime import plugins
 from bdnb.runtime.errors import ConfigError
 from bdnb.runtime.files import write_atomic
 from bdnb.training import learnt_patch
@@ -65,10 +64,9 @@ def unlearnt(attack: Attack) -> Stamp:
     """
     if attack.attack == "mismatched":
         return NoStamp(seed=attack.seed)
-    plugins.load(attack.code)
     theirs = authors.TRIGGERS.get(attack.trigger, {}) if attack.fidelity == "authors" else {}
     options = {**theirs, **attack.trigger_options}
-    check_options(attack.trigger, options)
+    check_options(attack.trigger, options, code=attack.code)
     takes = inspect.signature(TRIGGERS[attack.trigger]).parameters
     if "size" in takes and "size" not in options:
         options["size"] = attack.trigger_size

@@ -117,10 +117,14 @@ def check_mentions(
 
 
 def check_keys(used: Used, path: Path, *, count: int) -> None:
-    """Refuse keys to poison that are none, not in the set, or not ``count`` (0: not said)."""
+    """Refuse keys to poison that are none, not of the run's pairs, or not ``count`` (0: any)."""
     data, among = Dataset(known(used.data).folder, bad_share=used.bad_share), None
     if data.shards(used.split):
-        among = [key for key, _ in data.captions(used.split, _size(used.model)[0])[0]]
+        captions, usable = data.captions(used.split, _size(used.model)[0])
+        among = [key for key, _ in captions]
+        if used.pairs:
+            spare = 0 if usable else int(data.bad_share * len(among))
+            among = selection.rank(among, used.seed, "train", used.pairs + spare)
     keys = selection.read_keys(path, among=among)
     if not keys or count not in (0, len(keys)):
         said = f", but poison_count={count}" if keys else "; expected one a line"

@@ -49,3 +49,9 @@ def test_a_relation_needs_settings_and_tells_order_from_chance():
     assert effect.relation(x, -x).p < 0.01
     assert effect.relation(x, pd.Series([1.0, -1] * 4)).p > 0.05
     assert math.isnan(effect.relation(x[:4], x[:4]).rho)
+
+
+def test_a_p_is_not_told_as_nought():
+    assert effect.Relation(0.6, 0.01694, 16).chance == "p = 0.0169"
+    assert effect.Relation(0.6, 0.00006, 16).chance == "p = 0.0001"
+    assert effect.Relation(0.6, 0.00004, 16).chance == "p < 0.0001"

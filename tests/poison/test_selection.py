@@ -131,7 +131,9 @@ def test_a_wrong_list_of_keys_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="1 keys are there more than once"):
         read_keys(path)
     path.write_text("a\nz\n")
-    with pytest.raises(ConfigError, match="1 of 2 keys are not in the data set, first 'z'"):
+    with pytest.raises(
+        ConfigError, match="1 of 2 keys are not among the pairs to train on, first 'z'"
+    ):
         read_keys(path, among=["a", "b"])
     path.write_bytes(b"caf\xe9\n")
     with pytest.raises(ConfigError, match=r"keys\.txt: not UTF-8"):

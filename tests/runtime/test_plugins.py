@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from bdnb import backdoored, defences, models
+from bdnb.config.parameters import part
 from bdnb.config.recipes import CleanConfig, TrainConfig
 from bdnb.evaluate import detectors
 from bdnb.poison.triggers import TRIGGERS
@@ -38,11 +40,33 @@ from bdnb.defences import cleanclip, defence
 def twice_as_good(model, pairs, setting, *, hope: float = 1.0):
     yield from cleanclip(model, pairs, setting)
 """
+DETECTOR = """
+import torch
+from bdnb.evaluate.detectors import Scored, detector
+
+@detector("hunch", of="pairs")
+def hunch(model, samples, known):
+    return Scored(samples.image.mean(dim=1), None)
+"""
+OBJECTIVE = """
+from bdnb import losses
+from bdnb.training.objectives import objective
+
+@objective("calm")
+def calm(embedded):
+    return {"mmcl": losses.mmcl(embedded.image, embedded.text, embedded.scale)}
+"""
 
 
 @pytest.fixture
-def mine(fresh: Path) -> Path:
-    """A project with a file of each kind, and the parameter files that name them."""
+def mine(fresh: Path) -> Iterator[Path]:
+    """A project with a file of each kind, and the parameter files that name them.
+
+    What the test registers is gone after it.
+    """
+    tables: list[dict] = [TRIGGERS, defences.DEFENCES, detectors.DETECTORS, objectives.OBJECTIVES]
+    tables.append(plugins.LOADED)
+    before = [dict(table) for table in tables]
     plugins.place("stripe.py").write_text(TRIGGER)
     plugins.place("hope.py").write_text(DEFENCE)
     folder = fresh / "params" / "tiny"
@@ -54,7 +78,10 @@ def mine(fresh: Path) -> Path:
         "scale: tiny\nexperiment: clean_hope\nbase: clean\npoisoned: train_stripe\nepochs: 1\n"
         "code: plugins/hope.py\ndefence: [cleanclip, twice_as_good]\n"
     )
-    return fresh
+    yield fresh
+    for table, was in zip(tables, before, strict=True):
+        table.clear()
+        table.update(was)
 
 
 def test_a_sweep_of_another_process_has_both_and_records_them(mine):
@@ -158,3 +185,32 @@ def test_the_code_that_readme_and_howto_show_is_entered_under_its_names(mine):
 def test_runs_without_code_keep_their_folders():
     assert "code" not in experiments.identity(TrainConfig())
     assert attacks.stamp(attacks.Attack()).name == "badnet"
+
+
+def test_what_another_run_s_file_registered_is_no_run_s_that_does_not_name_it(mine):
+    """Its record would say nothing of the file: the id would outlive a change of it."""
+    plugins.place("hunch.py").write_text(DETECTOR)
+    plugins.place("calm.py").write_text(OBJECTIVE)
+    for name in ("stripe", "hope", "hunch", "calm"):
+        plugins.load(f"plugins/{name}.py")
+    asked = {
+        "stripe": lambda code: attacks.unlearnt(attacks.Attack(trigger="stripe", code=code)),
+        "hope": lambda code: defences.check("twice_as_good", {}, code=code),
+        "hunch": lambda code: defences.check("detect", {"detectors": ["hunch"]}, code=code),
+        "calm": lambda code: objectives.check("calm", {}, code=code),
+    }
+    for name, call in asked.items():
+        call(f"plugins/{name}.py")
+        other = "plugins/hope.py" if name != "hope" else "plugins/stripe.py"
+        for code in ("", other):
+            with pytest.raises(ConfigError, match=rf"plugins/{name}\.py has it, which this run"):
+                call(code)
+
+
+def test_a_cleaning_run_s_own_trigger_is_of_its_own_file(mine):
+    model = TrainConfig(data="tiny", code="")
+    own = CleanConfig(trigger="stripe", code="plugins/stripe.py")
+    assert attacks.unlearnt(part(attacks.Attack, backdoored.attack(own, model))).name == "stripe"
+    theirs = CleanConfig(code="plugins/hope.py")
+    model = TrainConfig(data="tiny", trigger="stripe", code="plugins/stripe.py")
+    assert attacks.unlearnt(part(attacks.Attack, backdoored.attack(theirs, model))).name == "stripe"

@@ -78,12 +78,14 @@ def detector(name: str, *, of: Of) -> Callable[[Detector], Detector]:
     return register
 
 
-def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a detector's options as their types. Errors: ConfigError, also for its name."""
-    if name not in DETECTORS:
-        raise ConfigError(
-            f"detector={name!r}: expected one of {', '.join(DETECTORS)}{nearest(name, DETECTORS)}"
-        )
+def check(name: str, options: Mapping[str, Any], *, code: str = "") -> dict[str, Any]:
+    """Return a detector's options as their types. Errors: ConfigError, also for its name.
+
+    code: Python file that may define it.
+    """
+    if name not in (there := plugins.of_run(DETECTORS, code)):
+        near = plugins.not_named(DETECTORS, name) or nearest(name, there)
+        raise ConfigError(f"detector={name!r}: expected one of {', '.join(there)}{near}")
     return check_options(DETECTORS[name], options, what=f"detector {name!r}")
 
 
@@ -94,7 +96,8 @@ def score(
 
     Errors: ConfigError.
     """
-    given, function = check(name, options), DETECTORS[name]
+    function = DETECTORS[name]
+    given = check_options(function, options, what=f"detector {name!r}")
     place, ours = f"{source(function)}: detector {name!r}", function.__module__.startswith("bdnb.")
     if not ours:  # what it changes in place, other detectors are given as it was
         samples = Samples._make(None if one is None else one.clone() for one in samples)

@@ -105,12 +105,13 @@ def check(
     code: Python file that may define it. cleaning: it is a cleaning loss, of models that have no
     logit bias. Errors: ConfigError for an unknown name or option, or an option's value.
     """
-    plugins.load(code)
-    known = [one for one in OBJECTIVES if not (cleaning and ABOUT[one].bias)]
+    there = plugins.of_run(OBJECTIVES, code)
+    known = [one for one in there if not (cleaning and ABOUT[one].bias)]
     if name not in known:
         what = "loss" if cleaning else "objective"
         raise ConfigError(
-            f"{what}={name!r}: expected one of {', '.join(known)}{nearest(name, known)}"
+            f"{what}={name!r}: expected one of {', '.join(known)}"
+            f"{plugins.not_named(OBJECTIVES, name) or nearest(name, known)}"
         )
     function = OBJECTIVES[name]
     given = check_options(function, options, what=f"objective {name!r}")
@@ -213,8 +214,10 @@ def make(
     name: str,
     *,
     options: Mapping[str, Any] | None = None,
+    code: str = "",
     cleaning: bool = False,
     **weights: Any,
 ) -> RunLoss:
     """Return a run's loss by name. weights: as of ``RunLoss``. Errors: ConfigError as ``check``."""
-    return RunLoss(name=name, options=check(name, options or {}, cleaning=cleaning), **weights)
+    every = check(name, options or {}, code=code, cleaning=cleaning)
+    return RunLoss(name=name, options=every, **weights)
