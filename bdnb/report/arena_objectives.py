@@ -1,6 +1,4 @@
-"""Defences in pre-training: what a model ends at whose objective is to keep a backdoor out."""
-
-from collections.abc import Iterable
+"""Defences in pre-training: what a model comes to whose objective is to keep a backdoor out."""
 
 import pandas as pd
 from IPython.display import Markdown
@@ -15,33 +13,32 @@ SAME = ["data", "model", "init", "pairs", "epochs", "trigger", "trigger_size", "
 
 
 def answer(kept: pd.DataFrame, rows: pd.DataFrame) -> Markdown:
-    """Say what each such objective ends at, beside MMCL and MMCL + SSL of the same attack and seed.
+    """Say what each such objective comes to, beside MMCL and MMCL + SSL of like models and seeds.
 
     kept: rows of the epochs that are kept, as ``results.kept_rows`` returns them. Nothing is left
     to clean at an ASR of at most the highest of ``KEPT_AT``, in each seed; from ``GATE`` on in each
     the objective kept nothing out. Neither is said where it left less than ``BROKEN`` of the
-    accuracy that MMCL has, in the mean over the seeds of both; then its own most accurate epoch
-    stands there where that is another, and MMCL's ASR of the first epoch in which it was as
-    accurate as what is kept. rows: of all epochs of these models.
+    accuracy that MMCL has, in the mean over the seeds of both; then MMCL's ASR stands there of the
+    first epoch in which it was as accurate. rows: of all epochs of these models.
     """
     if kept.empty or "objective" not in kept:
         return Markdown("")
     usual = kept["objective"].isin(OBJECTIVES)
     return Markdown(
         "\n\n".join(
-            _said(str(name), own, _alike(kept, OBJECTIVES, own), rows)
+            _said(str(name), own, _beside(kept, own), _beside(rows, own))
             for name, own in kept[~usual].groupby("objective", sort=False)
         )
     )
 
 
-def _alike(rows: pd.DataFrame, objectives: Iterable[str], own: pd.DataFrame) -> pd.DataFrame:
-    """Rows of these objectives' models that are like those of one objective."""
-    theirs = rows[rows["objective"].isin(list(objectives))]
-    return theirs.merge(own[SAME].drop_duplicates(), on=SAME)
+def _beside(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the usual objectives' models that are like those of one objective."""
+    usual = rows[rows["objective"].isin(OBJECTIVES)]
+    return usual.merge(own[SAME].drop_duplicates(), on=SAME)
 
 
-def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame, rows: pd.DataFrame) -> str:
+def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame, epochs: pd.DataFrame) -> str:
     seeds, others, early = own["seed"].nunique(), [], ""
     for other in OBJECTIVES:
         theirs = beside[beside["objective"] == other]
@@ -51,8 +48,7 @@ def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame, rows: pd.DataFrame
     mmcl = beside[beside["objective"] == "mmcl"]
     alike = own.merge(mmcl[SAME].drop_duplicates(), on=SAME)
     if alike["accuracy"].mean() < BROKEN * mmcl["accuracy"].mean():
-        verdict = "it left no model that an ASR says anything of"
-        early = _best(own, _alike(rows, [name], own)) + _early(own, _alike(rows, OBJECTIVES, own))
+        verdict, early = "it left no model that an ASR says anything of", _early(own, epochs)
     elif own["asr"].max() <= max(KEPT_AT):
         verdict = "it kept the backdoor out"
     elif own["asr"].min() >= GATE:
@@ -60,19 +56,11 @@ def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame, rows: pd.DataFrame
     else:
         verdict = "neither kept out nor in whole"
     return (
-        f"**{style.name('objective', name)}: {verdict}.** It ends at {_numbers(own)} "
+        f"**{style.name('objective', name)}: {verdict}.** Its kept epoch is at {_numbers(own)} "
         f"({style.some(seeds, 'seed')})"
         + (f"; of the same attack and seeds, {' and '.join(others)}." if others else ".")
         + early
     )
-
-
-def _best(own: pd.DataFrame, epochs: pd.DataFrame) -> str:
-    """What it was at in its most accurate epoch, means over seeds; "" where that is kept."""
-    best = epochs.sort_values("accuracy", ascending=False, kind="stable").drop_duplicates("seed")
-    if not best["accuracy"].mean() > own["accuracy"].mean():  # NaN without rows
-        return ""
-    return f" In its most accurate epoch it was at {_numbers(best)}."
 
 
 def _early(own: pd.DataFrame, epochs: pd.DataFrame) -> str:

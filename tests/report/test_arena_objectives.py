@@ -59,17 +59,6 @@ def test_beside_a_ruined_model_stands_mmcl_when_it_was_as_accurate():
     assert "In the first epoch" not in arena_objectives.answer(fine, pd.concat(epochs)).data
 
 
-def test_a_ruined_model_s_best_epoch_is_told():
-    kept = models(("roclip", 0, 0, 4), ("roclip", 1, 0, 6), ("mmcl", 0, 99, 70))
-    course = [(0, 1, 90, 30), (0, 2, 0, 4), (1, 1, 96, 40), (1, 2, 0, 6)]
-    epochs = [models(("roclip", s, asr, right)).assign(epoch=n) for s, n, asr, right in course]
-    elsewhere = models(("roclip", 0, 50, 60)).assign(epoch=1, pairs=50)
-    text = arena_objectives.answer(kept, pd.concat([*epochs, elsewhere])).data
-    assert "In its most accurate epoch it was at an ASR of 93 % and an accuracy of 35 %." in text
-    text = arena_objectives.answer(kept, pd.concat(epochs[1::2])).data
-    assert "most accurate" not in text
-
-
 def test_seeds_that_mmcl_lacks_are_not_beside_it():
     kept = models(("roclip", 0, 94, 34), ("roclip", 1, 94, 60), ("mmcl", 0, 99, 70))
     text = arena_objectives.answer(kept, NONE).data
