@@ -111,7 +111,8 @@ def _with(rows: pd.DataFrame, names: list[str], values: object) -> pd.DataFrame:
 def _frozen(picked: pd.DataFrame) -> tuple[object, ...] | None:
     """The setting whose blind picks are best in the cell ``TUNED_ON``; None without runs there.
 
-    Settings are compared over the seeds that were run with most of them.
+    Settings are compared over the seeds that were run with most of them: those that all of these
+    have.
     """
     there = _with(picked, CELL, tuple(TUNED_ON[name] for name in CELL))
     there = there[there["asr_start"] >= GATE]
@@ -120,6 +121,7 @@ def _frozen(picked: pd.DataFrame) -> tuple[object, ...] | None:
     scores = {
         setting: (_kept_of_picks(own).mean(), -own["asr"].mean())
         for setting, own in there.groupby(SETTING)
+        if own["seed"].nunique() == there["seed"].nunique()
     }
     return max(scores, key=lambda setting: scores[setting], default=None)
 
@@ -206,9 +208,11 @@ def _lowest_asr(rows: pd.DataFrame) -> float:
 def _beside_control(rows: pd.DataFrame, cell: pd.DataFrame, way: Way) -> dict[str, object]:
     """The control's kept accuracy, and what the way gains over it, each at its frozen setting.
 
-    The learning rate falls along the whole run: a longer run of the control, cut short, is none.
+    The control is of the seeds that the way was run with so, of all where it was with none. The
+    learning rate falls along the whole run: a longer run of the control, cut short, is none.
     """
     control = _with(cell[cell["length"] <= way.steps], WAY, CONTROL)
-    theirs = _kept_at(control, way.control)
-    gain = (_kept_at(rows, way.frozen) - theirs).dropna()
+    theirs, mine = _kept_at(control, way.control), _kept_at(rows, way.frozen)
+    theirs = theirs[theirs.index.isin(mine.index)] if len(mine) else theirs
+    gain = (mine - theirs).dropna()
     return {"control": over_seeds(theirs, limits=(0.0, most(cell))), "gain": gain}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bdnb.analysis.arena import OBJECTIVES, SETTING, WAY, kept
+from bdnb.analysis.arena import OBJECTIVES, SETTING, TUNED_ON, WAY, kept
 from bdnb.analysis.conclusions import CONTRAST
 from bdnb.analysis.metrics import over_seeds
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, decide
@@ -27,6 +27,10 @@ class Ranking(NamedTuple):
     ways: pd.DataFrame
     """``WAY``, and by objective kept accuracy (percent), mean over the attacks."""
     attacks: tuple[Attack, ...]
+    models: int
+    """How many of each objective."""
+    tuned_on: bool
+    """Whether one of them is of the cell that settings were tuned in."""
     left_out: dict[tuple[str, str], str]
     """Way that is not compared -> why."""
 
@@ -115,7 +119,9 @@ def ranking(made: pd.DataFrame) -> Ranking:
     why = {way: "run on no such model" if way in tuned else "not tuned" for way in ways}
     left_out = {way: reason for way, reason in why.items() if way not in compared}
     ways_compared = pd.DataFrame(lines, columns=[*WAY, *OBJECTIVES])
-    return Ranking(ways_compared, tuple(dict.fromkeys(one[:2] for one in shared)), left_out)
+    attacks = tuple(dict.fromkeys(one[:2] for one in shared))
+    tuned_on = (TUNED_ON["attack"], TUNED_ON["route"]) in attacks
+    return Ranking(ways_compared, attacks, len(shared), tuned_on, left_out)
 
 
 def _frozen(lines: Sequence[Mapping[Hashable, Any]]) -> dict[Model, dict[str, float]]:

@@ -105,7 +105,7 @@ def _crossing(name: str, where: Mapping[str, str], clean: pd.DataFrame) -> Cross
     alike = _told(decide((ours - theirs)[~ours.index.isin(fewer)], CONTRAST), full)
     further = pd.Series(dtype=float)
     more = _shared({"CleanCLIP": _pair(MAIN, clean)}) | {name: ways[name]}
-    if _rates(more["CleanCLIP"]) > _rates(ways["CleanCLIP"]):
+    if _runs(more["CleanCLIP"]) > _runs(ways["CleanCLIP"]):
         first, second = (by_seed(rows, measure) for _, rows in more["CleanCLIP"])
         further = (first - second).reindex(numbers.index).dropna()
         wider = _told(decide((further - theirs).dropna(), CONTRAST), more)
@@ -173,6 +173,6 @@ def _fewer(rows: pd.DataFrame) -> tuple[int, ...]:
     return tuple(counts.index[counts < counts.max()])
 
 
-def _rates(pair: Pair) -> int:
-    """How many learning rates both models have."""
-    return int(pair[0][1]["lr"].nunique())
+def _runs(pair: Pair) -> set[tuple[int, float]]:
+    """The seeds and learning rates that both models have."""
+    return set(pair[0][1][["seed", "lr"]].itertuples(index=False, name=None))

@@ -14,6 +14,8 @@ from bdnb.analysis.metrics import before, candidates
 
 BESIDE = ("accuracy", "loss_mmcl", "loss_ssl")
 """What may change when ASR does."""
+AT_ONCE = 100_000
+"""Permutations drawn together."""
 FEWEST = 5
 """Settings that a rank correlation over settings needs."""
 
@@ -118,7 +120,7 @@ class Relation(NamedTuple):
         return f"p = {self.p:.4f}" if self.p >= 0.00005 else "p < 0.0001"
 
 
-def relation(x: pd.Series, y: pd.Series, *, draws: int = 99_999, seed: int = 0) -> Relation:
+def relation(x: pd.Series, y: pd.Series, *, draws: int = 1_999_999, seed: int = 0) -> Relation:
     """Return Spearman's rank correlation with its p of permutations; NaN below ``FEWEST`` pairs."""
     both = pd.concat([x, y], axis=1, keys=["x", "y"]).dropna().rank()
     if len(both) < FEWEST or (both.nunique() == 1).any():
@@ -126,7 +128,9 @@ def relation(x: pd.Series, y: pd.Series, *, draws: int = 99_999, seed: int = 0) 
     a, b = ((both[name] - both[name].mean()).to_numpy() for name in ("x", "y"))
     scale = float(np.sqrt((a @ a) * (b @ b)))
     random = np.random.default_rng(seed)
-    chance = np.array([a @ random.permutation(b) for _ in range(draws)]) / scale
-    rho = float(a @ b) / scale
-    far = int((np.abs(chance) >= abs(rho) - 1e-12).sum())
+    rho, far = float(a @ b) / scale, 0
+    for first in range(0, draws, AT_ONCE):
+        many = np.tile(b, (min(AT_ONCE, draws - first), 1))
+        chance = random.permuted(many, axis=1) @ a / scale
+        far += int((np.abs(chance) >= abs(rho) - 1e-12).sum())
     return Relation(rho, (far + 1) / (draws + 1), len(both))

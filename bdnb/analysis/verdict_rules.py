@@ -27,7 +27,7 @@ LEAST_SPREAD = 2.0
 """Standard deviation over seeds (points) that is assumed at least: what the sampling of 1,500 test
 images does to one seed's kept accuracy (``price.sampling_error``). A claim that lies right at its
 edge is decided, wrongly, in 10 % of draws of 3 or 4 seeds that spread by 9 points, 6 % of 8 seeds;
-where they spread by 40 points in 20 % of 2 or 3 seeds, 11 % of 4."""
+where they spread by 40 points in 23 % of 2 or 3 seeds, 11 % of 4."""
 MIN_SEEDS = 2
 COLUMNS = ("run", "seed", "epoch", "accuracy", "asr", "poisoned", "defence", "loss", "lr", "study")
 
@@ -162,6 +162,8 @@ def find(claim: Claim, clean: pd.DataFrame) -> Finding:
     for arm, rows in ((claim.of, of), (claim.less, less)):
         if arm and rows is not None and (reason := arms.not_ready(arm, rows)):
             return Finding(claim, pd.Series(dtype=float), f"{OPEN} ({reason})")
+    if less is not None and (both := set(of["seed"]) & set(less["seed"])):
+        of, less = (rows[rows["seed"].isin(both)] for rows in (of, less))
     values = _values(claim.measure, of, less)
     found = decide(values, claim.edge, above=claim.above)
     if reason := _mute(claim, found, of, less):

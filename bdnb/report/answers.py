@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from bdnb.analysis import arms, conclusions, price
-from bdnb.analysis.metrics import CLEANED, last_epoch
+from bdnb.analysis.metrics import CLEANED, last_epoch, whole
 from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN
 from bdnb.report.style import NAMES, some
 from bdnb.runs import elsewhere
@@ -35,7 +35,7 @@ def trained(kept: pd.DataFrame) -> Markdown:
     poisoned = kept[kept["experiment"] != "train_clean"] if len(kept) else kept
     if poisoned.empty:
         return NOTHING
-    took = (poisoned.groupby("experiment")["asr"].mean() >= 50).all()
+    took = (poisoned["asr"] >= arms.BACKDOORED).all()
     said = [
         f"{NAMES.get(str(objective), objective)}: ASR {own['asr'].mean():.1f} %, accuracy "
         f"{own['accuracy'].mean():.1f} %"
@@ -54,15 +54,20 @@ def cleaned(rows: pd.DataFrame, poisoned: Collection[str] = ()) -> Markdown:
     """Return what CleanCLIP leaves the two models, and whether the paper's title holds.
 
     rows: of cleaning runs, a line an epoch; plain CleanCLIP with MMCL + SSL counts. poisoned: only
-    these models. Of several with one objective each is named.
+    these models. Of several with one objective each is named. The two that C0 is about are told
+    at the seeds that both have.
     """
     if rows.empty:
         return NOTHING
     if elsewhere.unmeasured(rows):
         return Markdown(f"*{elsewhere.NOT_MEASURED}, so there is no price to tell.*")
-    mine = main_study(rows)
+    mine = main_study(whole(rows))
     mine = mine[(mine["loss"] == "mmcl_ssl") & mine["asr"].notna()]
     mine = mine[mine["poisoned"].isin(poisoned)] if poisoned else mine
+    pair = mine["poisoned"].isin((conclusions.WEAK, conclusions.STRONG))
+    seeds = [set(own["seed"]) for _, own in mine[pair].groupby("poisoned")]
+    if seeds and (shared := set.intersection(*seeds)):
+        mine = mine[~pair | mine["seed"].isin(shared)]
     several = bool((mine.groupby("pretrain_objective")["poisoned"].nunique() > 1).any())
     said: list[str] = []
     for name, own in mine.groupby("poisoned", sort=False):
@@ -100,7 +105,7 @@ def stopped(rows: pd.DataFrame) -> Markdown:
 
     Runs on models that had no backdoor do not count: any of their epochs is one to keep.
     """
-    measured = rows[rows["asr"].notna()] if len(rows) else rows
+    measured = whole(rows[rows["asr"].notna()]) if len(rows) else rows
     if measured.empty:
         return NOTHING
     start = measured[measured["epoch"] == 0].groupby("run")["asr"].mean()

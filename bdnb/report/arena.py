@@ -18,6 +18,9 @@ from bdnb.report.pages import NOTHING
 from bdnb.report.style import NAMES, some
 from bdnb.report.tables import FEW
 
+ORDERED = 3
+"""Attacks that it takes to say which way keeps most."""
+
 
 def entries(rows: pd.DataFrame) -> pd.DataFrame:
     """Return ``analysis.arena.entries`` by each defence's own blind rule; a reader's own: last."""
@@ -186,9 +189,13 @@ def _most(found: arena_across.Ranking, names: Mapping[tuple[str, str], str]) -> 
         told.append(f"{names[*top[WAY]]} on {NAMES[objective]} ({top[objective]:.0f} %)")
     words = (
         f"At its frozen setting most is kept by {' and by '.join(told)}, in the mean over "
-        f"{some(len(found.attacks), 'attack')}, on models that all {some(len(ways), 'way')} "
-        "compared were run on."
+        f"{some(len(found.attacks), 'attack')}, on the {some(found.models, 'model')} of each "
+        f"objective that all {some(len(ways), 'way')} compared were run on"
     )
+    words += ", the MMCL model that settings were tuned on among them." * found.tuned_on
+    words += "." * (not found.tuned_on)
+    if len(found.attacks) < ORDERED:
+        words += " Of so few attacks no order is known."
     order = relation(ways["mmcl"], ways["mmcl_ssl"])
     if not np.isnan(order.rho):
         words += (
@@ -199,15 +206,26 @@ def _most(found: arena_across.Ranking, names: Mapping[tuple[str, str], str]) -> 
 
 
 def _blind_cost(good: pd.DataFrame) -> str:
-    """What stopping blindly costs where neither the settings nor the tuning make it look small."""
-    fair = good.loc[good["whole"] & ~good["tuning"], "cost"]
+    """What picking blindly costs where neither the settings nor the tuning make it look small."""
+    fair = good[good["whole"] & ~good["tuning"]]
     which = "with all settings of the way, outside the cell that it was tuned in"
     if fair.empty:
-        return f"What stopping blindly costs is not known: the table has no line {which}."
-    return (
-        f"Stopping blindly costs {fair.mean():.0f} points on average, at most {fair.max():.0f} "
-        f"({some(len(fair), 'line')} of the table {which})."
+        return f"What picking blindly costs is not known: the table has no line {which}."
+    costs, nothing = fair["cost"], int((fair["kept"].map(lambda one: one.mean) == 0).sum())
+    said = (
+        f"Picking blindly costs {costs.mean():.0f} points on average, at most {costs.max():.0f} "
+        f"({some(len(fair), 'line')} of the table {which}"
     )
+    if nothing:
+        said += f"; of {nothing} of them the oracle keeps nothing either"
+    tuned = fair[fair["tuned"]]
+    if len(tuned):
+        frozen, blind = (tuned[one].map(lambda s: s.mean) for one in ("kept_frozen", "kept_blind"))
+        said += (
+            f"; at the frozen setting stopping alone costs {(frozen - blind).mean():.0f}, in the "
+            f"mean of {some(len(tuned), 'line')}"
+        )
+    return said + ")."
 
 
 def attack_name(attack: str, route: str) -> str:

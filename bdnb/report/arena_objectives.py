@@ -64,10 +64,10 @@ def _said(name: str, own: pd.DataFrame, beside: pd.DataFrame, epochs: pd.DataFra
 
 
 def _early(own: pd.DataFrame, epochs: pd.DataFrame) -> str:
-    """What MMCL was at in the first epoch in which it was as accurate, means over seeds."""
-    mmcl = epochs[epochs["objective"] == "mmcl"].merge(own[["seed", "accuracy"]], on="seed")
+    """What MMCL was at in the first epoch in which it was as accurate, means over models."""
+    mmcl = epochs[epochs["objective"] == "mmcl"].merge(own[[*SAME, "accuracy"]], on=SAME)
     enough = mmcl[mmcl["accuracy_x"] >= mmcl["accuracy_y"]].sort_values("epoch")
-    first = enough.drop_duplicates("seed").rename(columns={"accuracy_x": "accuracy"})
+    first = enough.drop_duplicates(SAME).rename(columns={"accuracy_x": "accuracy"})
     if first.empty:
         return ""
     return f" In the first epoch in which MMCL was as accurate it was at {_numbers(first)}."

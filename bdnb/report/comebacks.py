@@ -6,7 +6,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis.conclusions import CONTRAST
 from bdnb.analysis.effect import BESIDE, comeback, same_way, same_way_by_chance
-from bdnb.analysis.metrics import before, by_seed, last_epoch, over_seeds
+from bdnb.analysis.metrics import before, by_seed, last_epoch, over_seeds, whole
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.crossing import MODELS
 from bdnb.report.style import NAMES, between, name
@@ -21,7 +21,7 @@ def comebacks(clean: pd.DataFrame) -> pd.DataFrame:
 
     Columns: objective, lr, seed, rise, low, high (epochs), and the change of each of ``BESIDE``.
     """
-    mine = main_study(clean)
+    mine = main_study(whole(clean))
     mine = mine[(mine["loss"] == "mmcl_ssl") & mine["poisoned"].isin(MODELS)] if len(mine) else mine
     lines = []
     for _, run in mine.groupby("run") if len(mine) else ():

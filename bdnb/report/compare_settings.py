@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.arms import BACKDOORED
 from bdnb.analysis.conclusions import CONTRAST, rebound
-from bdnb.analysis.metrics import before
+from bdnb.analysis.metrics import before, whole
 from bdnb.analysis.price import groups, kept_accuracy, kept_at
 from bdnb.config import parameters
 from bdnb.report.style import NAMES, some
@@ -51,7 +51,7 @@ def settings(rows: pd.DataFrame) -> pd.DataFrame:
     rows: of cleaning runs, as ``results.rows`` gives them. New columns besides: ``DESCRIBED``
     and cleaning ("pairs × epochs"), label. Errors: ConfigError when there are no rows.
     """
-    rows = rows[rows["defence"] == "cleanclip"] if len(rows) else rows
+    rows = whole(rows[rows["defence"] == "cleanclip"]) if len(rows) else rows
     if rows.empty:
         raise ConfigError("no cleaning run of this scale is recorded yet: see `Run it` above")
     models = rows[["scale", "poisoned"]].drop_duplicates().itertuples(index=False)
@@ -80,7 +80,7 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     """Return a line a setting and amount of cleaning: both objectives' numbers side by side.
 
     rows: of ``settings``. Columns: ``DESCRIBED``; ``CLEANED_BY`` behind ``cleaning_``; for each
-    objective ``SHOWN`` (percent, means over seeds; rebound over runs); seeds; runs.
+    objective ``SHOWN`` (percent, means over the seeds of both; rebound over runs); seeds; runs.
     """
     lines = []
     for (setting, cleaning), own in rows.groupby(["setting", "cleaning"], sort=False):
@@ -91,6 +91,8 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
         for name in CLEANED_BY:
             if name in own:
                 line[f"cleaning_{name}"] = " / ".join(map(str, own[name].unique()))
+        if shared := set.intersection(*(set(its["seed"]) for _, its in own.groupby("objective"))):
+            own = own[own["seed"].isin(shared)]
         for objective, its in own.groupby("objective"):
             made = groups(its, by=["objective"]).iloc[0]
             line |= {f"{k}_{objective}": made[k].mean for k in SHOWN if k in made}

@@ -97,16 +97,20 @@ def answer(clean: pd.DataFrame) -> Markdown:
         return NOTHING
     rates = " and ".join(map(short, RATES))
     best = []
-    for model, line in made.iterrows():
-        there = {way: one for way, one in line.items() if one is not None}
-        if len(there) > 1:
-            way = max(there, key=lambda one: there[one].mean)
-            number = f"{there[way].mean:.1f} %, {some(there[way].n, 'seed')}"
-            best.append(f"{way} on {model} ({number})")
+    for model, own in labelled(clean).groupby(MODEL, sort=False):
+        kept = own.groupby([WAY, "seed"], sort=False).apply(kept_accuracy).unstack("seed")
+        several = kept.notna().sum(axis=1) > 1
+        left_out = list(kept.index[~several]) if several.sum() > 1 else []
+        shared = kept.drop(index=left_out).dropna(axis=1)
+        if len(shared) > 1 and shared.size:
+            means = shared.mean(axis=1)
+            number = f"{means.max():.1f} %, {some(shared.shape[1], 'seed')}"
+            less = f"; {', '.join(left_out)}: one seed, left out" * bool(left_out)
+            best.append(f"{means.idxmax()} on {model} ({number}{less})")
     blank = int(made.isna().to_numpy().sum())
     return Markdown(
         f"**Most is kept by {'; '.join(best) or 'the one way that was run'}**: means over the "
-        f"seeds that each way has, at learning rates {rates}; no claim."
+        f"seeds that all ways compared have, at learning rates {rates}; no claim."
         + f" {blank} of {some(made.size, 'pair')} of a model and a way have no rows."
         * bool(blank)
     )

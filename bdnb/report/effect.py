@@ -15,7 +15,7 @@ from bdnb.analysis import conclusions, regime_criteria
 from bdnb.analysis.crossing import Crossing
 from bdnb.analysis.explanations import explanations
 from bdnb.analysis.metrics import Spread, over_seeds, seeds_within
-from bdnb.analysis.verdict_rules import FAILS, HOLDS, MUTE, OPEN
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD, MUTE, OPEN
 from bdnb.report import crossing
 from bdnb.report.answers import NOTHING, main_study
 from bdnb.report.crossing import MODELS
@@ -52,16 +52,17 @@ def answer(train: pd.DataFrame, clean: pd.DataFrame) -> Markdown:
     """Say whether the paper's contrast shows in this regime."""
     first = conclusions.verdicts(clean, train).iloc[0]
     spread: Spread = first["findings"][0].spread
+    values = first["findings"][0].values
     number = f": {spread.mean:+.1f} points{between(spread, '+.1f')}, {some(spread.n, 'seed')}"
     said = (
         f"That cleaning costs the MMCL + SSL model more: **{crossing.short(first['verdict'])}**"
         f"{number if spread.n else ''}."
     )
     if first["verdict"].startswith(OPEN) and spread.n > 1:
-        edge = conclusions.CONTRAST
+        edge, uncut = conclusions.CONTRAST, over_seeds(values, least_spread=LEAST_SPREAD)
         said += (
             f" As far apart as these seeds lie, an interval of ±{edge:g} points takes "
-            f"{seeds_within(spread, edge)} of them."
+            f"{seeds_within(uncut, edge)} of them."
         )
     return Markdown(said)
 

@@ -4,6 +4,7 @@ A setting is a pair of models, trained with MMCL and with MMCL + SSL, and how mu
 cleaned with. Its contrast is the first's kept accuracy less the second's, mean over seeds.
 """
 
+import ast
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from pandas.io.formats.style import Styler
 from bdnb.analysis import arms, price
 from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.effect import FEWEST, relation
-from bdnb.analysis.metrics import before, by_seed, last_epoch
+from bdnb.analysis.metrics import before, by_seed, last_epoch, whole
 from bdnb.analysis.regime_criteria import retraining_ratio
 from bdnb.report import compare_settings, style
 from bdnb.report.pages import NOTHING
@@ -51,6 +52,7 @@ def settings(scales: Sequence[str]) -> pd.DataFrame:
 
 
 def _of_scale(scale: str, train: pd.DataFrame, clean: pd.DataFrame) -> list[dict[str, Any]]:
+    clean = whole(clean)
     first = clean["experiment"].str.partition("_")[0] == "clean"
     plain = (clean["defence"] == "cleanclip") & (clean["loss"] == "mmcl_ssl")
     names = {n for n in clean["poisoned"].unique() if experiments.is_experiment(scale, n)}
@@ -65,7 +67,7 @@ def _of_scale(scale: str, train: pd.DataFrame, clean: pd.DataFrame) -> list[dict
         pairs = own.get("cleaning_pairs", own["pairs"]).iloc[0]
         line: dict[str, Any] = {"scale": scale, "setting": f"{name}, {cleaning}"}
         line |= {"contrast": gap.mean(), "apart": _apart(weak, strong), "seeds": len(gap)}
-        line |= {"ssl": _ssl(train, strong["poisoned"].iloc[0])}
+        line |= {"ssl": _ssl(train, strong)}
         line |= {"ratio": _ratio(scale, clean, weak), "share": 100 * pairs / own["scenes"].iloc[0]}
         lines.append(line)
     return [line for line in lines if line["seeds"]]
@@ -77,13 +79,15 @@ def _apart(weak: pd.DataFrame, strong: pd.DataFrame) -> float:
     return float(gap.iloc[0]) if len(gap) else math.nan
 
 
-def _ssl(train: pd.DataFrame, experiment: str) -> float:
-    """SSL loss of the last epoch trained, in percent of what chance gives, mean over seeds."""
-    own = train[(train["experiment"] == experiment) & (train["epoch"] > 0)]
-    if own.empty or "loss_ssl" not in own:
+def _ssl(train: pd.DataFrame, strong: pd.DataFrame) -> float:
+    """SSL loss of the epoch that is cleaned, in percent of what chance gives, mean over seeds."""
+    if "loss_ssl" not in train or "from" not in strong:
         return math.nan
-    last = last_epoch(own)
-    return float((100 * last["loss_ssl"] / last["batch_size"].map(math.log)).mean())
+    cleaned = strong[["poisoned", "seed", "from"]].dropna().drop_duplicates()
+    cleaned["epoch"] = [ast.literal_eval(source)["epoch"] for source in cleaned["from"]]
+    cleaned = cleaned.rename(columns={"poisoned": "experiment"})
+    own = train.merge(cleaned, on=["experiment", "seed", "epoch"])
+    return float((100 * own["loss_ssl"] / own["batch_size"].map(math.log)).mean())
 
 
 def _ratio(scale: str, clean: pd.DataFrame, weak: pd.DataFrame) -> float:

@@ -16,7 +16,7 @@ from pandas.io.formats.style import Styler
 
 from bdnb.analysis.arena import OBJECTIVES
 from bdnb.analysis.arms import BACKDOORED
-from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds, starts
+from bdnb.analysis.metrics import Spread, before, by_seed, last_epoch, over_seeds, starts, whole
 from bdnb.analysis.price import KEPT_AT
 from bdnb.report import style
 from bdnb.report.answers import main_study
@@ -41,7 +41,7 @@ def ends(
     before). Only seeds and rates of one model of each objective; empty unless there are two rates.
     poisoned: only these models.
     """
-    mine = main_study(clean)
+    mine = main_study(whole(clean))
     if len(mine):
         mine = mine[(mine["loss"] == "mmcl_ssl") & mine["pretrain_objective"].isin(objectives)]
         mine = mine[mine["poisoned"].isin(poisoned)] if poisoned else mine

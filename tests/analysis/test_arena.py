@@ -178,3 +178,17 @@ def test_a_best_at_the_edge_of_its_rates_is_marked_and_one_rate_has_no_edge():
     assert entry(*three[:2])["edge"]
     assert not entry(three[1])["edge"]
     assert entry(*three[:2], runs(PAR, BAD, lr=3e-3, epochs=4))["edge"]
+
+
+def test_the_control_is_of_the_seeds_that_the_way_was_run_with():
+    control = [runs(CONTROL, GOOD, seeds=(0,)), runs(CONTROL, BAD, seeds=(1,))]
+    line = entry(runs(PAR, COSTLY, seeds=(1,)), *control)
+    assert (line["control"].mean, line["control"].n) == (0, 1)
+    assert line["gain"].tolist() == pytest.approx([50])
+
+
+def test_a_setting_is_frozen_among_those_that_all_seeds_compared_have():
+    best, next_best = [(2, 57)], [(2, 54)]
+    rows = [runs(PAR, best, lr=1e-3, seeds=(0,)), runs(PAR, [(2, 24)], lr=1e-3, seeds=(1,))]
+    rows += [runs(PAR, next_best, lr=1e-4, seeds=(0,)), runs(PAR, [(2, 27)], lr=1e-2, seeds=(1,))]
+    assert entry(*rows)["setting"]["lr"] == 1e-3

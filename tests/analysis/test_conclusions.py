@@ -356,3 +356,10 @@ def test_the_order_of_rows_and_the_names_of_seeds_change_nothing():
     found, again = conclusions.verdicts(rows), conclusions.verdicts(other)
     assert found["verdict"].tolist() == again["verdict"].tolist()
     pd.testing.assert_frame_equal(found[numbers], again[numbers])
+
+
+def test_seeds_of_one_arm_alone_do_not_mute_the_paired_ones():
+    both = [runs(WEAK, NEVER), runs(STRONG, NEVER)]
+    more = runs(WEAK, CLEAN, seeds=range(3, 8))
+    assert verdict(0, *both)["verdict"].startswith("cannot tell here (neither")
+    assert verdict(0, *both, more)["verdict"].startswith("cannot tell here (neither")

@@ -126,3 +126,11 @@ def test_what_only_seeds_with_fewer_learning_rates_show_is_not_said_without_them
     parts += [runs(way, ends, seeds=(3, 4), rates=(1e-4, 3e-4)) for way, ends in apart.items()]
     found = of_par(*parts)
     assert (found.fewer, found.larger, found.alike) == ((3, 4), "not decided", "does not hold")
+
+
+def test_rates_that_some_seeds_alone_lack_are_asked_for_apart():
+    ends, every = (CLEANED, COSTLY), (1e-4, 3e-4, 1e-3)
+    par = [runs("PAR", (COSTLY, CLEANED), seeds=(0, 1), rates=every)]
+    par += [runs("PAR", (COSTLY, CLEANED), seeds=(2,), rates=every[:2])]
+    found = of_par(runs("CleanCLIP", ends, rates=every), *par)
+    assert found.further.index.tolist() == [0, 1, 2]

@@ -180,3 +180,25 @@ def test_a_conclusion_is_judged_by_the_first_scale_that_has_rows_for_it(monkeypa
     judged = scoreboard.judged(["big", "small"]).set_index("id")
     assert judged.loc[["C0", "C6", "C9"], "scale"].tolist() == ["big", "small", "big"]
     assert judged.loc["C0", "verdict"] == "holds"
+
+
+def test_both_models_are_told_at_the_seeds_that_both_have():
+    more = runs(WEAK, COSTLY, seeds=(3, 4)).assign(pretrain_objective="mmcl")
+    assert answers.cleaned(pd.concat([cleaned(), more])).data == answers.cleaned(cleaned()).data
+
+
+def test_runs_that_are_not_finished_are_not_told():
+    rows = cleaned().assign(finished="yes")
+    begun = rows[rows["epoch"] == 0].assign(run="begun", finished=None)
+    both = pd.concat([rows, begun])
+    assert answers.stopped(both).data == answers.stopped(rows).data
+    assert answers.cleaned(both).data == answers.cleaned(rows).data
+
+
+def test_a_backdoor_takes_in_each_model_or_not_in_every():
+    about = {"experiment": "train_mmcl", "objective": "mmcl", "pairs": 9, "epochs": 1}
+    kept = pd.DataFrame({"seed": [0, 1, 2], "asr": [100.0, 100, 0], "accuracy": 60.0}).assign(
+        **about
+    )
+    assert "**The backdoor does not take in every model**" in answers.trained(kept).data
+    assert "**The backdoor takes**" in answers.trained(kept[:2]).data

@@ -73,7 +73,9 @@ def test_what_keeps_most_says_over_how_many_attacks_and_whom_it_leaves_out():
     sig = [runs(("mine", "mmcl"), GOOD, objective=one, attack="sig") for one in BOTH]
     found = arena.answer(arena.entries(pd.concat([of(GOOD, COSTLY), *sig]))).data
     assert "most is kept by PAR on MMCL (100 %) and by PAR on MMCL + SSL (50 %)" in found
-    assert "in the mean over 1 attack, on models that all 2 ways compared were run on." in found
+    assert "on the 3 models of each objective that all 2 ways compared were run on, the" in found
+    assert "tuned on among them. Of so few attacks no order is known." in found
+    assert "in the mean over 1 attack, on the 3 models of each objective" in found
     assert "Left out of this comparison: mine (not tuned)." in found
     assert "Left out" not in arena.answer(arena.entries(of(GOOD, COSTLY))).data
     untuned = arena.answer(arena.entries(of(GOOD, BAD, attack="sig"))).data
@@ -99,7 +101,7 @@ def test_what_stopping_blindly_costs_is_of_lines_with_all_settings_and_not_of_th
     both = [runs(mine, GOOD, lr=lr) for lr in (3e-4, 1e-3)]
     both += [runs(mine, COSTLY, objective="mmcl_ssl")]
     found = arena.answer(arena.entries(pd.concat(both))).data
-    assert "What stopping blindly costs is not known: the table has no line with all" in found
+    assert "What picking blindly costs is not known: the table has no line with all" in found
     both += [runs(mine, COSTLY, objective="mmcl_ssl", lr=1e-3)]
     found = arena.answer(arena.entries(pd.concat(both))).data
     assert "costs 0 points on average, at most 0 (1 line of the table" in found

@@ -70,3 +70,17 @@ def test_seeds_that_mmcl_lacks_are_not_beside_it():
 def test_nothing_is_said_without_such_objectives():
     assert arena_objectives.answer(models(("mmcl", 0, 99, 70)), NONE).data == ""
     assert arena_objectives.answer(pd.DataFrame(), NONE).data == ""
+
+
+def test_the_first_epoch_as_accurate_is_of_the_same_attack():
+    kept = models(("safeclip", 0, 1, 10), ("safeclip", 0, 1, 30), ("mmcl", 0, 99, 70))
+    kept["attack"] = ["template", "label", "template"]
+    kept = pd.concat([kept, models(("mmcl", 0, 99, 70)).assign(attack="label")])
+    course = [("template", 1, 40, 12), ("template", 2, 90, 35), ("label", 1, 20, 9)]
+    course += [("label", 2, 80, 35)]
+    epochs = [
+        models(("mmcl", 0, asr, right)).assign(attack=attack, epoch=n)
+        for attack, n, asr, right in course
+    ]
+    text = arena_objectives.answer(kept, pd.concat(epochs)).data
+    assert "it was at an ASR of 60 % and an accuracy of 24 %." in text

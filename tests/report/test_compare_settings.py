@@ -213,3 +213,12 @@ def test_the_table_says_means_and_ranges_over_all_seeds(seeds):
     ]
     assert shown.loc["wrap", "kept at ASR ≤ 5 %, points"] == "-43.8 (-87.5 to +0.0)"
     assert shown["seeds"].tolist() == [2, 2]
+
+
+def test_both_objectives_are_told_at_the_seeds_that_both_have(tiny):
+    paths = [(80, 99), (76, 4), (60, 1)], [(80, 99), (48, 4), (48, 4)]
+    weak = [cleaned("train_mmcl", paths[n > 0], seed=n) for n in range(3)]
+    strong = [cleaned("train_mmcl_ssl", paths[1], seed=n) for n in (1, 2)]
+    made = compare_settings.compare(compare_settings.settings(pd.concat([*weak, *strong])))
+    assert made["kept_mmcl"].tolist() == made["kept_mmcl_ssl"].tolist()
+    assert made["seeds"].tolist() == [2]

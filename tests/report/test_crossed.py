@@ -41,7 +41,7 @@ def test_each_model_has_a_line_and_each_way_a_column():
     assert lines.loc["MMCL", "PAR"] == "–"
     said = crossed.answer(clean).data
     assert f"{views} on MMCL + SSL (" in said
-    assert " %, 3 seeds)**: means over the seeds that each way has" in said
+    assert " %, 3 seeds)**: means over the seeds that all ways compared" in said
     assert "3e-4 and 1e-3" in said
     assert "7 of 12 pairs" in said
 
@@ -124,3 +124,13 @@ def test_where_no_objective_is_beside_mmcl_nothing_is_said_of_rates(shown):
     alone = pd.concat(made(MODELS[0], FAIR), ignore_index=True)
     for rows in (alone, alone[:0], pd.DataFrame()):
         assert shown(rows).data == crossed.NOTHING.data
+
+
+def test_what_keeps_most_is_said_of_the_seeds_that_all_ways_have():
+    rows = made(MODELS[1], POOR, seeds=(0,)) + made(MODELS[1], FAIR, seeds=(1, 2))
+    rows += made(MODELS[1], FAIR, defence="par", study="crossing", experiment="clean_crossing")
+    views = {"study": "views", "experiment": "clean_views"}
+    rows += made(MODELS[1], [1.0, 1.0, 1.0], seeds=(1,), image_views="crop_flip", **views)
+    said = crossed.answer(pd.concat(rows, ignore_index=True)).data
+    assert "Most is kept by PAR on MMCL + SSL (" in said
+    assert ", 3 seeds; CleanCLIP with crops for second views: one seed, left out)" in said
