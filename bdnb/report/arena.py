@@ -104,16 +104,16 @@ def answer(made: pd.DataFrame) -> Markdown:
     names, good = _names(made), made[~made["failed"]]
     attacks = list(dict.fromkeys(map(attack_name, made["attack"], made["route"])))
     listed = "; ".join(f"`{one}`" for one in attacks)
-    words = [
-        f"**{_contrasts(both, names)}**",
-        f"Only {listed} has rows: of other attacks nothing is known."
+    points = {
+        "Attacks": f"only {listed} has rows: of others nothing is known."
         if len(attacks) == 1
-        else f"Attacks with rows: {listed}.",
-        _gains(both, good, names),
-        _most(arena_across.ranking(made), names),
-        _blind_cost(good),
-    ]
-    return Markdown(" ".join(words))
+        else f"{listed} have rows.",
+        "Control": _gains(both, good, names),
+        "Most kept": _most(arena_across.ranking(made), names),
+        "Blind stopping": _blind_cost(good),
+    }
+    told = [f"- *{name}*: {words}" for name, words in points.items()]
+    return Markdown("\n".join([f"**{_contrasts(both, names)}**", "", *told]))
 
 
 def _names(made: pd.DataFrame) -> dict[tuple[str, str], str]:

@@ -44,7 +44,7 @@ def test_a_sentence_that_says_nothing_is_decided_says_so_plainly():
     two.loc[(two["seed"] == 1) & (two["objective"] == "mmcl") & (two["epoch"] > 0), "accuracy"] = 0
     found = arena.answer(arena.entries(two)).data
     assert "**2 seeds of 1 attack decide nothing about the 1 way of cleaning compared" in found
-    assert "Only `badnet` has rows: of other attacks nothing is known." in found
+    assert "only `badnet` has rows: of others nothing is known." in found
     found = arena.answer(arena.entries(two[two["seed"] == 0])).data
     assert "**1 seed of 1 attack decides nothing" in found
     found = arena.answer(arena.entries(rows[rows["defence"] == "par"])).data
@@ -55,11 +55,11 @@ def test_a_sentence_that_says_nothing_is_decided_says_so_plainly():
 def test_attacks_with_rows_are_named():
     both = pd.concat([of(GOOD, BAD), of(GOOD, BAD, attack="sig", seeds=(0,))])
     found = arena.answer(arena.entries(both)).data
-    assert "Attacks with rows: `badnet`; `sig`." in found
+    assert "*Attacks*: `badnet`; `sig` have rows." in found
     assert "(2 attacks with 4 seeds in all)" in found
     failed = pd.concat([of(GOOD, BAD), of(GOOD, BAD, attack="sig", asr=50.0)])
     found = arena.answer(arena.entries(failed)).data
-    assert "Attacks with rows: `badnet`; `sig`." in found
+    assert "*Attacks*: `badnet`; `sig` have rows." in found
 
 
 def test_ways_without_a_control_of_their_length_are_named():
