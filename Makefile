@@ -2,7 +2,7 @@
 SCALE ?= quick
 CORES ?= all
 PYTHON ?= python3
-PYTEST ?= -n 2 --dist loadfile
+PYTEST ?= -n 2 --dist loadfile --no-loadscope-reorder
 LAB_FLAGS ?=
 CONSTRAINTS ?= .ci/constraints.txt
 VENV := .venv
