@@ -9,13 +9,14 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
 from bdnb.analysis.crossing import crossings
-from bdnb.report import answers, effect, figures, price, rates
+from bdnb.report import answers, arena, arena_runs, effect, figures, price, rates
 from bdnb.report.book import chapters
 from bdnb.runs import experiments, results, shipped
 from bdnb.runtime.project import root
@@ -37,6 +38,15 @@ def front_rows(runs: Path) -> pd.DataFrame:
     return results.rows(experiments.of_file(scale, "clean"))
 
 
+def arena_answer() -> str:
+    """Return what the arena's shipped rows say in a sentence, unpacked in a folder of their own."""
+    with tempfile.TemporaryDirectory() as runs, patch.dict(os.environ, BDNB_RUNS=runs):
+        shipped.unpack("arena", Path(runs))
+        rows, _ = arena_runs.rows("arena", [])
+        said = arena.answer(arena.entries(rows)).data
+    return f"{said.splitlines()[0]} (The book's page *The arena*.)"
+
+
 def answered(text: str, rows: pd.DataFrame) -> str:
     """Return README's text with the answer that the rows give, and what is decided of the reason.
 
@@ -45,7 +55,7 @@ def answered(text: str, rows: pd.DataFrame) -> str:
     _, clean = results.rows_of_scale(front_scale())
     reason = effect.reason(clean, crossings(clean)).data
     rate = rates.answer(rates.ends(rows)).data
-    answer = f"{answers.cleaned(rows).data}\n\n{rate}\n\n{reason}"
+    answer = "\n\n".join([answers.cleaned(rows).data, rate, reason, arena_answer()])
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
     return re.sub(pattern, lambda _: f"{BEGIN}\n{answer}\n{END}", text, count=1, flags=re.DOTALL)
 
