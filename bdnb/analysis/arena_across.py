@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bdnb.analysis.arena import OBJECTIVES, SETTING, TUNED_ON, WAY, kept
+from bdnb.analysis.arena import CONTROL, OBJECTIVES, SETTING, TUNED_ON, WAY, kept
 from bdnb.analysis.conclusions import CONTRAST
 from bdnb.analysis.metrics import over_seeds
-from bdnb.analysis.verdict_rules import FAILS, HOLDS, decide
+from bdnb.analysis.verdict_rules import FAILS, HOLDS, LEAST_SPREAD, decide
 
 Attack = tuple[str, str]
 """Attack and route."""
@@ -43,7 +43,9 @@ def across(made: pd.DataFrame) -> pd.DataFrame:
     together); contrast (``Spread`` over units of the first less the second) and side: "mmcl" or
     "mmcl_ssl" where its interval lies beyond ``CONTRAST`` points on that side, else ""; level:
     whether it lies within them; gains: the objectives on which it is better than the control by as
-    much; edge: whether its best models lie at an edge of the learning rates in any cell.
+    much; edge: whether its best models lie at an edge of the learning rates in any cell; asked: how
+    often the rule was asked for this line; plain: how many of its answers (a side, level, a gain)
+    the plain 95 % interval gives, too.
     """
     lines = []
     good = made[~made["failed"]] if len(made) else made
@@ -57,10 +59,17 @@ def across(made: pd.DataFrame) -> pd.DataFrame:
         line = dict(zip(WAY, way, strict=True))
         line |= {"attacks": len(pairs), "seeds": sum(map(len, first))}
         line |= {"mmcl": _units(first).mean(), "mmcl_ssl": _units(second).mean()}
+        spread = over_seeds(gap, least_spread=LEAST_SPREAD)
+        gains = _gains(own, set(pairs)) if way != CONTROL else {}
+        better = [o for o, one in gains.items() if decide(one, CONTRAST) == HOLDS]
         line |= {"contrast": over_seeds(gap)}
         line |= {"side": next((o for o, word in sides.items() if word == HOLDS), "")}
         line |= {"level": all(word == FAILS for word in sides.values())}
-        line |= {"gains": _gains(own, set(pairs)), "edge": bool(own["edge"].any())}
+        line |= {"gains": tuple(better), "edge": bool(own["edge"].any())}
+        plain = [spread.low > CONTRAST, spread.high < -CONTRAST]
+        plain += [spread.low > -CONTRAST and spread.high < CONTRAST]
+        plain += [over_seeds(gains[o], least_spread=LEAST_SPREAD).low > CONTRAST for o in better]
+        line |= {"asked": 1 + len(gains), "plain": sum(map(bool, plain))}
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -86,15 +95,16 @@ def _units(of_attacks: Sequence[pd.Series]) -> pd.Series:
     return pd.Series([one.mean() for one in of_attacks], dtype=float)
 
 
-def _gains(own: pd.DataFrame, attacks: set[Attack]) -> tuple[str, ...]:
-    found = []
+def _gains(own: pd.DataFrame, attacks: set[Attack]) -> dict[str, pd.Series]:
+    """What a way keeps beyond the control, by unit, on each objective that has a control."""
+    found = {}
     for objective in OBJECTIVES:
         cells = own[own["objective"] == objective]
         of = zip(cells["attack"], cells["route"], cells["gain"], strict=True)
         gains = [gain for attack, route, gain in of if (attack, route) in attacks and len(gain)]
-        if gains and decide(_units(gains), CONTRAST) == HOLDS:
-            found.append(objective)
-    return tuple(found)
+        if gains:
+            found[objective] = _units(gains)
+    return found
 
 
 def ranking(made: pd.DataFrame) -> Ranking:

@@ -108,6 +108,7 @@ def answer(made: pd.DataFrame) -> Markdown:
         "Attacks": f"only {listed} has rows: of others nothing is known."
         if len(attacks) == 1
         else f"{listed} have rows.",
+        "How sure": _sure(both),
         "Control": _gains(both, good, names),
         "Most kept": _most(arena_across.ranking(made), names),
         "Blind stopping": _blind_cost(good),
@@ -162,6 +163,19 @@ def _span(numbers: pd.Series, thing: str) -> str:
     return f"{low} to " * (low < high) + some(high, thing)
 
 
+def _sure(both: pd.DataFrame) -> str:
+    """How often the rule was asked, and how many of its answers a plain interval gives, too."""
+    asked, plain = int(both["asked"].sum()), int(both["plain"].sum())
+    decided = int((both["side"] != "").sum() + both["level"].sum() + both["gains"].map(len).sum())
+    words = f"the rule was asked {some(asked, 'time')} and decided {decided}"
+    if decided:
+        words += (
+            f"; of these a plain 95 % interval decides {plain or 'none'}. The rule decides more "
+            "readily than that (see *How to read this book*), the oftener asked the more by luck"
+        )
+    return words + "."
+
+
 def _gains(both: pd.DataFrame, good: pd.DataFrame, names: Mapping[tuple[str, str], str]) -> str:
     """Which ways are better than the control, and which have none."""
     gains = both["gains"].map(len)
@@ -185,10 +199,12 @@ def _most(found: arena_across.Ranking, names: Mapping[tuple[str, str], str]) -> 
         return f"No way was run on both objectives at the setting frozen for it.{left_out}"
     told = []
     for objective in OBJECTIVES:
-        top = ways.iloc[int(ways[objective].argmax())]
-        told.append(f"{names[*top[WAY]]} on {NAMES[objective]} ({top[objective]:.0f} %)")
+        best = ways.sort_values(objective, ascending=False, kind="stable")[:2]
+        (top, most), *others = zip(_ways(best), best[objective], strict=True)
+        after = "".join(f"; next {names[way]}, {share:.0f} %" for way, share in others)
+        told.append(f"on {NAMES[objective]} by {names[top]} ({most:.0f} %{after})")
     words = (
-        f"At its frozen setting most is kept by {' and by '.join(told)}, in the mean over "
+        f"At its frozen setting most is kept {' and '.join(told)}, in the mean over "
         f"{some(len(found.attacks), 'attack')}, on the {some(found.models, 'model')} of each "
         f"objective that all {some(len(ways), 'way')} compared were run on"
     )

@@ -45,9 +45,25 @@ def test_what_holds_across_objectives_is_decided_over_attacks(first, second, sid
     assert (line["attacks"], line["seeds"], line["contrast"].n) == (2, 6, 2)
 
 
+def test_what_the_rule_decides_is_counted_and_so_is_what_a_plain_interval_decides():
+    made = arena_across.across(of_both(GOOD, BAD)).set_index("defence")
+    assert tuple(made.loc["par", ["asked", "plain"]]) == (3, 2)  # a side and a gain, both plain
+    assert tuple(made.loc["cleanclip", ["asked", "plain"]]) == (1, 0)  # no control of itself
+
+
+def test_an_answer_that_the_plain_interval_does_not_give_is_not_counted_as_plain():
+    """Gaps of 100 and 50: their interval spans 5, whereas the rule lowers the first of them."""
+    attacks = {"badnet": GOOD, "sig": COSTLY}
+    line = across(*[on_both(PAR, first, BAD, attack=name) for name, first in attacks.items()])
+    assert line["side"] == "mmcl"
+    assert line["contrast"].low < 5
+    assert (line["asked"], line["plain"]) == (1, 0)
+
+
 def test_three_seeds_of_one_attack_show_a_tie():
     line = across(on_both(PAR, GOOD, GOOD))
     assert line["level"]
+    assert line["plain"] == 1
     assert (line["attacks"], line["seeds"], line["contrast"].n) == (1, 3, 3)
 
 

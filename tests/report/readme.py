@@ -44,7 +44,9 @@ def arena_answer() -> str:
         shipped.unpack("arena", Path(runs))
         rows, _ = arena_runs.rows("arena", [])
         said = arena.answer(arena.entries(rows)).data
-    return f"{said.splitlines()[0]} (The book's page *The arena*.)"
+    first, *points = said.splitlines()
+    sure = next(one.removeprefix("- ") for one in points if one.startswith("- *How sure*"))
+    return f"{first} {sure} (The book's page *The arena*.)"
 
 
 def answered(text: str, rows: pd.DataFrame) -> str:

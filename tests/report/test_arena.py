@@ -62,6 +62,18 @@ def test_attacks_with_rows_are_named():
     assert "*Attacks*: `badnet`; `sig` have rows." in found
 
 
+def test_how_sure_the_answer_is_stands_in_it():
+    found = arena.answer(arena.entries(pd.concat([of(GOOD, BAD), of(COSTLY, BAD, attack="sig")])))
+    assert (
+        "the rule was asked 4 times and decided 2; of these a plain 95 % interval decides none"
+        in (found.data)
+    )
+    two = of(GOOD, BAD, seeds=(0, 1))
+    assert "of these a plain 95 % interval decides 2." in arena.answer(arena.entries(two)).data
+    none = arena.answer(arena.entries(of(GOOD, BAD, seeds=(0,)))).data
+    assert "the rule was asked 4 times and decided 0.\n" in none
+
+
 def test_ways_without_a_control_of_their_length_are_named():
     short = [runs(("clp", "mmcl"), GOOD, objective=one, steps=0) for one in BOTH]
     found = arena.answer(arena.entries(pd.concat([of(GOOD, BAD), *short]))).data
@@ -72,7 +84,8 @@ def test_ways_without_a_control_of_their_length_are_named():
 def test_what_keeps_most_says_over_how_many_attacks_and_whom_it_leaves_out():
     sig = [runs(("mine", "mmcl"), GOOD, objective=one, attack="sig") for one in BOTH]
     found = arena.answer(arena.entries(pd.concat([of(GOOD, COSTLY), *sig]))).data
-    assert "most is kept by PAR on MMCL (100 %) and by PAR on MMCL + SSL (50 %)" in found
+    assert "most is kept on MMCL by PAR (100 %; next MMCL alone, 0 %) and on MMCL + SSL by" in found
+    assert "by PAR (50 %; next MMCL alone, 0 %), in the mean over 1 attack" in found
     assert "on the 3 models of each objective that all 2 ways compared were run on, the" in found
     assert "tuned on among them. Of so few attacks no order is known." in found
     assert "in the mean over 1 attack, on the 3 models of each objective" in found
